@@ -1,0 +1,1 @@
+"""The money: units, ledger, wallet, meter, tariffs, purchases."""

@@ -1,0 +1,516 @@
+"""The WebSocket wire: every message, once, with its limits.
+
+From these structs come the decoder, the JSON Schema, the browser's type declarations
+(`clients/web/wire.d.ts`) and the AsyncAPI document. Nothing else defines a message.
+
+Money is integer units (6,000 to the credit), durations are milliseconds or seconds as the
+name says, instants are UTC milliseconds since the epoch for display only.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+SUBPROTOCOL_JSON = "parlour.v1"
+SUBPROTOCOL_MSGPACK = "parlour.v1+msgpack"
+
+FRAME_BYTES_MAX = 64 * 1024
+"""An SDP offer of a browser with every codec is about 8 KiB; eight times that is generous."""
+SDP_CHARS_MAX = 32 * 1024
+HEARTBEAT_S = 15
+
+CLOSE_BAD_MESSAGE = 4400
+CLOSE_UNAUTHENTICATED = 4401
+CLOSE_HELLO_TIMEOUT = 4408
+CLOSE_REPLACED = 4409
+"""The same connection was resumed from elsewhere."""
+CLOSE_TOO_MANY_MESSAGES = 4429
+CLOSE_DRAINING = 1012
+CLOSE_OVERFLOW = 1013
+
+MessageId = Annotated[int, Meta(ge=1, le=2**31 - 1)]
+ExpertName = Annotated[str, Meta(min_length=1, max_length=32)]
+Token = Annotated[str, Meta(min_length=1, max_length=256)]
+Sdp = Annotated[str, Meta(min_length=1, max_length=SDP_CHARS_MAX)]
+SessionId = Annotated[str, Meta(min_length=1, max_length=64)]
+
+Language = Literal["en", "nb"]
+Feed = Literal["stream", "private"]
+"""`stream` is the expert's pictures and sound; `private` is the member's, inside a session."""
+Surcharge = Literal["cam2cam", "two_way_audio"]
+ComponentName = Literal["private", "cam2cam", "two_way_audio"]
+Role = Literal["guest", "member", "expert", "system"]
+PresenceState = Literal[
+    "offline",
+    "live_free",
+    "ringing",
+    "entering_private",
+    "in_private",
+    "group_pre",
+    "group_live",
+    "going_offline",
+]
+Phase = Literal["ringing", "connecting", "active", "paused", "ending", "ended"]
+EndReason = Literal[
+    "member_left",
+    "expert_left",
+    "balance_empty",
+    "spend_limit",
+    "media_lost",
+    "connect_failed",
+    "declined",
+    "ring_timeout",
+    "cancelled",
+    "server_stopped",
+    "ledger_unavailable",
+    "suspended",
+]
+QualityLevel = Literal["good", "fair", "poor", "unknown"]
+
+
+# --- from the client -------------------------------------------------------------------
+
+
+class ClientStruct(Struct, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
+    """Every client message may carry an `id`; it is then answered by `ack`, a reply or `error`."""
+
+    id: MessageId | None = None
+
+
+class Hello(ClientStruct, tag="hello"):
+    """First message of a connection, within 10 s; the ticket is from `POST /api/v1/ws-ticket`."""
+
+    ticket: Token
+    resume: Token | None = None
+    language: Language = "en"
+
+
+class PresenceSubscribe(ClientStruct, tag="presence.subscribe"):
+    """Ask for the list of experts now and every change of it from now on."""
+
+
+class RoomEnter(ClientStruct, tag="room.enter"):
+    """Enter an expert's room, leaving any other. The expert enters their own as its host."""
+
+    expert: ExpertName
+
+
+class RoomLeave(ClientStruct, tag="room.leave"):
+    """Leave the room: media stops at once, a private session ends."""
+
+
+class ChatSend(ClientStruct, tag="chat.send"):
+    """A typed message; members and experts only. At most 500 characters after NFC."""
+
+    text: Annotated[str, Meta(min_length=1, max_length=4000)]
+
+
+class ChatPreset(ClientStruct, tag="chat.preset"):
+    """A guest's message, chosen from the list that `room.entered` gave."""
+
+    preset: Annotated[str, Meta(min_length=1, max_length=32)]
+
+
+class MediaPublish(ClientStruct, tag="media.publish"):
+    """Offer to send. `stream` puts the expert on air; `private` is the member's feed."""
+
+    feed: Feed
+    sdp: Sdp
+
+
+class MediaUnpublish(ClientStruct, tag="media.unpublish"):
+    """Stop sending; for `stream` this takes the expert off air."""
+
+    feed: Feed
+
+
+class MediaWatch(ClientStruct, tag="media.watch"):
+    """Offer to receive: the room's `stream`, or (expert only) the member's `private` feed."""
+
+    feed: Feed
+    sdp: Sdp
+
+
+class MediaUnwatch(ClientStruct, tag="media.unwatch"):
+    """Stop receiving."""
+
+    feed: Feed
+
+
+class StudioGoOffline(ClientStruct, tag="studio.go_offline"):
+    """The expert goes off air, whether a browser or an encoder sends."""
+
+
+class PrivateRequest(ClientStruct, tag="private.request"):
+    """Ask the room's expert for a private session; rings for 30 s.
+
+    `accepted_units_per_s` is the total rate the member confirmed, with the chosen surcharges;
+    another rate on the server is refused with `price_changed`.
+    """
+
+    accepted_units_per_s: Annotated[int, Meta(ge=0)]
+    cam2cam: bool = False
+    two_way_audio: bool = False
+    spend_limit_units: Annotated[int, Meta(ge=1)] | None = None
+
+
+class PrivateCancel(ClientStruct, tag="private.cancel"):
+    """The member takes the request back while it rings or connects."""
+
+
+class PrivateAccept(ClientStruct, tag="private.accept"):
+    """The expert accepts."""
+
+    session: SessionId
+
+
+class PrivateDecline(ClientStruct, tag="private.decline"):
+    """The expert declines."""
+
+    session: SessionId
+
+
+class PrivateSwitch(ClientStruct, tag="private.switch"):
+    """The member switches Cam2Cam or two-way audio; `accepted_units_per_s` is its surcharge."""
+
+    component: Surcharge
+    on: bool
+    accepted_units_per_s: Annotated[int, Meta(ge=0)] = 0
+
+
+class PrivateEnd(ClientStruct, tag="private.end"):
+    """Either side ends the session, at once."""
+
+
+ClientMessage = (
+    Hello
+    | PresenceSubscribe
+    | RoomEnter
+    | RoomLeave
+    | ChatSend
+    | ChatPreset
+    | MediaPublish
+    | MediaUnpublish
+    | MediaWatch
+    | MediaUnwatch
+    | StudioGoOffline
+    | PrivateRequest
+    | PrivateCancel
+    | PrivateAccept
+    | PrivateDecline
+    | PrivateSwitch
+    | PrivateEnd
+)
+
+
+# --- from the server -------------------------------------------------------------------
+
+
+class Prices(Struct, kw_only=True):
+    """Units per second; hundredths of a credit per minute are the same number."""
+
+    private: int
+    cam2cam: int
+    two_way_audio: int
+
+
+class ExpertCard(Struct, kw_only=True):
+    """What the home grid shows of one expert."""
+
+    name: str
+    display_name: str
+    headline: str
+    categories: list[str]
+    languages: list[str]
+    state: PresenceState
+    notice: Literal["entering_private", "in_private", "going_offline"] | None
+    has_sound: bool
+    cam2cam: bool
+    two_way_audio: bool
+    prices: Prices
+    viewers: int
+
+
+class You(Struct, kw_only=True):
+    """Who the server says the client is."""
+
+    role: Role
+    name: str
+    premium: bool
+    rank: str
+    language: Language
+
+
+class Balance(Struct, kw_only=True):
+    """`available` is what can be spent now: paid + promo − held."""
+
+    paid_units: int
+    promo_units: int
+    held_units: int
+    available_units: int
+
+
+class ChatLine(Struct, kw_only=True):
+    """`n` grows by one per room; `role` and `rank` are the server's word."""
+
+    n: int
+    at_ms: int
+    name: str
+    role: Role
+    rank: str
+    text: str
+    preset: str | None = None
+
+
+class Preset(Struct, kw_only=True):
+    """A message that a guest may choose, in the client's language."""
+
+    id: str
+    text: str
+
+
+class CostLine(Struct, kw_only=True):
+    """One component of a session: whole charged seconds and their units."""
+
+    component: ComponentName
+    on: bool
+    rate_units_per_s: int
+    seconds: int
+    units: int
+
+
+class SessionView(Struct, kw_only=True):
+    """A private session as its two people may see it.
+
+    `cam2cam` and `two_way_audio` tell whether the switch is on and funded; the `_possible`
+    pair whether this expert offers it. Money fields are in the HUD.
+    """
+
+    session: str
+    phase: Phase
+    expert: str
+    member: str
+    prices: Prices
+    cam2cam: bool
+    two_way_audio: bool
+    cam2cam_possible: bool
+    two_way_audio_possible: bool
+    ring_ms_left: int = 0
+    grace_ms_left: int = 0
+    reason: EndReason | None = None
+
+
+class ServerStruct(Struct, kw_only=True, omit_defaults=True):
+    """`seq` counts the connection's messages from 1, without gaps."""
+
+    seq: int = 0
+
+
+class Welcome(ServerStruct, tag="welcome"):
+    """Answers `hello`. `resumed` tells whether the place in the room was kept."""
+
+    id: int | None = None
+    you: You
+    resume: str
+    resumed: bool
+    heartbeat_s: int
+    server_time_ms: int
+    balance: Balance | None = None
+
+
+class Ack(ServerStruct, tag="ack"):
+    """The message with this id was done and has no other answer."""
+
+    id: int
+
+
+class Error(ServerStruct, tag="error"):
+    """`code` is for programs and stable; `message` is for people; `data` names limits."""
+
+    code: str
+    message: str
+    id: int | None = None
+    data: dict[str, str | int | bool] = {}
+
+
+class PresenceList(ServerStruct, tag="presence.list"):
+    """Every expert, live ones first."""
+
+    experts: list[ExpertCard]
+    id: int | None = None
+
+
+class PresenceChanged(ServerStruct, tag="presence.changed"):
+    """One expert's card changed."""
+
+    expert: ExpertCard
+
+
+class RoomEntered(ServerStruct, tag="room.entered"):
+    """Answers `room.enter`, and follows a `welcome` that resumed a place."""
+
+    expert: ExpertCard
+    about: str
+    you_host: bool
+    favorite: bool
+    chat: list[ChatLine]
+    presets: list[Preset]
+    wall: Literal["none", "offline", "private"]
+    """Why there is no picture for this visitor, or `none`."""
+    session: SessionView | None = None
+    id: int | None = None
+
+
+class RoomLeft(ServerStruct, tag="room.left"):
+    """The visitor is out of the room, and why."""
+
+    reason: Literal["left", "kicked", "replaced", "closed"]
+    id: int | None = None
+
+
+class RoomState(ServerStruct, tag="room.state"):
+    """The room's presence or this visitor's wall changed."""
+
+    expert: ExpertCard
+    wall: Literal["none", "offline", "private"]
+
+
+class ChatMessage(ServerStruct, tag="chat.message"):
+    """A line of chat; the sender gets it too, as its receipt."""
+
+    line: ChatLine
+    id: int | None = None
+
+
+class MediaAnswer(ServerStruct, tag="media.answer"):
+    """Answers `media.publish` and `media.watch`; all candidates are in the SDP."""
+
+    feed: Feed
+    direction: Literal["publish", "watch"]
+    sdp: str
+    id: int | None = None
+
+
+class MediaStopped(ServerStruct, tag="media.stopped"):
+    """The server cut this feed; the client closes its peer connection and may offer anew."""
+
+    feed: Feed
+    direction: Literal["publish", "watch"]
+    reason: str
+
+
+class MediaQuality(ServerStruct, tag="media.quality"):
+    """From the server's own figures, when the level changes."""
+
+    feed: Feed
+    direction: Literal["publish", "watch"]
+    level: QualityLevel
+    reason: str
+
+
+class PrivateIncoming(ServerStruct, tag="private.incoming"):
+    """The request card of the studio."""
+
+    session: SessionView
+    member_rank: str
+    balance_band: Literal["under_5_min", "5_to_10_min", "over_10_min"]
+    rate_units_per_s: int
+
+
+class PrivateState(ServerStruct, tag="private.state"):
+    """The session of this visitor changed phase or switches."""
+
+    session: SessionView
+    id: int | None = None
+
+
+class PrivateHud(ServerStruct, tag="private.hud"):
+    """Once a second to both, from the meter itself.
+
+    The member gets `balance_units` and `time_left_s`; the expert gets `earned_units`.
+    """
+
+    session: str
+    held_ms: int
+    paused: bool
+    rate_units_per_s: int
+    cost_units: int
+    lines: list[CostLine]
+    balance_units: int | None = None
+    time_left_s: int | None = None
+    earned_units: int | None = None
+
+
+class PrivateLowBalance(ServerStruct, tag="private.low_balance"):
+    """Once each at 180, 60, 30 and 10 seconds left. The expert gets it without money."""
+
+    session: str
+    seconds_left: int
+
+
+class PrivateSummary(ServerStruct, tag="private.summary"):
+    """After the session, to both; the expert's has `earned_units` and no balance."""
+
+    session: str
+    reason: EndReason
+    expert: str
+    member: str
+    held_ms: int
+    lines: list[CostLine]
+    total_units: int
+    started_at_ms: int
+    ended_at_ms: int
+    balance_units: int | None = None
+    earned_units: int | None = None
+    refund_until_ms: int | None = None
+
+
+class WalletBalance(ServerStruct, tag="wallet.balance"):
+    """The member's balance changed."""
+
+    balance: Balance
+
+
+class AccountUpgraded(ServerStruct, tag="account.upgraded"):
+    """The member became premium; no reconnect is needed."""
+
+    you: You
+
+
+class ServerDraining(ServerStruct, tag="server.draining"):
+    """The server stops soon; running sessions end cleanly."""
+
+    seconds: int
+
+
+ServerMessage = (
+    Welcome
+    | Ack
+    | Error
+    | PresenceList
+    | PresenceChanged
+    | RoomEntered
+    | RoomLeft
+    | RoomState
+    | ChatMessage
+    | MediaAnswer
+    | MediaStopped
+    | MediaQuality
+    | PrivateIncoming
+    | PrivateState
+    | PrivateHud
+    | PrivateLowBalance
+    | PrivateSummary
+    | WalletBalance
+    | AccountUpgraded
+    | ServerDraining
+)
+
+decode_client_json = msgspec.json.Decoder(ClientMessage).decode
+decode_client_msgpack = msgspec.msgpack.Decoder(ClientMessage).decode
+decode_server_json = msgspec.json.Decoder(ServerMessage).decode
+encode_json = msgspec.json.Encoder().encode
+encode_msgpack = msgspec.msgpack.Encoder().encode
