@@ -1,0 +1,267 @@
+"""What every end-to-end test stands on: a real server, the real command line, real browsers."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from playwright.async_api import Browser, BrowserContext, Page, async_playwright
+
+REPO = Path(__file__).resolve().parents[2]
+PARLOUR = [sys.executable, "-m", "signaling.cli"]
+CHROMIUM = "/usr/bin/chromium"
+READY_WAIT_S = 30
+PASSWORD = "correct-horse-9"
+
+CHROMIUM_FLAGS = [
+    "--no-sandbox",  # the tests run as root on the build machine
+    "--use-fake-device-for-media-stream",
+    "--use-fake-ui-for-media-stream",
+    "--autoplay-policy=no-user-gesture-required",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    # A hidden tab must not be throttled: the expert's and the member's tabs share one process.
+    "--disable-background-timer-throttling",
+    "--disable-backgrounding-occluded-windows",
+    "--disable-renderer-backgrounding",
+]
+
+
+@dataclass
+class Server:
+    """One `parlour serve` on free ports, with its own data directory."""
+
+    data: Path
+    process: asyncio.subprocess.Process | None = None
+    url: str = ""
+    lines: list[str] = field(default_factory=list)
+    arguments: tuple[str, ...] = ()
+    http: str = "127.0.0.1:0"
+    media: str = "127.0.0.1:0"
+
+    async def start(self) -> None:
+        """Start and wait for the READY line; the chosen ports are kept for a restart."""
+        self.process = await asyncio.create_subprocess_exec(
+            *PARLOUR,
+            "serve",
+            "--http",
+            self.http,
+            "--media",
+            self.media,
+            "--data",
+            str(self.data),
+            *self.arguments,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            cwd=REPO,
+            env=os.environ | {"PYTHONUNBUFFERED": "1"},
+        )
+        await asyncio.wait_for(self._until_ready(), READY_WAIT_S)
+        self._drain = asyncio.create_task(self._read_on())
+
+    async def _until_ready(self) -> None:
+        assert self.process is not None
+        assert self.process.stdout is not None
+        while True:
+            raw = await self.process.stdout.readline()
+            if not raw:
+                raise RuntimeError("the server ended before it was ready:\n" + "".join(self.lines))
+            line = raw.decode(errors="replace")
+            self.lines.append(line)
+            ready = re.search(r"READY (https?://\S+?:(\d+))\S* media udp \S*?(\d+)\s*$", line)
+            if ready:
+                self.url = ready[1].rstrip("/")
+                self.http = f"127.0.0.1:{ready[2]}"
+                self.media = f"127.0.0.1:{ready[3]}"
+                return
+
+    async def _read_on(self) -> None:
+        assert self.process is not None
+        assert self.process.stdout is not None
+        while raw := await self.process.stdout.readline():
+            self.lines.append(raw.decode(errors="replace"))
+
+    async def kill(self) -> None:
+        """SIGKILL: the machine loses power, as far as the server can tell."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGKILL)
+        await self.process.wait()
+
+    async def stop(self) -> int:
+        """SIGTERM and the exit code; a server that does not end in 20 s is killed."""
+        if self.process is None or self.process.returncode is not None:
+            return -1
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            return await asyncio.wait_for(self.process.wait(), 20)
+        except TimeoutError:
+            await self.kill()
+            raise RuntimeError("the server did not stop:\n" + "".join(self.lines[-40:])) from None
+
+    def cli(self, *words: str) -> dict[str, object]:
+        """One command with `--json` on this server's store."""
+        done = subprocess.run(
+            [*PARLOUR, *words, "--data", str(self.data), "--json"],
+            cwd=REPO,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        if done.returncode != 0:
+            raise RuntimeError(f"{words} → {done.returncode}: {done.stdout} {done.stderr}")
+        answer: dict[str, object] = json.loads(done.stdout)
+        return answer
+
+    def expert(self, name: str, *options: str) -> str:
+        """Add an expert with the test password; returns the stream key."""
+        return str(self.cli("expert", "add", name, "--password", PASSWORD, *options)["stream_key"])
+
+    def member(self, name: str, credits: str) -> None:
+        """Add a member with credits."""
+        self.cli("member", "add", name, "--password", PASSWORD, "--credits", credits)
+
+    def sql(self, query: str) -> list[tuple[object, ...]]:
+        """Read the store from outside, as an accountant would."""
+        with sqlite3.connect(f"file:{self.data}/parlour.db?mode=ro", uri=True) as connection:
+            return connection.execute(query).fetchall()
+
+    def books_are_clean(self) -> None:
+        """`ledger verify` and `reconcile` find nothing."""
+        for command in ("verify", "reconcile"):
+            report = self.cli("ledger", command)
+            assert report["findings"] == [], report
+
+
+@asynccontextmanager
+async def running_server(data: Path, *arguments: str) -> AsyncIterator[Server]:
+    """A server for the length of a test."""
+    server = Server(data=data, arguments=arguments)
+    await server.start()
+    try:
+        yield server
+    finally:
+        if server.process is not None and server.process.returncode is None:
+            await server.stop()
+
+
+@asynccontextmanager
+async def chromium(*extra: str) -> AsyncIterator[Browser]:
+    """A headless Chromium with fake camera and microphone."""
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(
+            executable_path=CHROMIUM, args=[*CHROMIUM_FLAGS, *extra]
+        )
+        try:
+            yield browser
+        finally:
+            await browser.close()
+
+
+@dataclass
+class Person:
+    """One visitor in a browser context of their own."""
+
+    context: BrowserContext
+    page: Page
+    server: Server
+
+    def by(self, testid: str) -> str:
+        """The selector of a test id."""
+        return f'[data-testid="{testid}"]'
+
+    async def open(self, path: str) -> None:
+        """Go to a page of the server."""
+        await self.page.goto(self.server.url + path)
+
+    async def sign_in(self, username: str) -> None:
+        """Through the sign-in page, as a person does."""
+        await self.open("/sign-in")
+        await self.page.fill(self.by("username"), username)
+        await self.page.fill(self.by("password"), PASSWORD)
+        await self.page.click(self.by("submit"))
+        await self.page.wait_for_selector(self.by("account-menu"))
+
+    async def click(self, testid: str, timeout_ms: int = 15_000) -> None:
+        """Click what carries the test id."""
+        await self.page.click(self.by(testid), timeout=timeout_ms)
+
+    async def see(self, testid: str, timeout_ms: int = 15_000) -> str:
+        """Wait until it is visible; its text."""
+        shown = await self.page.wait_for_selector(self.by(testid), timeout=timeout_ms)
+        assert shown is not None
+        return (await shown.inner_text()).strip()
+
+    async def inbound(self) -> dict[str, dict[str, float]]:
+        """What the browser decodes now: kind → summed getStats figures over its connections."""
+        figures: dict[str, dict[str, float]] = await self.page.evaluate(
+            """async () => {
+                const sum = {};
+                for (const pc of window.parlourDebug.pcs()) {
+                    for (const s of (await pc.getStats()).values()) {
+                        if (s.type !== "inbound-rtp") continue;
+                        const k = sum[s.kind] ??= {packets: 0, frames: 0, samples: 0, energy: 0};
+                        k.packets += s.packetsReceived ?? 0;
+                        k.frames += s.framesDecoded ?? 0;
+                        k.samples += s.totalSamplesReceived ?? 0;
+                        k.energy += s.totalAudioEnergy ?? 0;
+                    }
+                }
+                return sum;
+            }"""
+        )
+        return figures
+
+    async def decodes(self, kind: str, at_least: int, within_s: float = 15) -> None:
+        """Wait until that many more frames (video) or packets (audio) have been decoded."""
+        field_name = "frames" if kind == "video" else "packets"
+        start = (await self.inbound()).get(kind, {}).get(field_name, 0)
+        deadline = asyncio.get_running_loop().time() + within_s
+        while True:
+            now = (await self.inbound()).get(kind, {}).get(field_name, 0)
+            if now - start >= at_least:
+                return
+            if asyncio.get_running_loop().time() > deadline:
+                raise AssertionError(f"{kind}: {now - start} of {at_least} {field_name}")
+            await asyncio.sleep(0.1)
+
+    async def gets_nothing(self, seconds: float) -> None:
+        """Not one media packet arrives for that long."""
+        before = {kind: f["packets"] for kind, f in (await self.inbound()).items()}
+        await asyncio.sleep(seconds)
+        after = {kind: f["packets"] for kind, f in (await self.inbound()).items()}
+        grown = {kind: n - before.get(kind, 0) for kind, n in after.items()}
+        assert all(n <= 0 for n in grown.values()), grown
+
+
+@asynccontextmanager
+async def person(browser: Browser, server: Server, **options: object) -> AsyncIterator[Person]:
+    """A visitor with their own cookies."""
+    context = await browser.new_context(
+        permissions=["camera", "microphone"],
+        ignore_https_errors=True,
+        viewport={"width": 1280, "height": 800},
+        **options,  # type: ignore[arg-type]
+    )
+    page = await context.new_page()
+    problems: list[str] = []
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    try:
+        yield Person(context, page, server)
+        assert problems == [], f"errors in the page: {problems}"
+    finally:
+        await context.close()
