@@ -1,0 +1,81 @@
+// One WebSocket per tab, shared by everything on the page.
+
+import { wsTicket } from "./api.js";
+import { language } from "./i18n.js";
+import { sessionFromMessage, updateSession } from "./session.js";
+
+/**
+ * @typedef {Record<string, any>} Message
+ * @typedef {"connecting" | "online" | "offline"} Status
+ */
+
+/**
+ * The page's wire. It connects at `start()`, so that a page has subscribed before the first
+ * message comes. `send` waits for `start`.
+ */
+export function createHub() {
+  /** @type {Set<(message: Message) => void>} */
+  const listeners = new Set();
+  /** @type {Set<(status: string, detail?: unknown) => void>} */
+  const statusListeners = new Set();
+  /** @type {(wire: any) => void} */
+  let wireIsThere = () => {};
+  /** @type {Promise<any>} */
+  const wire = new Promise((resolve) => {
+    wireIsThere = resolve;
+  });
+  let started = false;
+  let status = "connecting";
+
+  return {
+    /** Connect; later calls change nothing. */
+    async start() {
+      if (started) return;
+      started = true;
+      const { createWire } = await import("./wire.js");
+      wireIsThere(
+        createWire({
+          ticket: wsTicket,
+          language: language(),
+          onMessage(/** @type {Message} */ message) {
+            sessionFromMessage(message);
+            for (const listener of listeners) listener(message);
+          },
+          onStatus(/** @type {string} */ now, /** @type {unknown} */ detail) {
+            status = now;
+            updateSession({ online: now !== "offline" });
+            for (const listener of statusListeners) listener(now, detail);
+          },
+        }),
+      );
+    },
+    /**
+     * @param {Message} message
+     * @returns {Promise<Message>} the reply; rejects with the server's `error`
+     */
+    async send(message) {
+      return (await wire).send(message);
+    },
+    /**
+     * @param {(message: Message) => void} listener gets every server message
+     * @returns {() => void} unsubscribe
+     */
+    onMessage(listener) {
+      listeners.add(listener);
+      return () => listeners.delete(listener);
+    },
+    /**
+     * @param {(status: string, detail?: unknown) => void} listener
+     * @returns {() => void} unsubscribe
+     */
+    onStatus(listener) {
+      statusListeners.add(listener);
+      listener(status);
+      return () => statusListeners.delete(listener);
+    },
+    /** End the connection for good. */
+    async close() {
+      if (started) (await wire).close();
+    },
+  };
+}

@@ -1,0 +1,31 @@
+// The frame of every page: header, main, mobile tab bar and the region for notices.
+
+import { html, render } from "../../vendor/preact-htm.js";
+import { t } from "../i18n.js";
+import { Header } from "./header.js";
+import { TabBar } from "./tab-bar.js";
+import { prepareToasts } from "./toast.js";
+
+/**
+ * Fill `#app` once. The page renders into the returned `<main>`, which the frame never touches
+ * again, so that a `<video>` in it lives as long as its page wants.
+ * @param {import("../main.js").Context} context
+ * @returns {HTMLElement}
+ */
+export function mountFrame(context) {
+  const app = /** @type {HTMLElement} */ (document.getElementById("app"));
+  const header = document.createElement("header");
+  header.className = "site-header";
+  const main = document.createElement("main");
+  main.id = "main";
+  main.tabIndex = -1;
+  main.className = `page page-${context.page || "not-found"}`;
+  const tabs = document.createElement("nav");
+  tabs.className = "tab-bar";
+  tabs.setAttribute("aria-label", t("nav.main"));
+  app.replaceChildren(header, main, tabs);
+  prepareToasts();
+  render(html`<${Header} context=${context} />`, header);
+  render(html`<${TabBar} page=${context.page} />`, tabs);
+  return main;
+}
