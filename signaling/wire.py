@@ -309,7 +309,7 @@ class ServerStruct(Struct, kw_only=True, omit_defaults=True):
     seq: int = 0
 
 
-class Welcome(ServerStruct, tag="welcome"):
+class Welcome(ServerStruct, tag="welcome", kw_only=True):
     """Answers `hello`. `resumed` tells whether the place in the room was kept."""
 
     id: int | None = None
@@ -321,13 +321,13 @@ class Welcome(ServerStruct, tag="welcome"):
     balance: Balance | None = None
 
 
-class Ack(ServerStruct, tag="ack"):
+class Ack(ServerStruct, tag="ack", kw_only=True):
     """The message with this id was done and has no other answer."""
 
     id: int
 
 
-class Error(ServerStruct, tag="error"):
+class Error(ServerStruct, tag="error", kw_only=True):
     """`code` is for programs and stable; `message` is for people; `data` names limits."""
 
     code: str
@@ -336,20 +336,20 @@ class Error(ServerStruct, tag="error"):
     data: dict[str, str | int | bool] = {}
 
 
-class PresenceList(ServerStruct, tag="presence.list"):
+class PresenceList(ServerStruct, tag="presence.list", kw_only=True):
     """Every expert, live ones first."""
 
     experts: list[ExpertCard]
     id: int | None = None
 
 
-class PresenceChanged(ServerStruct, tag="presence.changed"):
+class PresenceChanged(ServerStruct, tag="presence.changed", kw_only=True):
     """One expert's card changed."""
 
     expert: ExpertCard
 
 
-class RoomEntered(ServerStruct, tag="room.entered"):
+class RoomEntered(ServerStruct, tag="room.entered", kw_only=True):
     """Answers `room.enter`, and follows a `welcome` that resumed a place."""
 
     expert: ExpertCard
@@ -364,28 +364,28 @@ class RoomEntered(ServerStruct, tag="room.entered"):
     id: int | None = None
 
 
-class RoomLeft(ServerStruct, tag="room.left"):
+class RoomLeft(ServerStruct, tag="room.left", kw_only=True):
     """The visitor is out of the room, and why."""
 
     reason: Literal["left", "kicked", "replaced", "closed"]
     id: int | None = None
 
 
-class RoomState(ServerStruct, tag="room.state"):
+class RoomState(ServerStruct, tag="room.state", kw_only=True):
     """The room's presence or this visitor's wall changed."""
 
     expert: ExpertCard
     wall: Literal["none", "offline", "private"]
 
 
-class ChatMessage(ServerStruct, tag="chat.message"):
+class ChatMessage(ServerStruct, tag="chat.message", kw_only=True):
     """A line of chat; the sender gets it too, as its receipt."""
 
     line: ChatLine
     id: int | None = None
 
 
-class MediaAnswer(ServerStruct, tag="media.answer"):
+class MediaAnswer(ServerStruct, tag="media.answer", kw_only=True):
     """Answers `media.publish` and `media.watch`; all candidates are in the SDP."""
 
     feed: Feed
@@ -394,7 +394,7 @@ class MediaAnswer(ServerStruct, tag="media.answer"):
     id: int | None = None
 
 
-class MediaStopped(ServerStruct, tag="media.stopped"):
+class MediaStopped(ServerStruct, tag="media.stopped", kw_only=True):
     """The server cut this feed; the client closes its peer connection and may offer anew."""
 
     feed: Feed
@@ -402,7 +402,7 @@ class MediaStopped(ServerStruct, tag="media.stopped"):
     reason: str
 
 
-class MediaQuality(ServerStruct, tag="media.quality"):
+class MediaQuality(ServerStruct, tag="media.quality", kw_only=True):
     """From the server's own figures, when the level changes."""
 
     feed: Feed
@@ -411,7 +411,7 @@ class MediaQuality(ServerStruct, tag="media.quality"):
     reason: str
 
 
-class PrivateIncoming(ServerStruct, tag="private.incoming"):
+class PrivateIncoming(ServerStruct, tag="private.incoming", kw_only=True):
     """The request card of the studio."""
 
     session: SessionView
@@ -420,14 +420,14 @@ class PrivateIncoming(ServerStruct, tag="private.incoming"):
     rate_units_per_s: int
 
 
-class PrivateState(ServerStruct, tag="private.state"):
+class PrivateState(ServerStruct, tag="private.state", kw_only=True):
     """The session of this visitor changed phase or switches."""
 
     session: SessionView
     id: int | None = None
 
 
-class PrivateHud(ServerStruct, tag="private.hud"):
+class PrivateHud(ServerStruct, tag="private.hud", kw_only=True):
     """Once a second to both, from the meter itself.
 
     The member gets `balance_units` and `time_left_s`; the expert gets `earned_units`.
@@ -444,14 +444,14 @@ class PrivateHud(ServerStruct, tag="private.hud"):
     earned_units: int | None = None
 
 
-class PrivateLowBalance(ServerStruct, tag="private.low_balance"):
+class PrivateLowBalance(ServerStruct, tag="private.low_balance", kw_only=True):
     """Once each at 180, 60, 30 and 10 seconds left. The expert gets it without money."""
 
     session: str
     seconds_left: int
 
 
-class PrivateSummary(ServerStruct, tag="private.summary"):
+class PrivateSummary(ServerStruct, tag="private.summary", kw_only=True):
     """After the session, to both; the expert's has `earned_units` and no balance."""
 
     session: str
@@ -468,19 +468,19 @@ class PrivateSummary(ServerStruct, tag="private.summary"):
     refund_until_ms: int | None = None
 
 
-class WalletBalance(ServerStruct, tag="wallet.balance"):
+class WalletBalance(ServerStruct, tag="wallet.balance", kw_only=True):
     """The member's balance changed."""
 
     balance: Balance
 
 
-class AccountUpgraded(ServerStruct, tag="account.upgraded"):
+class AccountUpgraded(ServerStruct, tag="account.upgraded", kw_only=True):
     """The member became premium; no reconnect is needed."""
 
     you: You
 
 
-class ServerDraining(ServerStruct, tag="server.draining"):
+class ServerDraining(ServerStruct, tag="server.draining", kw_only=True):
     """The server stops soon; running sessions end cleanly."""
 
     seconds: int
