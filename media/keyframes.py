@@ -1,0 +1,148 @@
+"""Where a keyframe starts, seen in a packet's payload; and VP8's picture ids. Pure, total.
+
+The payload comes from the network and is looked at without decoding: every function answers for
+any bytes, and never reads beyond them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+Payload = bytes | bytearray | memoryview
+
+_H264_IDR: Final = 5
+_H264_SPS: Final = 7
+_H264_STAP_A: Final = 24
+_H264_FU_A: Final = 28
+
+
+def vp8_keyframe_start(payload: Payload) -> bool:
+    """RFC 7741 §4.2, §4.3: start of partition 0 of a frame whose P bit is clear."""
+    if not payload or payload[0] & 0x17 != 0x10:  # S set, partition index 0
+        return False
+    start = _vp8_descriptor_bytes(payload)
+    return start is not None and start < len(payload) and not payload[start] & 0x01
+
+
+def h264_keyframe_start(payload: Payload) -> bool:
+    """RFC 6184 §5: an IDR slice or the parameter sets before it, alone, aggregated or fragmented.
+
+    A recovery point without IDR that repeats its SPS counts too: decoders start there.
+    """
+    if not payload:
+        return False
+    unit = payload[0] & 0x1F
+    if unit == _H264_STAP_A:
+        return any(kind in (_H264_IDR, _H264_SPS) for kind in _stap_units(payload))
+    if unit == _H264_FU_A:
+        if len(payload) < 2 or not payload[1] & 0x80:  # only the first fragment starts it
+            return False
+        unit = payload[1] & 0x1F
+    return unit in (_H264_IDR, _H264_SPS)
+
+
+def vp9_keyframe_start(payload: Payload) -> bool:
+    """RFC 9628 §4.2: beginning of a frame, not inter-picture predicted, of the lowest layer."""
+    if not payload:
+        return False
+    first = payload[0]
+    if first & 0x48 != 0x08:  # P clear, B set
+        return False
+    if not first & 0x20:
+        return True
+    position = 1
+    if first & 0x80:  # picture id, one or two bytes
+        if len(payload) < 2:
+            return False
+        position += 2 if payload[1] & 0x80 else 1
+    return position < len(payload) and (payload[position] >> 1) & 0x07 == 0
+
+
+def av1_keyframe_start(payload: Payload) -> bool:
+    """AV1 RTP specification §4.4: N set, first packet of a coded video sequence."""
+    return len(payload) > 1 and payload[0] & 0x88 == 0x08
+
+
+def audio_start(payload: Payload) -> bool:
+    """Sound can be joined at any packet."""
+    return True
+
+
+_STARTS: Final[dict[str, Callable[[Payload], bool]]] = {
+    "vp8": vp8_keyframe_start,
+    "h264": h264_keyframe_start,
+    "vp9": vp9_keyframe_start,
+    "av1": av1_keyframe_start,
+}
+
+
+def detector(codec_name: str) -> Callable[[Payload], bool]:
+    """The function for a codec. For an unknown one every packet is a start: nothing waits."""
+    return _STARTS.get(codec_name, audio_start)
+
+
+@dataclass(frozen=True, slots=True)
+class Vp8Picture:
+    """Where a packet's picture id and TL0PICIDX lie (0: absent) and what they are."""
+
+    picture_at: int
+    picture_bits: int
+    picture_id: int
+    tl0_at: int
+    tl0_index: int
+
+
+def vp8_picture(payload: Payload) -> Vp8Picture | None:
+    """The ids in a VP8 payload descriptor, None when there are none or it is cut off."""
+    if len(payload) < 2 or not payload[0] & 0x80 or _vp8_descriptor_bytes(payload) is None:
+        return None
+    flags = payload[1]
+    position = 2
+    picture_at = picture_bits = picture_id = tl0_at = tl0_index = 0
+    if flags & 0x80:
+        picture_at = position
+        if payload[position] & 0x80:
+            picture_bits = 15
+            picture_id = (payload[position] & 0x7F) << 8 | payload[position + 1]
+            position += 2
+        else:
+            picture_bits, picture_id = 7, payload[position]
+            position += 1
+    if flags & 0x40:
+        tl0_at, tl0_index = position, payload[position]
+    if not picture_at and not tl0_at:
+        return None
+    return Vp8Picture(picture_at, picture_bits, picture_id, tl0_at, tl0_index)
+
+
+def _vp8_descriptor_bytes(payload: Payload) -> int | None:
+    """Length of the descriptor, None when the payload ends inside it."""
+    size = 1
+    if payload[0] & 0x80:
+        if len(payload) < 2:
+            return None
+        flags = payload[1]
+        size = 2
+        if flags & 0x80:
+            if len(payload) <= size:
+                return None
+            size += 2 if payload[size] & 0x80 else 1
+        size += 1 if flags & 0x40 else 0
+        size += 1 if flags & 0x30 else 0
+    return size if size <= len(payload) else None
+
+
+def _stap_units(payload: Payload) -> list[int]:
+    """The unit types inside a STAP-A, as far as its lengths hold."""
+    units: list[int] = []
+    position = 1
+    while position + 2 < len(payload):
+        size = payload[position] << 8 | payload[position + 1]
+        position += 2
+        if size == 0 or position + size > len(payload):
+            break
+        units.append(payload[position] & 0x1F)
+        position += size
+    return units

@@ -1,0 +1,264 @@
+"""RTCP (RFC 3550 §6, RFC 4585, RFC 5104, REMB): reading compounds and building ours. Pure.
+
+Reading is tolerant and bounded: unknown packets and trailing extensions are passed over, a cut-off
+one ends the reading, nothing is raised whatever the bytes are.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+PACKETS_MAX: Final = 32
+"""RTCP packets read of one compound; browsers send at most five."""
+NACKS_MAX: Final = 512
+"""Sequence numbers read of one NACK: about 1.5 s of video, more cannot be repaired in time."""
+CNAME_BYTES_MAX: Final = 255
+
+_SR, _RR, _SDES, _BYE, _RTPFB, _PSFB = 200, 201, 202, 203, 205, 206
+_FMT_NACK, _FMT_PLI, _FMT_FIR, _FMT_AFB = 1, 1, 4, 15
+
+_BLOCK = struct.Struct("!IIIIII")
+_SENDER = struct.Struct("!IIIII")
+
+
+@dataclass(frozen=True, slots=True)
+class ReportBlock:
+    """One reception report (RFC 3550 §6.4.1). `fraction_lost` in 1/256, `jitter` in ticks."""
+
+    ssrc: int
+    fraction_lost: int
+    packets_lost: int
+    highest_sequence: int
+    jitter: int
+    last_sr: int
+    delay_since_sr: int
+
+
+@dataclass(frozen=True, slots=True)
+class SenderReport:
+    """`ntp` is 32.32 fixed point seconds."""
+
+    ssrc: int
+    ntp: int
+    rtp_timestamp: int
+    reports: tuple[ReportBlock, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiverReport:
+    """Reception reports of one receiver."""
+
+    ssrc: int
+    reports: tuple[ReportBlock, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Nack:
+    """Packets of `media_ssrc` that did not arrive (RFC 4585 §6.2.1)."""
+
+    media_ssrc: int
+    sequences: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class KeyframeRequest:
+    """PLI (RFC 4585 §6.3.1) or FIR (RFC 5104 §4.3.1): the same wish for us."""
+
+    media_ssrc: int
+
+
+@dataclass(frozen=True, slots=True)
+class Remb:
+    """The receiver's estimate of what it can take in all."""
+
+    bitrate_bps: int
+
+
+@dataclass(frozen=True, slots=True)
+class Bye:
+    """These streams end."""
+
+    ssrcs: tuple[int, ...]
+
+
+RtcpPacket = SenderReport | ReceiverReport | Nack | KeyframeRequest | Remb | Bye
+
+
+def parse(data: bytes | bytearray | memoryview, length: int) -> list[RtcpPacket]:
+    """What is understood of the compound in the first `length` bytes of `data`."""
+    found: list[RtcpPacket] = []
+    position = 0
+    length = min(length, len(data))
+    for _ in range(PACKETS_MAX):
+        if position + 4 > length or data[position] >> 6 != 2:
+            break
+        count, kind = data[position] & 0x1F, data[position + 1]
+        end = position + 4 + 4 * (data[position + 2] << 8 | data[position + 3])
+        if end > length:
+            break
+        body = bytes(data[position + 4 : end])
+        if data[position] & 0x20:
+            body = _unpadded(body)
+        found += _read(kind, count, body)
+        position = end
+    return found
+
+
+def _unpadded(body: bytes) -> bytes:
+    return body[: -body[-1]] if body and 0 < body[-1] <= len(body) else body
+
+
+def _read(kind: int, count: int, body: bytes) -> Iterable[RtcpPacket]:
+    if kind == _SR and len(body) >= 24:
+        ssrc, seconds, fraction, timestamp, _ = _SENDER.unpack_from(body)
+        return (SenderReport(ssrc, seconds << 32 | fraction, timestamp, _blocks(body[24:], count)),)
+    if kind == _RR and len(body) >= 4:
+        return (ReceiverReport(int.from_bytes(body[:4], "big"), _blocks(body[4:], count)),)
+    if kind == _BYE:
+        ssrcs = (int.from_bytes(body[i : i + 4], "big") for i in range(0, 4 * count, 4))
+        return (Bye(tuple(ssrcs)),) if count and len(body) >= 4 * count else ()
+    if len(body) < 8:
+        return ()
+    media_ssrc = int.from_bytes(body[4:8], "big")
+    if kind == _RTPFB and count == _FMT_NACK:
+        return (Nack(media_ssrc, _nacked(body[8:])),)
+    if kind == _PSFB:
+        return _payload_feedback(count, media_ssrc, body[8:])
+    return ()
+
+
+def _payload_feedback(fmt: int, media_ssrc: int, body: bytes) -> Iterable[RtcpPacket]:
+    if fmt == _FMT_PLI:
+        return (KeyframeRequest(media_ssrc),)
+    if fmt == _FMT_FIR:  # the streams are named in the entries
+        entries = range(0, min(len(body), 8 * PACKETS_MAX) - 7, 8)
+        return [KeyframeRequest(int.from_bytes(body[i : i + 4], "big")) for i in entries]
+    if fmt == _FMT_AFB and body[:4] == b"REMB" and len(body) >= 8:
+        exponent, mantissa = body[5] >> 2, (body[5] & 0x03) << 16 | body[6] << 8 | body[7]
+        return (Remb(mantissa << exponent),)
+    return ()
+
+
+def _blocks(body: bytes, count: int) -> tuple[ReportBlock, ...]:
+    blocks = []
+    for start in range(0, min(24 * count, len(body) - len(body) % 24), 24):
+        ssrc, loss, highest, jitter, last_sr, delay = _BLOCK.unpack_from(body, start)
+        lost = loss & 0xFFFFFF
+        if lost >= 0x800000:
+            lost -= 0x1000000
+        blocks.append(ReportBlock(ssrc, loss >> 24, lost, highest, jitter, last_sr, delay))
+    return tuple(blocks)
+
+
+def _nacked(body: bytes) -> tuple[int, ...]:
+    sequences: list[int] = []
+    for start in range(0, len(body) - 3, 4):
+        first = body[start] << 8 | body[start + 1]
+        mask = body[start + 2] << 8 | body[start + 3]
+        sequences.append(first)
+        sequences += [(first + 1 + bit) & 0xFFFF for bit in range(16) if mask >> bit & 1]
+        if len(sequences) >= NACKS_MAX:
+            break
+    return tuple(sequences[:NACKS_MAX])
+
+
+# --- building --------------------------------------------------------------------------------
+
+
+def _packet(count: int, kind: int, body: bytes) -> bytes:
+    return struct.pack("!BBH", 0x80 | count, kind, len(body) // 4) + body
+
+
+def build_sr(ssrc: int, ntp: int, rtp_timestamp: int, packets: int, octets: int) -> bytes:
+    """A sender report without reception reports; counters wrap as RFC 3550 says."""
+    fields = (ssrc, ntp >> 32 & 0xFFFFFFFF, ntp & 0xFFFFFFFF, rtp_timestamp & 0xFFFFFFFF)
+    return _packet(
+        0, _SR, struct.pack("!IIIIII", *fields, packets & 0xFFFFFFFF, octets & 0xFFFFFFFF)
+    )
+
+
+def build_rr(ssrc: int, reports: Sequence[ReportBlock] = ()) -> bytes:
+    """A receiver report with at most 31 reception reports."""
+    body = struct.pack("!I", ssrc)
+    for block in reports[:31]:
+        loss = block.fraction_lost << 24 | (max(min(block.packets_lost, 0x7FFFFF), -0x800000)) & (
+            0xFFFFFF
+        )
+        body += _BLOCK.pack(
+            block.ssrc,
+            loss,
+            block.highest_sequence & 0xFFFFFFFF,
+            min(block.jitter, 0xFFFFFFFF),
+            block.last_sr,
+            min(block.delay_since_sr, 0xFFFFFFFF),
+        )
+    return _packet(min(len(reports), 31), _RR, body)
+
+
+def build_sdes(ssrc: int, cname: str) -> bytes:
+    """A source description with the canonical name alone (RFC 3550 §6.5.1)."""
+    text = cname.encode()[:CNAME_BYTES_MAX]
+    item = struct.pack("!IBB", ssrc, 1, len(text)) + text
+    return _packet(1, _SDES, item + bytes(4 - len(item) % 4))
+
+
+def build_bye(ssrc: int) -> bytes:
+    """The end of one stream."""
+    return _packet(1, _BYE, struct.pack("!I", ssrc))
+
+
+def build_pli(sender_ssrc: int, media_ssrc: int) -> bytes:
+    """A picture loss indication."""
+    return _packet(_FMT_PLI, _PSFB, struct.pack("!II", sender_ssrc, media_ssrc))
+
+
+def build_nack(sender_ssrc: int, media_ssrc: int, sequences: Iterable[int]) -> bytes:
+    """A generic NACK for 16-bit sequence numbers, in the order of their first occurrence."""
+    body = struct.pack("!II", sender_ssrc, media_ssrc)
+    first: int | None = None
+    mask = 0
+    for sequence in sequences:
+        ahead = (sequence - first - 1) & 0xFFFF if first is not None else 16
+        if first is None or ahead >= 16:
+            if first is not None:
+                body += struct.pack("!HH", first, mask)
+            first, mask = sequence & 0xFFFF, 0
+        else:
+            mask |= 1 << ahead
+    if first is not None:
+        body += struct.pack("!HH", first, mask)
+    return _packet(_FMT_NACK, _RTPFB, body)
+
+
+def build_remb(sender_ssrc: int, bitrate_bps: int, media_ssrcs: Sequence[int]) -> bytes:
+    """The estimate for these streams together, rounded down to what 18 bits of mantissa hold."""
+    exponent = max(bitrate_bps.bit_length() - 18, 0)
+    head = struct.pack("!II", sender_ssrc, 0) + b"REMB"
+    value = len(media_ssrcs) << 24 | exponent << 18 | bitrate_bps >> exponent
+    return _packet(
+        _FMT_AFB, _PSFB, head + struct.pack(f"!I{len(media_ssrcs)}I", value, *media_ssrcs)
+    )
+
+
+def ntp_from_ns(time_ns: int) -> int:
+    """Nanoseconds as 32.32 fixed point seconds."""
+    return (time_ns << 32) // 1_000_000_000
+
+
+def ns_from_ntp(ntp: int) -> int:
+    """The other way round."""
+    return ntp * 1_000_000_000 >> 32
+
+
+def round_trip_ns(block: ReportBlock, now_ntp: int) -> int | None:
+    """RFC 3550 §6.4.1: round trip from the middle 32 bits of `now_ntp`; None without a last SR."""
+    if not block.last_sr:
+        return None
+    middle = now_ntp >> 16 & 0xFFFFFFFF
+    trip = (middle - block.last_sr - block.delay_since_sr) & 0xFFFFFFFF
+    if trip >= 0x80000000:  # the far end's clock is a little fast, or it is lying
+        return 0
+    return trip * 1_000_000_000 >> 16

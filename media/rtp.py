@@ -1,0 +1,188 @@
+"""RTP packets (RFC 3550 §5, RFC 8285): parsing, building and sequence arithmetic; pure functions.
+
+Input comes from the network: whatever the bytes are, the only exception is `RtpError`.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+HEADER_BYTES: Final = 12
+ONE_BYTE_PROFILE: Final = 0xBEDE
+TWO_BYTE_PROFILE: Final = 0x1000
+
+URI_ABS_SEND_TIME: Final = "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time"
+URI_AUDIO_LEVEL: Final = "urn:ietf:params:rtp-hdrext:ssrc-audio-level"
+URI_VIDEO_ORIENTATION: Final = "urn:3gpp:video-orientation"
+URI_DEPENDENCY_DESCRIPTOR: Final = (
+    "https://aomediacodec.github.io/av1-rtp-spec/#dependency-descriptor-rtp-header-extension"
+)
+URI_MID: Final = "urn:ietf:params:rtp-hdrext:sdes:mid"
+
+FORWARDED_EXTENSIONS: Final = (
+    URI_AUDIO_LEVEL,
+    URI_VIDEO_ORIENTATION,
+    URI_DEPENDENCY_DESCRIPTOR,
+)
+"""Header extensions that mean the same behind the forwarder. Everything else that a publisher
+sends ends here: it is either about this one connection or nobody else's business."""
+
+_HEADER = struct.Struct("!BBHII")
+_U16 = struct.Struct("!H")
+
+
+class RtpError(ValueError):
+    """These bytes are not an RTP packet that we forward."""
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """A parsed packet: fields, and where its parts lie in the buffer (offsets in bytes).
+
+    The payload is `[payload_start, payload_end)`, padding excluded. `extension_end` is 0 when
+    there is no header extension.
+    """
+
+    payload_type: int
+    marker: bool
+    sequence: int
+    timestamp: int
+    ssrc: int
+    extension_profile: int
+    extension_start: int
+    extension_end: int
+    payload_start: int
+    payload_end: int
+
+
+def parse(data: bytes | bytearray | memoryview, length: int) -> Header:
+    """The header of the packet in the first `length` bytes of `data`; RtpError when it is none."""
+    if length < HEADER_BYTES or length > len(data):
+        raise RtpError("shorter than its header")
+    first, second, sequence, timestamp, ssrc = _HEADER.unpack_from(data, 0)
+    if first >> 6 != 2:
+        raise RtpError("not version 2")
+    start = HEADER_BYTES + 4 * (first & 0x0F)
+    profile = extension_start = extension_end = 0
+    if first & 0x10:
+        if start + 4 > length:
+            raise RtpError("header extension cut off")
+        profile = _U16.unpack_from(data, start)[0]
+        extension_start = start + 4
+        extension_end = extension_start + 4 * _U16.unpack_from(data, start + 2)[0]
+        start = extension_end
+    if start > length:
+        raise RtpError("header longer than the packet")
+    end = length
+    if first & 0x20:
+        padding = data[length - 1] if length > start else 0
+        if not 0 < padding <= length - start:
+            raise RtpError("padding longer than the payload")
+        end = length - padding
+    return Header(
+        second & 0x7F,
+        second >= 0x80,
+        sequence,
+        timestamp,
+        ssrc,
+        profile,
+        extension_start,
+        extension_end,
+        start,
+        end,
+    )
+
+
+def extensions(data: bytes | bytearray | memoryview, header: Header) -> dict[int, bytes]:
+    """The header extension's elements by id; a malformed rest is left out, nothing is raised."""
+    found: dict[int, bytes] = {}
+    position, end = header.extension_start, header.extension_end
+    one_byte = header.extension_profile == ONE_BYTE_PROFILE
+    if not one_byte and header.extension_profile & 0xFFF0 != TWO_BYTE_PROFILE:
+        return found
+    while position < end:
+        head = data[position]
+        position += 1
+        if head == 0:  # padding between elements
+            continue
+        if one_byte:
+            element, size = head >> 4, (head & 0x0F) + 1
+            if element == 15:  # RFC 8285 §4.2: stop here
+                break
+        else:
+            if position >= end:
+                break
+            element, size = head, data[position]
+            position += 1
+        if position + size > end:
+            break
+        found[element] = bytes(data[position : position + size])
+        position += size
+    return found
+
+
+def build_extensions(elements: Iterable[tuple[int, bytes]]) -> bytes:
+    """A header extension block for these (id, value) pairs, empty for none (RFC 8285 §4.2, §4.3).
+
+    Two-byte form only where an element does not fit the one-byte form.
+    """
+    pairs = list(elements)
+    if not pairs:
+        return b""
+    two_bytes = any(element > 14 or not 1 <= len(value) <= 16 for element, value in pairs)
+    body = bytearray()
+    for element, value in pairs:
+        body += bytes((element, len(value)) if two_bytes else (element << 4 | len(value) - 1,))
+        body += value
+    body += bytes(-len(body) % 4)
+    profile = TWO_BYTE_PROFILE if two_bytes else ONE_BYTE_PROFILE
+    return struct.pack("!HH", profile, len(body) // 4) + bytes(body)
+
+
+def build(
+    payload_type: int,
+    marker: bool,
+    sequence: int,
+    timestamp: int,
+    ssrc: int,
+    payload: bytes,
+    extension_block: bytes = b"",
+) -> bytes:
+    """A whole packet; `extension_block` comes from `build_extensions`."""
+    head = _HEADER.pack(
+        0x90 if extension_block else 0x80,
+        payload_type | (0x80 if marker else 0),
+        sequence,
+        timestamp,
+        ssrc,
+    )
+    return b"".join((head, extension_block, payload))
+
+
+def named_extensions(elements: Mapping[int, bytes], ids: Mapping[str, int]) -> dict[str, bytes]:
+    """The elements that are forwarded, by URI; `ids` is what the sender negotiated."""
+    return {
+        uri: elements[ids[uri]]
+        for uri in FORWARDED_EXTENSIONS
+        if uri in ids and ids[uri] in elements
+    }
+
+
+def abs_send_time(now_ns: int) -> bytes:
+    """24 bits of send time, 6.18 fixed point seconds. Only differences mean something."""
+    return ((now_ns << 18) // 1_000_000_000 & 0xFFFFFF).to_bytes(3, "big")
+
+
+def unwrap(value: int, near: int, bits: int = 16) -> int:
+    """The number congruent to `value` modulo 2**bits that is nearest to `near`.
+
+    Half a turn away counts as ahead. Extended sequence numbers and timestamps never wrap.
+    """
+    turn = 1 << bits
+    delta = (value - near) & (turn - 1)
+    if delta > turn >> 1:
+        delta -= turn
+    return near + delta
