@@ -9,8 +9,10 @@ The transport builds one link per connected peer once DTLS is up, and hands it t
   SRTP-protected, in a reusable `PacketBuffer`. Nothing is kept of the buffer after the call.
 - `forwarder.timer(now_ns)` every 20 ms or so.
 
+A datagram that SRTP authenticated sets the link's `last_media_ns`.
+
 A peer that moves to another address writes it into its link's `destination` in place
-(`Destination.set`); there is nothing else to tell.
+(`Destination.set_raw`); there is nothing else to tell.
 
 The forwarder emits SourceUp, SourceStale, SourceFresh, SourceKinds and QualityChanged of
 `media.api`; the transport emits SourceGone, ViewerUp and ViewerGone.
@@ -100,6 +102,7 @@ class PublisherLink:
     rtcp_ssrc: int
     cname: str
     keep_alive: object = None
+    last_media_ns: int | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -116,6 +119,7 @@ class ViewerLink:
     tracks: tuple[ViewerTrack, ...]
     cname: str
     keep_alive: object = None
+    last_media_ns: int | None = None
 
     def track(self, kind: Kind) -> ViewerTrack | None:
         """The track of this kind, None when the viewer did not offer to receive it."""
