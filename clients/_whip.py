@@ -19,7 +19,7 @@ SHOWN_CHARS_MAX = 300
 _REASONS = {
     400: "the server could not read our offer",
     401: "the server does not accept this key",
-    403: "this key may not do that",
+    403: "the server does not accept this key for this name",
     404: "nobody by that name is known there; is the address complete?",
     405: "this is not a WHIP or WHEP address",
     406: "the server takes none of these codecs or tracks",

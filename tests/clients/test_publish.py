@@ -162,7 +162,7 @@ async def test_once_gives_up_when_the_connection_breaks(whip: Any) -> None:
     [
         (400, "could not read our offer"),
         (401, "does not accept this key"),
-        (403, "may not do that"),
+        (403, "does not accept this key for this name"),
         (404, "nobody by that name"),
         (406, "none of these codecs"),
         (409, "somebody already publishes"),
