@@ -28,6 +28,8 @@ CLOSE_HELLO_TIMEOUT = 4408
 CLOSE_REPLACED = 4409
 """The same connection was resumed from elsewhere."""
 CLOSE_TOO_MANY_MESSAGES = 4429
+CLOSE_TOO_MANY_CONNECTIONS = 4430
+"""One account has too many open; reconnecting will not help until one is closed."""
 CLOSE_DRAINING = 1012
 CLOSE_OVERFLOW = 1013
 

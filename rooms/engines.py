@@ -1,0 +1,82 @@
+"""The two engines as the rooms see them: what media and money must offer, and nothing more."""
+
+from typing import Protocol
+
+from billing_meter.ledger_store import Balance
+from billing_meter.meter import HeldMedia, SessionOrder, Summary
+from billing_meter.tariff import Component
+from billing_meter.till import Opened, Refused, Switched
+from media.api import BOTH_KINDS, Answer, Kind
+
+
+class MediaEngine(Protocol):
+    """The forwarding plane. Everything but offers is synchronous."""
+
+    async def publish(
+        self,
+        source_id: str,
+        offer_sdp: str,
+        *,
+        allowed: frozenset[Kind],
+        replace: bool = False,
+    ) -> Answer:
+        """Answer an offer to send; raises `media.api.SdpRefused`."""
+        ...
+
+    async def watch(self, viewer_id: str, offer_sdp: str) -> Answer:
+        """Answer an offer to receive; raises `media.api.SdpRefused`."""
+        ...
+
+    def close_publisher(self, source_id: str, reason: str, peer_id: str | None = None) -> None:
+        """Close the source's publisher; with `peer_id`, only if it is still this one."""
+        ...
+
+    def close_viewer(self, viewer_id: str, reason: str) -> None:
+        """Close the viewer's peer connection."""
+        ...
+
+    def forward(self, source_id: str, viewer_id: str, kinds: frozenset[Kind] = BOTH_KINDS) -> None:
+        """A free row."""
+        ...
+
+    def forward_gated(
+        self, source_id: str, viewer_id: str, kinds: frozenset[Kind] = BOTH_KINDS
+    ) -> HeldMedia:
+        """A private row, closed until its gate is opened."""
+        ...
+
+    def stop(self, source_id: str, viewer_id: str, kinds: frozenset[Kind] = BOTH_KINDS) -> None:
+        """Remove the row, or these kinds of it, before anything else happens."""
+        ...
+
+    def seal(self, source_id: str) -> None:
+        """Drop all rows of the source and forget its ring and keyframes."""
+        ...
+
+
+class MeterEngine(Protocol):
+    """The till of private sessions."""
+
+    async def open(self, order: SessionOrder) -> Opened | Refused:
+        """Make the session durable and take its first hold."""
+        ...
+
+    def attach(self, session_id: str, component: Component, gate: HeldMedia) -> None:
+        """This gate's held media is this component's time; a new one replaces the old."""
+        ...
+
+    async def switch(self, session_id: str, component: Component, on: bool) -> Switched | Refused:
+        """Switch a surcharge; its hold is durable before this returns."""
+        ...
+
+    async def close(self, session_id: str, reason: str) -> Summary:
+        """Gates shut first, then the final post. Idempotent."""
+        ...
+
+
+class Purse(Protocol):
+    """Members' balances, read-only."""
+
+    async def balance(self, member_id: str) -> Balance:
+        """The member's balance now."""
+        ...

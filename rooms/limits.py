@@ -1,0 +1,42 @@
+"""Every limit and delay of the rooms, with its unit and its reason."""
+
+NS_PER_S = 1_000_000_000
+NS_PER_MS = 1_000_000
+
+RING_NS = 30 * NS_PER_S
+"""How long a request rings: long enough to finish a sentence, short enough to wait for."""
+CONNECT_NS = 15 * NS_PER_S
+"""Free time for the first private packet after accept; ICE and DTLS need about one second."""
+GRACE_NS = 30 * NS_PER_S
+"""How long a session without media waits, unpaid, for a network change or a page reload."""
+SETTLE_NS = 5 * NS_PER_S
+"""After this the room opens again although the final post is still waiting for the ledger."""
+PLACE_KEPT_NS = 30 * NS_PER_S
+"""How long a lost WebSocket keeps its place."""
+NOTICE_NS = 5 * NS_PER_S
+"""How long a transitional notice stands under a thumbnail (features B2)."""
+PUBLISHER_CONNECT_NS = 10 * NS_PER_S
+"""A publisher without a packet holds its place this long against another one."""
+IDLE_VIEWERS_NS = 30 * NS_PER_S
+"""Viewers of a room without picture keep their connection this long for a quick return."""
+CARD_DELAY_NS = 500 * NS_PER_MS
+"""Viewer counts reach the grid at most this late and this often per expert."""
+
+CHAT_CODE_POINTS_MAX = 500
+"""After NFC (features C3)."""
+CHAT_BURST = 5
+CHAT_REFILL_PER_S = 1.0
+"""Five messages in five seconds (features C3)."""
+CHAT_KEPT_LINES = 50
+"""What a late joiner gets (features C3)."""
+
+PLACES_MAX = 20_000
+"""Connections of one process; beyond it the newest is refused."""
+BUCKETS_MAX = 20_000
+"""Chat buckets kept; full ones are forgotten first."""
+MINIMUM_BALANCE_S = 60
+"""A request needs one minute of its total rate (features, decision 6)."""
+BALANCE_BANDS_S = (300, 600)
+"""Borders of the balance band on the request card: 5 and 10 minutes."""
+REFUND_WINDOW_NS = 24 * 3600 * NS_PER_S
+"""A refund may be asked for this long after the session's end (features I10)."""
