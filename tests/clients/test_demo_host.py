@@ -186,7 +186,6 @@ async def test_receives_the_members_feed_until_the_session_ends(hosting: House) 
     peer = new_peer()
     states: asyncio.Queue[str] = asyncio.Queue()
     peer.on("connectionstatechange", lambda: states.put_nowait(peer.connectionState))
-    source = GeneratedSource("max", "VP8")
     try:
         await peer.setRemoteDescription(RTCSessionDescription(offer.sdp, "offer"))
         for transceiver in peer.getTransceivers():
