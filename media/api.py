@@ -1,4 +1,4 @@
-"""What the rest of Parlour knows of media: configuration, events, errors and limits, as plain types.
+"""What the rest of Parlour knows of media: configuration, events, errors, limits; plain types.
 
 The engine itself is `media.server.MediaPlane`; this file has no behaviour, so that anybody may
 import it without pulling in sockets or cryptography.
@@ -19,7 +19,7 @@ CONNECT_TIMEOUT_NS = 15_000_000_000
 CONSENT_TIMEOUT_NS = 30_000_000_000
 """RFC 7675 §5.1: no authenticated packet for this long means that nothing may be sent any more."""
 SOURCE_STALE_NS = 2_000_000_000
-"""A source without RTP for this long is stale: presence must not say `live` for a frozen picture."""
+"""A source without RTP for this long is stale: a frozen picture is not `live`."""
 ADDRESSES_PER_PEER_MAX = 8
 """Interfaces times address families of a phone, with room; more is somebody filling the table."""
 

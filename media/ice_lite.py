@@ -1,0 +1,168 @@
+"""The ICE-lite side of many peers on one port, sans-IO (RFC 8445 §2.5 and §7.3, RFC 7675).
+
+A lite agent never sends checks. It answers those that prove knowledge of the credentials in its
+answer, remembers from which addresses they came, and sends media to the one that the controlling
+side nominated. Everything that fails here is met with silence: a stranger learns nothing.
+"""
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from media.api import ADDRESSES_PER_PEER_MAX, CONSENT_TIMEOUT_NS
+from media.stun import (
+    BindingRequest,
+    StunError,
+    binding_role_conflict,
+    binding_success,
+    parse_binding_request,
+)
+
+TRANSACTIONS_REMEMBERED = 32
+"""Checks in flight of one peer; a copy of one of them from elsewhere is a replay."""
+
+Owner = TypeVar("Owner")
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a datagram came from. `key` is the raw socket address, `ip` packed, `port` a number."""
+
+    key: bytes
+    ip: bytes
+    port: int
+
+
+@dataclass(slots=True, eq=False)
+class IceSession(Generic[Owner]):
+    """One peer's credentials and the addresses that proved to know them.
+
+    `validated` is ordered, the least recently checked first. `selected` is where to send: the
+    nominated address, or, before any nomination, the one that was validated last.
+    """
+
+    owner: Owner
+    local_ufrag: str
+    local_password: str
+    remote_ufrag: str
+    validated: OrderedDict[bytes, Address] = field(default_factory=OrderedDict)
+    selected: Address | None = None
+    nominated: bool = False
+    last_check_ns: int | None = None
+    transactions: OrderedDict[bytes, bytes] = field(default_factory=OrderedDict)
+
+
+@dataclass(frozen=True, slots=True)
+class Checked(Generic[Owner]):
+    """A check that earned an answer.
+
+    `accepted` is false for a role conflict, which changes nothing; `moved` tells that
+    `session.selected` is now another address.
+    """
+
+    session: IceSession[Owner]
+    response: bytes
+    accepted: bool
+    moved: bool
+
+
+class IceLite(Generic[Owner]):
+    """All sessions of one port.
+
+    A check finds its session by the local half of its USERNAME; every other datagram belongs to
+    whom `owners` says, by the raw socket address it came from, and to nobody otherwise.
+    """
+
+    def __init__(self) -> None:
+        self.owners: dict[bytes, Owner] = {}
+        self._holders: dict[bytes, IceSession[Owner]] = {}
+        self._sessions: dict[bytes, IceSession[Owner]] = {}
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    def add(self, session: IceSession[Owner]) -> None:
+        """From now on checks for this session are answered."""
+        self._sessions[session.local_ufrag.encode()] = session
+
+    def remove(self, session: IceSession[Owner]) -> None:
+        """Silent for this session from now on, and its addresses are strangers again."""
+        self._sessions.pop(session.local_ufrag.encode(), None)
+        for key in list(session.validated):
+            self._forget(session, key)
+
+    def receive(self, data: bytes, source: Address, now_ns: int) -> Checked[Owner] | None:
+        """Judges one STUN datagram; None means: say nothing."""
+        try:
+            request = parse_binding_request(data)
+        except StunError:
+            return None
+        session = self._authenticated(request)
+        if session is None or self._replayed(session, request, source):
+            return None
+        if self._held_by_another(session, source, now_ns):
+            return None
+        password = session.local_password.encode()
+        if not request.controlling:
+            conflict = binding_role_conflict(request.transaction_id, password)
+            return Checked(session, conflict, accepted=False, moved=False)
+        session.last_check_ns = now_ns
+        response = binding_success(request.transaction_id, source.ip, source.port, password)
+        moved = self._validate(session, request, source)
+        return Checked(session, response, accepted=True, moved=moved)
+
+    def _authenticated(self, request: BindingRequest) -> IceSession[Owner] | None:
+        local, separator, remote = request.username.partition(b":")
+        session = self._sessions.get(local)
+        if session is None or not separator or remote != session.remote_ufrag.encode():
+            return None
+        return session if request.integrity_ok(session.local_password.encode()) else None
+
+    def _replayed(
+        self, session: IceSession[Owner], request: BindingRequest, source: Address
+    ) -> bool:
+        """Somebody on the path who re-sends a captured check would else draw the media to him."""
+        seen_from = session.transactions.setdefault(request.transaction_id, source.key)
+        if len(session.transactions) > TRANSACTIONS_REMEMBERED:
+            session.transactions.popitem(last=False)
+        return seen_from != source.key
+
+    def _held_by_another(self, session: IceSession[Owner], source: Address, now_ns: int) -> bool:
+        """A peer that forges another's source address must not cut that other off."""
+        holder = self._holders.get(source.key)
+        if holder is None or holder is session:
+            return False
+        last_check_ns = holder.last_check_ns
+        return last_check_ns is not None and now_ns - last_check_ns < CONSENT_TIMEOUT_NS
+
+    def _validate(
+        self, session: IceSession[Owner], request: BindingRequest, source: Address
+    ) -> bool:
+        """Remembers the address; True when media now goes somewhere else."""
+        holder = self._holders.get(source.key)
+        if holder is not session:
+            if holder is not None:
+                self._forget(holder, source.key)
+            self._make_room(session)
+            self._holders[source.key] = session
+            self.owners[source.key] = session.owner
+        session.validated[source.key] = source
+        session.validated.move_to_end(source.key)
+        before = session.selected
+        if request.use_candidate or not session.nominated:
+            session.selected = source
+        session.nominated = session.nominated or request.use_candidate
+        return session.selected is source and (before is None or before.key != source.key)
+
+    def _make_room(self, session: IceSession[Owner]) -> None:
+        if len(session.validated) < ADDRESSES_PER_PEER_MAX:
+            return
+        selected = session.selected.key if session.selected is not None else None
+        oldest = next(key for key in session.validated if key != selected)
+        self._forget(session, oldest)
+
+    def _forget(self, session: IceSession[Owner], key: bytes) -> None:
+        session.validated.pop(key, None)
+        if self._holders.get(key) is session:
+            del self._holders[key]
+            del self.owners[key]

@@ -1,0 +1,156 @@
+"""The ICE-lite side: who is answered, which addresses belong to whom, where media goes."""
+
+import itertools
+
+from aioice import stun as aioice_stun
+
+from media.api import ADDRESSES_PER_PEER_MAX, CONSENT_TIMEOUT_NS
+from media.ice_lite import TRANSACTIONS_REMEMBERED, Address, IceLite, IceSession
+from media.stun import binding_request
+
+PASSWORD = "server-password-of-some-length"
+_transactions = itertools.count(1)
+
+
+def address(number: int) -> Address:
+    ip = bytes([192, 0, 2, number % 256])
+    return Address(number.to_bytes(2) + ip, ip, number)
+
+
+def check(
+    username: str = "ours:theirs",
+    password: str = PASSWORD,
+    *,
+    nominate: bool = False,
+    transaction: int | None = None,
+) -> bytes:
+    number = next(_transactions) if transaction is None else transaction
+    return binding_request(
+        number.to_bytes(12), username.encode(), password.encode(), use_candidate=nominate
+    )
+
+
+def agent() -> tuple[IceLite[str], IceSession[str]]:
+    ice: IceLite[str] = IceLite()
+    session = IceSession("peer", "ours", PASSWORD, "theirs")
+    ice.add(session)
+    return ice, session
+
+
+def test_a_good_check_is_answered_and_its_address_belongs_to_the_peer() -> None:
+    ice, session = agent()
+    checked = ice.receive(check(), address(1), 5)
+    assert checked is not None
+    assert checked.moved
+    assert ice.owners == {address(1).key: "peer"}
+    assert session.last_check_ns == 5
+    answer = aioice_stun.parse_message(checked.response)
+    assert answer.check_message_integrity(PASSWORD.encode())
+    assert answer.attributes["XOR-MAPPED-ADDRESS"] == ("192.0.2.1", 1)
+
+
+def test_strangers_meet_silence_and_change_nothing() -> None:
+    ice, session = agent()
+    for data in (
+        check("other:theirs"),
+        check("ours:other"),
+        check("ours"),
+        check("ours:theirs:more"),
+        check(":theirs"),
+        check(password="guessed-password-of-some-len"),
+        b"",
+        bytes(20),
+    ):
+        assert ice.receive(data, address(1), 5) is None
+    assert not ice.owners
+    assert session.selected is None
+    assert session.last_check_ns is None
+
+
+def test_media_goes_to_the_last_address_until_one_is_nominated() -> None:
+    ice, session = agent()
+    ice.receive(check(), address(1), 1)
+    ice.receive(check(), address(2), 2)
+    assert session.selected == address(2)
+    moved = ice.receive(check(nominate=True), address(1), 3)
+    assert moved is not None
+    assert moved.moved
+    assert session.selected == address(1)
+    again = ice.receive(check(), address(2), 4)
+    assert again is not None
+    assert not again.moved
+    assert session.selected == address(1)
+
+
+def test_a_nomination_from_elsewhere_moves_the_peer() -> None:
+    ice, session = agent()
+    ice.receive(check(nominate=True), address(1), 1)
+    moved = ice.receive(check(nominate=True), address(2), 2)
+    assert moved is not None
+    assert moved.moved
+    assert session.selected == address(2)
+    assert set(ice.owners) == {address(1).key, address(2).key}
+
+
+def test_a_copied_check_from_elsewhere_is_not_believed() -> None:
+    ice, session = agent()
+    captured = check(nominate=True, transaction=9_999_999)
+    ice.receive(captured, address(1), 1)
+    assert ice.receive(captured, address(66), 2) is None
+    assert session.selected == address(1)
+    assert ice.receive(captured, address(1), 3) is not None  # the sender's own repetition
+
+
+def test_at_most_eight_addresses_and_never_the_one_in_use_is_forgotten() -> None:
+    ice, session = agent()
+    ice.receive(check(nominate=True), address(1), 1)
+    for number in range(2, 40):
+        ice.receive(check(), address(number), number)
+    assert len(session.validated) == ADDRESSES_PER_PEER_MAX
+    assert set(ice.owners) == set(session.validated)
+    assert address(1).key in ice.owners
+    assert address(39).key in ice.owners
+    assert address(2).key not in ice.owners
+    assert len(session.transactions) <= TRANSACTIONS_REMEMBERED
+
+
+def test_a_living_peers_address_cannot_be_taken_over() -> None:
+    ice, session = agent()
+    other = IceSession("other", "second", PASSWORD, "theirs")
+    ice.add(other)
+    ice.receive(check(nominate=True), address(1), 1)
+    assert ice.receive(check("second:theirs"), address(1), 2) is None
+    assert ice.owners[address(1).key] == "peer"
+    later = 2 + CONSENT_TIMEOUT_NS
+    assert ice.receive(check("second:theirs"), address(1), later) is not None
+    assert ice.owners[address(1).key] == "other"
+    assert address(1).key not in session.validated
+
+
+def test_after_removal_the_peer_is_a_stranger_again() -> None:
+    ice, session = agent()
+    ice.receive(check(), address(1), 1)
+    ice.remove(session)
+    assert not ice.owners
+    assert len(ice) == 0
+    assert ice.receive(check(), address(1), 2) is None
+    ice.remove(session)
+
+
+def test_a_peer_that_wants_to_be_controlled_is_told_so_and_gains_nothing() -> None:
+    ice, session = agent()
+    message = aioice_stun.Message(
+        message_method=aioice_stun.Method.BINDING, message_class=aioice_stun.Class.REQUEST
+    )
+    message.attributes["USERNAME"] = "ours:theirs"
+    message.attributes["PRIORITY"] = 1
+    message.attributes["ICE-CONTROLLED"] = 1
+    message.add_message_integrity(PASSWORD.encode())
+    checked = ice.receive(bytes(message), address(1), 1)
+    assert checked is not None
+    assert not checked.accepted
+    assert not ice.owners
+    assert session.last_check_ns is None
+    answer = aioice_stun.parse_message(checked.response)
+    assert answer.check_message_integrity(PASSWORD.encode())
+    assert answer.attributes["ERROR-CODE"][0] == 487
