@@ -1,0 +1,178 @@
+"""aiortc's DTLS over our own pipe: keys on both sides, fingerprints, goodbyes, bounded queues."""
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+from aiortc.rtcdtlstransport import RTCCertificate
+from pylibsrtp import Session
+
+from media.aiortc_seam import (
+    DTLS_QUEUE_DATAGRAMS_MAX,
+    PREFERRED_PROFILES,
+    Certificate,
+    DtlsSrtp,
+    Fingerprint,
+    SrtpSessions,
+    new_certificate,
+)
+from media.batch import PacketBuffer, srtp_protect
+
+RTP = bytes([0x80, 96, 0, 1, 0, 0, 0, 1, 0, 0, 0, 9]) + bytes(range(100))
+
+
+class Pair:
+    """A server and a client joined by a wire that a test may tamper with."""
+
+    def __init__(self, wire: Callable[[bytes], bytes | None] = lambda data: data) -> None:
+        self.server_certificate, self.client_certificate = new_certificate(), new_certificate()
+        self.sent: list[bytes] = []
+        self._wire = wire
+        self.server = DtlsSrtp(self.server_certificate, server=True, send=self._to_client)
+        self.client = DtlsSrtp(self.client_certificate, server=False, send=self._to_server)
+
+    def _to_client(self, data: bytes) -> None:
+        self.sent.append(data)
+        if (data_out := self._wire(data)) is not None:
+            self.client.feed(data_out)
+
+    def _to_server(self, data: bytes) -> None:
+        self.sent.append(data)
+        if (data_out := self._wire(data)) is not None:
+            self.server.feed(data_out)
+
+    async def shake(
+        self, server_expects: Certificate | None = None
+    ) -> tuple[SrtpSessions | None, SrtpSessions | None]:
+        expected = server_expects or self.client_certificate
+        return await asyncio.gather(
+            self.server.handshake([fingerprint(expected)]),
+            self.client.handshake([fingerprint(self.server_certificate)]),
+        )
+
+
+def fingerprint(certificate: Certificate) -> Fingerprint:
+    return Fingerprint("sha-256", certificate.sha256_fingerprint())
+
+
+def protected(sessions: SrtpSessions) -> tuple[PacketBuffer, int]:
+    buffer = PacketBuffer()
+    buffer.data[: len(RTP)] = RTP
+    buffer.length_pointer[0] = len(RTP)
+    assert srtp_protect(sessions.tx, buffer.pointer, buffer.length_pointer) == 0
+    return buffer, buffer.length_pointer[0]
+
+
+async def test_both_sides_get_keys_that_fit_and_prefer_aes_128_gcm() -> None:
+    server, client = await Pair().shake()
+    assert server is not None
+    assert client is not None
+    assert server.profile == client.profile == "SRTP_AEAD_AES_128_GCM"
+    for sender, receiver in ((server, client), (client, server)):
+        buffer, length = protected(sender)
+        assert bytes(buffer.data[12:length]) != RTP[12:]
+        assert buffer.unprotect(receiver.rx, length) == len(RTP)
+        assert bytes(buffer.data[: len(RTP)]) == RTP
+
+
+async def test_no_task_is_left_running_after_the_handshake() -> None:
+    before = asyncio.all_tasks()
+    await Pair().shake()
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert asyncio.all_tasks() == before
+
+
+async def test_a_certificate_that_was_not_announced_gets_no_keys() -> None:
+    server, _ = await Pair().shake(server_expects=new_certificate())
+    assert server is None
+
+
+async def test_one_wrong_fingerprint_among_right_ones_is_refused() -> None:
+    pair = Pair()
+    wrong = Fingerprint("sha-512", ":".join(["00"] * 64))
+    server, _ = await asyncio.gather(
+        pair.server.handshake([fingerprint(pair.client_certificate), wrong]),
+        pair.client.handshake([fingerprint(pair.server_certificate)]),
+    )
+    assert server is None
+
+
+async def test_a_goodbye_is_heard_once_and_ends_the_association() -> None:
+    pair = Pair()
+    await pair.shake()
+    assert not pair.server.closed_by_peer
+    pair.client.close()
+    assert pair.server.closed_by_peer
+    assert not pair.server.feed(b"\x16anything")
+    sent = len(pair.sent)
+    pair.server.close()
+    pair.client.close()
+    assert len(pair.sent) == sent
+
+
+async def test_junk_after_the_handshake_changes_nothing() -> None:
+    pair = Pair()
+    server, client = await pair.shake()
+    assert server is not None
+    assert client is not None
+    for junk in (b"\x15", b"\x16" * 1_500, b"\x15\xfe\xfd" + bytes(10) + b"\x00\x02\x02\x28"):
+        assert pair.server.feed(junk)
+    assert not pair.server.closed_by_peer
+    buffer, length = protected(client)
+    assert buffer.unprotect(server.rx, length) == len(RTP)
+
+
+async def test_closing_ends_a_handshake_that_hears_nothing() -> None:
+    pair = Pair(wire=lambda data: None)
+    task = asyncio.ensure_future(pair.server.handshake([fingerprint(pair.client_certificate)]))
+    await asyncio.sleep(0)
+    pair.server.close()
+    assert await task is None
+
+
+async def test_the_queue_before_the_handshake_is_bounded() -> None:
+    pair = Pair()
+    taken = [pair.server.feed(b"\x16") for _ in range(DTLS_QUEUE_DATAGRAMS_MAX + 10)]
+    assert taken == [True] * DTLS_QUEUE_DATAGRAMS_MAX + [False] * 10
+    pair.server.close()
+
+
+@pytest.mark.slow
+async def test_a_lost_last_flight_is_repeated_after_the_handshake() -> None:
+    """The client repeats its own last flight; the server, done already, must answer again."""
+    pair = Pair()
+    flights = 0
+
+    def lose_the_servers_second_flight(data: bytes) -> None:
+        nonlocal flights
+        pair.sent.append(data)
+        flights += 1
+        if flights != 2:
+            pair.client.feed(data)
+
+    pair.server._pipe._out = lose_the_servers_second_flight
+    pair.server._send = lose_the_servers_second_flight
+    server, client = await pair.shake()
+    assert server is not None
+    assert client is not None
+    assert flights >= 3
+
+
+async def test_one_tls_context_serves_every_peer() -> None:
+    certificate = new_certificate()
+    assert isinstance(certificate, RTCCertificate)
+    profiles = list(PREFERRED_PROFILES)
+    first = certificate._create_ssl_context(profiles)
+    assert certificate._create_ssl_context(profiles) is first
+
+
+@pytest.mark.parametrize("size", [0, 1, 11, 12, 40, 1_500])
+async def test_srtp_that_is_none_is_refused_whatever_its_size(size: int) -> None:
+    server, _ = await Pair().shake()
+    assert server is not None
+    assert isinstance(server.keep_alive, tuple)
+    assert isinstance(server.keep_alive[0], Session)
+    buffer = PacketBuffer()
+    buffer.data[:size] = b"\x80" * size
+    assert buffer.unprotect(server.rx, size) == 0
