@@ -73,6 +73,10 @@ export function createHub() {
       listener(status);
       return () => statusListeners.delete(listener);
     },
+    /** Drop a connection that went silent and make a new one, which resumes its place. */
+    async reconnect() {
+      if (started) (await wire).reconnect();
+    },
     /** End the connection for good. */
     async close() {
       if (started) (await wire).close();

@@ -1,0 +1,419 @@
+// What a visitor of a room can do and what follows from what the server says. Knows no DOM.
+
+import { DeviceError } from "../devices.js";
+import { OwnMedia } from "../own-media.js";
+import { Watcher } from "../rtc.js";
+import { INITIAL, inPrivate, reduce } from "../state.js";
+import { figures } from "../stats.js";
+import { Store } from "../store.js";
+
+/**
+ * @typedef {import("../state.js").State} State
+ * @typedef {import("../wire.js").WireError} WireError
+ * @typedef {"cam2cam" | "two_way_audio"} Surcharge
+ * @typedef {"audio" | "video"} Kind
+ *
+ * @typedef {{ kind: "start", cam2cam: boolean, two_way_audio: boolean }
+ *   | { kind: "switch", component: Surcharge }
+ *   | { kind: "join" }
+ *   | { kind: "premium" }} DialogView
+ *
+ * @typedef {object} Local what this side knows by itself
+ * @property {import("../rtc.js").LinkPhase} watching
+ * @property {import("../own-media.js").OwnView} own
+ * @property {DialogView | null} dialog
+ * @property {boolean} busy an answer is awaited
+ * @property {unknown} failure of the last intent, to be shown in the dialog
+ * @property {boolean} missing there is no such expert
+ * @property {import("../stats.js").Figures | null} figures of the picture received
+ * @property {ReadonlySet<Surcharge>} confirmed surcharges whose price was accepted in this session
+ */
+
+/** @type {Record<Surcharge, Kind>} */
+export const KIND_OF = { cam2cam: "video", two_way_audio: "audio" };
+/** @type {Surcharge[]} */
+const SURCHARGES = ["cam2cam", "two_way_audio"];
+const STREAM = "stream";
+const PRIVATE = "private";
+/** The member's picture is shown to one person in a part of their screen. */
+const OWN_BITS_PER_S = 1_200_000;
+const OWN_TALL = 540;
+const WATCHDOG_MS = 1_000;
+/** Media that stands still this long on a living connection is asked for anew. */
+const STALLED_MS = 5_000;
+/** The HUD comes every second; a link that is silent this long in a session is dead. */
+const SILENT_MS = 6_000;
+/** A feed that the server stopped is offered again after this, if it is still wanted. */
+const OFFER_AGAIN_MS = 400;
+
+/** Refusals by which the server says that there is nothing to see now; `room.state` tells when. */
+const NOTHING_TO_SEE = new Set(["walled", "no_feed", "not_live", "not_in_room", "no_such_expert"]);
+
+/** One visitor in one room. */
+export class RoomController {
+  /** @type {Store<{server: State, local: Local}>} */ store;
+
+  #watchdog = 0;
+  #lastMessageMs = 0;
+  #movedMs = 0;
+  #renewedMs = 0;
+
+  /**
+   * @param {object} options
+   * @param {any} options.wire the page's hub
+   * @param {string} options.expert
+   * @param {() => Promise<RTCIceServer[]>} options.iceServers
+   * @param {(session: string) => Promise<any>} options.fetchSummary of a session that the wire lost
+   * @param {(error: unknown) => void} options.onFailure something that no dialog shows
+   * @param {() => number} [options.nowMs]
+   */
+  constructor({ wire, expert, iceServers, fetchSummary, onFailure, nowMs = () => performance.now() }) {
+    this.wire = wire;
+    this.fetchSummary = fetchSummary;
+    this.expert = expert;
+    this.onFailure = onFailure;
+    this.nowMs = nowMs;
+    this.watcher = new Watcher({
+      signal: (sdp) => this.#offer("media.watch", STREAM, sdp),
+      iceServers,
+      onPhase: (watching) => this.#local({ watching }),
+      onRefused: (error) => !(NOTHING_TO_SEE.has(error?.code) && this.server.room?.wall !== "none"),
+    });
+    this.own = new OwnMedia({
+      signal: (sdp) => this.#offer("media.publish", PRIVATE, sdp),
+      iceServers,
+      videoBitsPerS: OWN_BITS_PER_S,
+      tall: OWN_TALL,
+      onChange: (own) => this.#local({ own }),
+      onLost: (kind) => void this.#deviceLost(kind),
+    });
+    this.store = new Store({
+      server: INITIAL,
+      local: /** @type {Local} */ ({
+        watching: "idle",
+        own: this.own.view,
+        dialog: null,
+        busy: false,
+        failure: null,
+        missing: false,
+        figures: null,
+        confirmed: new Set(),
+      }),
+    });
+  }
+
+  get server() {
+    return this.store.value.server;
+  }
+
+  get local() {
+    return this.store.value.local;
+  }
+
+  /** Subscribes; the room is entered as soon as the wire says welcome. */
+  start() {
+    this.watcher.prepare();
+    this.wire.onMessage((/** @type {any} */ message) => this.#received(message));
+    this.wire.onStatus((/** @type {any} */ status, /** @type {any} */ detail) => {
+      const closedWith = detail?.closed ? (detail.code ?? 0) : null;
+      this.#reduce({ type: "local.link", status, closedWith });
+    });
+    this.#watchdog = /** @type {any} */ (setInterval(() => void this.#watch(), WATCHDOG_MS));
+  }
+
+  /** Leaves the room: media stops at once, a session ends. */
+  async leave() {
+    clearInterval(this.#watchdog);
+    this.own.close();
+    this.watcher.close();
+    try {
+      await this.wire.send({ type: "room.leave" });
+    } catch {
+      // The link is down: the server ends our place by itself.
+    }
+  }
+
+  /** @param {DialogView} dialog */
+  openDialog(dialog) {
+    this.#local({ dialog, failure: null });
+  }
+
+  closeDialog() {
+    this.#local({ dialog: null, failure: null });
+  }
+
+  /**
+   * The three ways into a private session end here.
+   * @param {{ cam2cam?: boolean, two_way_audio?: boolean }} [wanted]
+   */
+  askPrivate({ cam2cam = false, two_way_audio = false } = {}) {
+    const { you } = this.server;
+    if (you === null || you.role === "guest") this.openDialog({ kind: "join" });
+    else if (!you.premium) this.openDialog({ kind: "premium" });
+    else this.openDialog({ kind: "start", cam2cam, two_way_audio });
+  }
+
+  /**
+   * Rings, after the camera and microphone that were asked for have opened.
+   * @param {{ cam2cam: boolean, two_way_audio: boolean, accepted_units_per_s: number, spend_limit_units: number | null }} request
+   */
+  async confirmPrivate(request) {
+    await this.#intent(async () => {
+      try {
+        for (const component of SURCHARGES) {
+          const kind = KIND_OF[component];
+          if (!request[component]) this.own.turnOff(kind);
+          else if (this.own.tracks[kind] === null) await this.own.turnOn(kind);
+        }
+        const confirmed = new Set(SURCHARGES.filter((component) => request[component]));
+        this.#local({ confirmed });
+        await this.wire.send({ type: "private.request", ...request });
+      } catch (error) {
+        this.own.close();
+        throw error;
+      }
+      this.closeDialog();
+    });
+  }
+
+  /** Takes the request back. */
+  async cancel() {
+    await this.#intent(() => this.wire.send({ type: "private.cancel" }));
+  }
+
+  /** Ends the session: this side's media first, so that it is immediate whatever the network does. */
+  async end() {
+    this.own.close();
+    await this.#intent(() => this.wire.send({ type: "private.end" }));
+  }
+
+  /**
+   * The camera or microphone button: outside a session a way into one, inside a switch.
+   * @param {Surcharge} component
+   */
+  async toggle(component) {
+    const { session } = this.server;
+    if (session === null) return this.askPrivate({ [component]: true });
+    if (!["active", "paused"].includes(session.phase)) return;
+    if (this.isOn(component)) return this.switchOff(component);
+    if (this.local.confirmed.has(component)) return this.switchOn(component);
+    this.openDialog({ kind: "switch", component });
+  }
+
+  /** @param {Surcharge} component whether this side sends it, or is about to */
+  isOn(component) {
+    return this.own.tracks[KIND_OF[component]] !== null;
+  }
+
+  /** @param {Surcharge} component after its price was confirmed */
+  async switchOn(component) {
+    const { session } = this.server;
+    if (session === null) return;
+    const kind = KIND_OF[component];
+    await this.#intent(async () => {
+      await this.own.turnOn(kind);
+      try {
+        const accepted_units_per_s = session.prices[component];
+        await this.wire.send({ type: "private.switch", component, on: true, accepted_units_per_s });
+      } catch (error) {
+        this.own.turnOff(kind);
+        throw error;
+      }
+      this.#local({ confirmed: new Set([...this.local.confirmed, component]) });
+      this.closeDialog();
+      this.#sync();
+    });
+  }
+
+  /** @param {Surcharge} component */
+  async switchOff(component) {
+    this.own.turnOff(KIND_OF[component]);
+    await this.#intent(() => this.wire.send({ type: "private.switch", component, on: false }));
+  }
+
+  async flip() {
+    await this.#intent(() => this.own.flip());
+  }
+
+  /**
+   * @param {string} text
+   * @returns {Promise<boolean>} whether it was taken
+   */
+  async say(text) {
+    return this.#quietIntent(() => this.wire.send({ type: "chat.send", text }));
+  }
+
+  /** @param {string} preset */
+  async sayPreset(preset) {
+    return this.#quietIntent(() => this.wire.send({ type: "chat.preset", preset }));
+  }
+
+  /** @param {"summary" | "unstarted" | "lowBalance"} what */
+  dismiss(what) {
+    this.#reduce({ type: "local.dismiss", what });
+  }
+
+  /** @param {any} message */
+  #received(message) {
+    this.#lastMessageMs = this.nowMs();
+    const before = this.server;
+    this.#reduce(message);
+    if (message.type === "welcome") {
+      if (!message.resumed && inPrivate(before)) {
+        void this.#showLost(before.session?.session ?? "");
+      }
+      // Also after a resume: entering the room one is in changes nothing, and a place that was
+      // resumed before it had a room would otherwise stay without one.
+      void this.#enter();
+    }
+    if (message.type === "media.stopped") this.#stopped(message);
+    this.#followSession(before);
+    this.#sync();
+  }
+
+  /** @param {any} message */
+  #reduce(message) {
+    this.store.patch({ server: reduce(this.server, message) });
+  }
+
+  /** @param {Partial<Local>} change */
+  #local(change) {
+    // Own media reports while the store is being made.
+    if (this.store !== undefined) this.store.patch({ local: { ...this.local, ...change } });
+  }
+
+  async #enter() {
+    // The offer follows without waiting for the answer: one round trip less to the first picture.
+    const entering = this.wire.send({ type: "room.enter", expert: this.expert });
+    this.watcher.open();
+    this.watcher.renewIfDown();
+    try {
+      await entering;
+    } catch (error) {
+      const code = /** @type {WireError} */ (error).code;
+      if (code === "no_such_expert") this.#local({ missing: true });
+      else if (code !== "link_lost") this.onFailure(error);
+      this.watcher.close();
+    }
+  }
+
+  /**
+   * The server restarted in the middle of a session: what it charged is asked for instead.
+   * @param {string} session
+   */
+  async #showLost(session) {
+    try {
+      this.#reduce({ ...(await this.fetchSummary(session)), type: "private.summary" });
+    } catch (error) {
+      this.onFailure(error);
+    }
+  }
+
+  /**
+   * @param {"media.watch" | "media.publish"} type
+   * @param {string} feed
+   * @param {string} sdp
+   */
+  async #offer(type, feed, sdp) {
+    const answer = await this.wire.send({ type, feed, sdp });
+    return answer.sdp;
+  }
+
+  /** Brings media into line with what the server says. */
+  #sync() {
+    const { room, session, link } = this.server;
+    if (room !== null) {
+      if (room.wall === "none") this.watcher.open();
+      else this.watcher.rest();
+    }
+    if (link !== "online" || session === null || !inPrivate(this.server)) return;
+    if (SURCHARGES.some((component) => this.isOn(component))) {
+      // Kinds that this expert does not take are not offered: the server would refuse the line.
+      this.own.publish(
+        SURCHARGES.filter((component) => session[`${component}_possible`]).map(
+          (component) => KIND_OF[component],
+        ),
+      );
+    }
+  }
+
+  /** @param {State} before */
+  #followSession(before) {
+    const { session } = this.server;
+    if (session === null) {
+      const requesting = this.local.busy && before.session === null;
+      if (!requesting && (this.own.tracks.audio !== null || this.own.tracks.video !== null)) {
+        this.own.close();
+      }
+      if (before.session !== null) {
+        this.own.unpublish();
+        this.#local({ dialog: null, confirmed: new Set() });
+      }
+      return;
+    }
+    for (const component of SURCHARGES) {
+      // The server switched it off: not funded any more, or taken away.
+      const wasOn = before.session?.session === session.session && before.session[component];
+      if (wasOn && !session[component]) this.own.turnOff(KIND_OF[component]);
+    }
+  }
+
+  /** @param {{feed: string, direction: string}} message */
+  #stopped({ feed, direction }) {
+    if (feed === STREAM && direction === "watch") this.watcher.close();
+    if (feed === PRIVATE && direction === "publish") this.own.unpublish();
+    setTimeout(() => this.#sync(), OFFER_AGAIN_MS);
+  }
+
+  /** @param {Kind} kind */
+  async #deviceLost(kind) {
+    const component = kind === "video" ? "cam2cam" : "two_way_audio";
+    this.onFailure(new DeviceError("missing", kind));
+    if (this.server.session !== null) await this.switchOff(component);
+  }
+
+  /** Runs an intent; its failure stays with the open dialog, or is told otherwise. */
+  async #intent(/** @type {() => Promise<unknown>} */ run) {
+    this.#local({ busy: true, failure: null });
+    try {
+      await run();
+    } catch (error) {
+      if (this.local.dialog !== null) this.#local({ failure: error });
+      else this.onFailure(error);
+    } finally {
+      this.#local({ busy: false });
+    }
+  }
+
+  async #quietIntent(/** @type {() => Promise<unknown>} */ run) {
+    try {
+      await run();
+      return true;
+    } catch (error) {
+      this.onFailure(error);
+      return false;
+    }
+  }
+
+  /** Once a second: figures for the curious, and cures for what fails without an event. */
+  async #watch() {
+    const nowMs = this.nowMs();
+    const { session, link } = this.server;
+    const silent = nowMs - this.#lastMessageMs > SILENT_MS;
+    if (link === "online" && session?.phase === "active" && silent) {
+      this.#lastMessageMs = nowMs;
+      this.wire.reconnect();
+    }
+    const peer = this.watcher.peer;
+    if (peer === null || this.watcher.phase !== "up") return;
+    const reports = await peer.getStats();
+    const next = figures(reports.values(), "in", this.local.figures);
+    if (next.bytes !== this.local.figures?.bytes) this.#movedMs = nowMs;
+    this.#local({ figures: next });
+    const stalled = this.server.room?.wall === "none" && nowMs - this.#movedMs > STALLED_MS;
+    if (stalled && nowMs - this.#renewedMs > 2 * STALLED_MS) {
+      this.#renewedMs = nowMs;
+      this.watcher.renew();
+    }
+  }
+}

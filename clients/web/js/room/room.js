@@ -1,0 +1,327 @@
+// The room page: wires the controller to what is seen.
+
+import { html, render, useEffect, useRef, useState } from "../../vendor/preact-htm.js";
+import { get } from "../api.js";
+import { watchingSupported } from "../devices.js";
+import { t, tn } from "../i18n.js";
+import { inPrivate } from "../state.js";
+import { languageName, perMinute } from "../ui/format.js";
+import { Icon } from "../ui/icons.js";
+import { Badge, EmptyState, Notice } from "../ui/parts.js";
+import { toast } from "../ui/toast.js";
+import { Chat } from "./chat.js";
+import { RoomController } from "./controller.js";
+import { useKeys, useLeaveWarning, useStore, useTrackStream, useWakeLock } from "./hooks.js";
+import { HudFigures, LinkLost, LowBalance, Paused, SelfView } from "./hud.js";
+import { PlayerControls, QualityBars, toggleFullscreen, usePlayer } from "./player.js";
+import { InviteDialog, StartDialog, SwitchDialog, Waiting, minutesFor } from "./private.js";
+import { Rail } from "./rail.js";
+import { SummaryDialog } from "./summary.js";
+import { Unstarted, Wall } from "./wall.js";
+import { problemText } from "./words.js";
+
+/**
+ * @param {HTMLElement} root
+ * @param {import("../main.js").Context} context
+ */
+export function mount(root, context) {
+  document.documentElement.classList.add("in-room");
+  if (!watchingSupported()) {
+    render(html`<${EmptyState} icon="alert" title=${t("room.unsupported_title")} text=${t("room.unsupported")} />`, root);
+    return;
+  }
+  if (context.me?.role === "expert" && context.me.name === context.expert) {
+    render(html`<${OwnRoom} />`, root);
+    return;
+  }
+  const ice = get("/ice-servers").then(
+    (answer) => answer.ice_servers,
+    () => [], // without TURN most networks still work
+  );
+  const controller = new RoomController({
+    wire: context.wire,
+    expert: context.expert,
+    iceServers: () => ice,
+    fetchSummary: (session) => get(`/sessions/${encodeURIComponent(session)}`),
+    onFailure: (error) => toast(problemText(error), "bad"),
+  });
+  controller.start();
+  void context.wire.start();
+  // For tests and for bug reports: what the page believes, and its connections. Changes nothing.
+  /** @type {any} */ (window).parlourDebug = {
+    state: () => controller.store.value,
+    pcs: () => ({ watch: controller.watcher.peer, publish: controller.own.peer }),
+  };
+  render(html`<${RoomPage} controller=${controller} />`, root);
+}
+
+function OwnRoom() {
+  return html`<${EmptyState} icon="studio" title=${t("room.own_title")} text=${t("room.own_text")}>
+    <a class="button button-accent" href="/studio">${t("room.own_link")}</a>
+  <//>`;
+}
+
+/** @param {{ controller: RoomController }} props */
+function RoomPage({ controller }) {
+  const { server, local } = useStore(controller.store);
+  if (local.missing) {
+    return html`<${EmptyState} icon="user" title=${t("room.missing_title")} text=${t("room.missing")}>
+      <a class="button" href="/">${t("room.to_experts")}</a>
+    <//>`;
+  }
+  const away = server.roomLeft ?? (server.closedWith === null ? null : "replaced");
+  if (away !== null && away !== "left") {
+    return html`<${EmptyState} icon="info" title=${t(`room.away.${away}.title`)} text=${t(`room.away.${away}.text`)}>
+      <button type="button" class="button button-accent" onClick=${() => location.reload()}>${t("room.away.back")}</button>
+    <//>`;
+  }
+  return html`<${Room} controller=${controller} server=${server} local=${local} />`;
+}
+
+/** @param {{ controller: RoomController, server: import("../state.js").State, local: any }} props */
+function Room({ controller, server, local }) {
+  const { room, session, hud } = server;
+  const running = inPrivate(server);
+  const active = running && session?.phase !== "connecting";
+  const stage = useRef(/** @type {HTMLElement | null} */ (null));
+  const player = usePlayer(controller.watcher.stream, session !== null);
+  const selfRef = useTrackStream(local.own.video);
+  const [chatHidden, setChatHidden] = useState(false);
+  useWakeLock(running);
+  useLeaveWarning(running);
+  const name = room?.expert.display_name;
+  useEffect(() => {
+    if (name) document.title = `${name} · Parlour`;
+  }, [name]);
+  const fullscreen = () => void toggleFullscreen(stage.current);
+  useKeys({
+    m: () => void controller.toggle("two_way_audio"),
+    c: () => void controller.toggle("cam2cam"),
+    f: fullscreen,
+    p: () => void player.togglePip(),
+    "/": () => focusChat(() => setChatHidden(false)),
+  });
+  const leave = async () => {
+    await controller.leave();
+    location.assign("/");
+  };
+  const wall = room?.wall ?? "none";
+  const classes = `room ${active ? "room-private" : ""} ${chatHidden ? "room-chat-hidden" : ""}`;
+  return html`<div class=${classes} data-testid="room" data-phase=${session?.phase ?? "none"} data-wall=${room === null ? "" : wall}>
+    <section class="stage" ref=${stage} aria-label=${t("room.picture_of", { name: name ?? controller.expert })}>
+      <video
+        ref=${player.ref}
+        class="stage-video"
+        muted
+        autoplay
+        playsinline
+        disableremoteplayback
+        onClick=${() => setChatHidden(!chatHidden)}
+        data-testid="player-video"
+      ></video>
+      <${Wall} room=${room} watching=${local.watching} playing=${player.playing} />
+      <div class="stage-top">
+        <${StageBadges} server=${server} active=${active} />
+        <button type="button" class="icon-button stage-button" aria-label=${t("room.close")} title=${t("room.close")} onClick=${leave} data-testid="close-room">
+          <${Icon} name="close" />
+        </button>
+      </div>
+      ${room && wall === "none" && player.muted && room.expert.has_sound && player.playing &&
+      html`<button type="button" class="button tap-for-sound" onClick=${() => player.setMuted(false)} data-testid="tap-for-sound">
+        <${Icon} name="volume-off" />${t("room.tap_for_sound")}
+      </button>`}
+      ${room && html`<${Rail} controller=${controller} server=${server} local=${local} />`}
+      <${SelfView}
+        videoRef=${selfRef}
+        on=${local.own.video !== null}
+        onFlip=${"ontouchstart" in window ? () => void controller.flip() : null}
+      />
+      <div class="stage-banners">
+        <${LinkLost} lost=${server.link === "offline"} />
+        ${server.drainingS !== null && html`<${Notice} kind="warn">${t("room.draining")}<//>`}
+        ${session?.phase === "paused" && html`<${Paused} session=${session} hud=${hud} />`}
+        ${server.lowBalanceS !== null &&
+        html`<${LowBalance} secondsLeft=${server.lowBalanceS} onDismiss=${() => controller.dismiss("lowBalance")} />`}
+      </div>
+      ${room && session !== null && !active && html`<${Waiting} controller=${controller} server=${server} />`}
+      ${server.unstarted && html`<${Unstarted} controller=${controller} server=${server} />`}
+      <${PlayerControls} player=${player} hasSound=${room?.expert.has_sound ?? true} onFullscreen=${fullscreen} figures=${local.figures} />
+    </section>
+    <div class="room-bar">
+      ${active
+        ? html`<${HudFigures} hud=${hud} low=${server.lowBalanceS !== null} />
+            <button type="button" class="button button-bad button-large end-button" onClick=${() => void controller.end()} data-testid="end-session">
+              <${Icon} name="end-call" />${t("room.end_session")}
+            </button>`
+        : html`<${Identity} room=${room} /><${StartButton} controller=${controller} server=${server} />`}
+    </div>
+    <${Side} controller=${controller} server=${server} onHide=${() => setChatHidden(true)} />
+    <${Dialogs} controller=${controller} server=${server} local=${local} />
+  </div>`;
+}
+
+/** @param {() => void} show the chat may be swiped away */
+function focusChat(show) {
+  show();
+  requestAnimationFrame(() => document.getElementById("chat-input")?.focus());
+}
+
+function StageBadges({ server, active }) {
+  const { room } = server;
+  if (room === null) return html`<div class="stage-badges"></div>`;
+  const live = room.wall === "none" && room.expert.state !== "offline";
+  return html`<div class="stage-badges">
+    ${active
+      ? html`<${Badge} kind="accent"><${Icon} name="lock" size=${14} />${t("room.badge.private")}<//>`
+      : live
+        ? html`<span class="badge badge-live badge-on-air" data-testid="live-badge"><span class="live-dot" aria-hidden="true"></span>${t("room.badge.live")}</span>`
+        : html`<${Badge}>${t(room.wall === "private" ? "room.badge.in_private" : "room.badge.offline")}<//>`}
+    ${!active &&
+    html`<span class="badge badge-viewers" data-testid="viewers" title=${tn("room.viewers", room.expert.viewers)}>
+      <${Icon} name="eye" size=${14} /><span aria-hidden="true">${room.expert.viewers}</span>
+      <span class="visually-hidden">${tn("room.viewers", room.expert.viewers)}</span>
+    </span>`}
+    ${room.wall === "none" && live && html`<${QualityBars} quality=${server.quality["stream:watch"]} />`}
+    <span class="stage-name">${room.expert.display_name}</span>
+  </div>`;
+}
+
+function Identity({ room }) {
+  if (room === null) return html`<div class="identity"><h1><span class="skeleton-text"></span></h1></div>`;
+  const { expert } = room;
+  return html`<div class="identity">
+    <h1>${expert.display_name}</h1>
+    <p class="muted small">${[expert.headline, expert.languages.map(languageName).join(", ")].filter(Boolean).join(" · ")}</p>
+  </div>`;
+}
+
+/** @param {{ controller: RoomController, server: any }} props */
+function StartButton({ controller, server }) {
+  const { room, you, balance, session } = server;
+  if (room === null || you?.role === "expert") return null;
+  const { prices, state } = room.expert;
+  const minutes = balance === null ? null : minutesFor(balance.available_units, prices.private);
+  const can = state === "live_free" && session === null && server.link === "online";
+  const hint = !can
+    ? t(session !== null ? "room.hint.requested" : state === "offline" ? "room.hint.offline" : "room.hint.busy")
+    : minutes !== null
+      ? tn("room.hint.minutes", minutes)
+      : t("room.hint.fair");
+  return html`<div class="start">
+    <span class="small muted start-hint" id="start-hint">${hint}</span>
+    <button
+      type="button"
+      class="button button-accent button-large"
+      disabled=${!can}
+      aria-describedby="start-hint"
+      onClick=${() => controller.askPrivate()}
+      data-testid="start-private"
+    >
+      ${t("room.start_private", { price: perMinute(prices.private) })}
+    </button>
+  </div>`;
+}
+
+/** @param {{ controller: RoomController, server: any, onHide: () => void }} props */
+function Side({ controller, server, onHide }) {
+  const [tab, setTab] = useState("chat");
+  const { room, you, chat, link } = server;
+  const swipe = useRef({ x: 0, y: 0 });
+  const tabs = [
+    ["chat", t("room.chat")],
+    ["about", t("room.about")],
+  ];
+  return html`<aside
+    class="side"
+    aria-label=${t("room.chat")}
+    onTouchStart=${(/** @type {TouchEvent} */ e) => {
+      swipe.current = { x: e.touches[0].clientX, y: e.touches[0].clientY };
+    }}
+    onTouchEnd=${(/** @type {TouchEvent} */ e) => {
+      const dx = e.changedTouches[0].clientX - swipe.current.x;
+      const dy = e.changedTouches[0].clientY - swipe.current.y;
+      if (Math.abs(dx) > 80 && Math.abs(dy) < 60) onHide();
+    }}
+  >
+    <div class="side-tabs" role="tablist" aria-label=${t("room.side")}>
+      ${tabs.map(
+        ([id, label]) => html`<button
+          key=${id}
+          type="button"
+          role="tab"
+          id=${`tab-${id}`}
+          class="side-tab"
+          aria-selected=${tab === id ? "true" : "false"}
+          aria-controls="side-panel"
+          tabindex=${tab === id ? 0 : -1}
+          onClick=${() => setTab(id)}
+          onKeyDown=${(/** @type {KeyboardEvent} */ e) => {
+            if (e.key !== "ArrowLeft" && e.key !== "ArrowRight") return;
+            const other = id === "chat" ? "about" : "chat";
+            setTab(other);
+            document.getElementById(`tab-${other}`)?.focus();
+          }}
+        >
+          ${label}
+        </button>`,
+      )}
+    </div>
+    <div class="side-panel" id="side-panel" role="tabpanel" aria-labelledby=${`tab-${tab}`}>
+      ${tab === "chat"
+        ? html`<${Chat}
+            lines=${chat}
+            presets=${room?.presets ?? []}
+            canType=${you !== null && you.role !== "guest"}
+            ownName=${you?.role === "guest" ? "" : (you?.name ?? "")}
+            online=${link === "online"}
+            onSay=${(/** @type {string} */ text) => controller.say(text)}
+            onPreset=${(/** @type {string} */ id) => controller.sayPreset(id)}
+          />`
+        : html`<${About} room=${room} />`}
+    </div>
+  </aside>`;
+}
+
+function About({ room }) {
+  if (room === null) return null;
+  const { expert, about } = room;
+  return html`<div class="about">
+    <h2>${expert.display_name}</h2>
+    ${expert.headline && html`<p class="muted">${expert.headline}</p>`}
+    <p class="about-text">${about || t("room.about_empty")}</p>
+    <dl class="about-facts">
+      <div><dt class="muted small">${t("room.languages")}</dt><dd>${expert.languages.map(languageName).join(", ") || "–"}</dd></div>
+      ${["private", "cam2cam", "two_way_audio"].map(
+        (/** @type {string} */ component) =>
+          (component === "private" || expert[component]) &&
+          html`<div key=${component}>
+            <dt class="muted small">${t(`room.component.${component}`)}</dt>
+            <dd class="numbers">${component === "private" ? "" : "+"}${t("money.per_min", { amount: perMinute(expert.prices[component]) })}</dd>
+          </div>`,
+      )}
+    </dl>
+  </div>`;
+}
+
+/** @param {{ controller: RoomController, server: any, local: any }} props */
+function Dialogs({ controller, server, local }) {
+  const { dialog } = local;
+  const close = () => controller.closeDialog();
+  if (server.summary !== null) {
+    return html`<${SummaryDialog}
+      summary=${{ ...server.summary, expert: server.room?.expert.display_name ?? server.summary.expert }}
+      asExpert=${false}
+      onClose=${() => controller.dismiss("summary")}
+    />`;
+  }
+  if (dialog === null || server.room === null) return null;
+  switch (dialog.kind) {
+    case "start":
+      return html`<${StartDialog} controller=${controller} server=${server} local=${local} />`;
+    case "switch":
+      if (server.session === null) return null;
+      return html`<${SwitchDialog} controller=${controller} server=${server} local=${local} />`;
+    default:
+      return html`<${InviteDialog} kind=${dialog.kind} expert=${server.room.expert} onClose=${close} />`;
+  }
+}

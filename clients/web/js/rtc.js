@@ -1,0 +1,300 @@
+// Peer connections, one per direction; the client always offers, before it gathers. Knows no DOM.
+//
+// The server is ICE-lite and learns our address from our checks, so the offer needs no candidates
+// and leaves at once. A toggle is `replaceTrack`; nothing is ever renegotiated: a link that broke
+// is replaced by a new one, with the same tracks.
+
+/**
+ * @typedef {"audio" | "video"} Kind
+ * @typedef {"idle" | "connecting" | "up" | "down"} LinkPhase
+ *
+ * @typedef {object} LinkOptions
+ * @property {(sdp: string) => Promise<string>} signal sends the offer, resolves with the answer
+ * @property {() => Promise<RTCIceServer[]>} [iceServers]
+ * @property {(phase: LinkPhase) => void} [onPhase]
+ * @property {(error: any) => boolean} [onRefused] whether to try again after this refusal
+ * @property {new (configuration: RTCConfiguration) => RTCPeerConnection} [peerClass] for tests
+ * @property {() => MediaStream} [makeStream] for tests
+ */
+
+/** Browsers call a short gap "disconnected" and often recover; after this we stop hoping. */
+const DISCONNECTED_MS = 1_500;
+/** An answer came but neither ICE nor DTLS: an address that does not lead anywhere. */
+const CONNECT_TIMEOUT_MS = 8_000;
+const RETRY_FIRST_MS = 250;
+const RETRY_MAX_MS = 4_000;
+
+/** What watching and publishing share: making a connection, keeping it, closing it. */
+class PeerLink {
+  /** @type {LinkPhase} */ phase = "idle";
+  /** @type {RTCPeerConnection | null} */ peer = null;
+  /** Whether it is to be mended when it breaks. */ wanted = false;
+
+  #attempt = 0;
+  #generation = 0;
+  /** @type {any} */ #timer = null;
+  /** @type {Promise<{peer: RTCPeerConnection, sdp: string}> | null} */ #prepared = null;
+
+  /** @param {LinkOptions} options */
+  constructor(options) {
+    this.signal = options.signal;
+    this.iceServers = options.iceServers ?? (async () => []);
+    this.onPhase = options.onPhase ?? (() => {});
+    this.onRefused = options.onRefused ?? (() => true);
+    this.peerClass = options.peerClass ?? globalThis.RTCPeerConnection;
+  }
+
+  /** Makes the offer ahead of time, so that `open` has only to send it. */
+  prepare() {
+    if (this.peer === null && this.#prepared === null) {
+      this.#prepared = this.#makeOffer();
+      // Its failure is reported by whoever awaits it; unawaited it must not be an unhandled one.
+      this.#prepared.catch(() => {});
+    }
+  }
+
+  /** Connects, or keeps the connection or the attempt that there is. */
+  open() {
+    this.wanted = true;
+    if (this.phase === "idle") {
+      this.#attempt = 0;
+      void this.#connect();
+    }
+  }
+
+  /** Keeps a living connection but does not mend a broken one. */
+  rest() {
+    this.wanted = false;
+    if (this.phase === "down") this.#setPhase("idle");
+    if (this.phase === "idle") clearTimeout(this.#timer);
+  }
+
+  /** Replaces the connection by a new one, though it may look alive. */
+  renew() {
+    if (!this.wanted) return;
+    this.#attempt = 0;
+    void this.#connect();
+  }
+
+  /** Tries at once what waits for its next try: the reason to wait is gone. */
+  renewIfDown() {
+    if (this.phase === "down") this.renew();
+  }
+
+  /** Ends it. */
+  close() {
+    this.wanted = false;
+    this.#generation += 1;
+    clearTimeout(this.#timer);
+    this.#drop(this.peer);
+    this.peer = null;
+    void this.#prepared?.then(({ peer }) => peer.close()).catch(() => {});
+    this.#prepared = null;
+    this.closed();
+    this.#setPhase("idle");
+  }
+
+  /** @param {RTCPeerConnection} _peer gets its transceivers here */
+  build(_peer) {}
+
+  /** @param {RTCPeerConnection} _peer has its answer now */
+  answered(_peer) {}
+
+  /** The connection is gone for good. */
+  closed() {}
+
+  async #makeOffer() {
+    const peer = new this.peerClass({
+      iceServers: await this.iceServers(),
+      bundlePolicy: "max-bundle",
+    });
+    this.build(peer);
+    const offer = await peer.createOffer();
+    await peer.setLocalDescription(offer);
+    // Not `localDescription`: that one grows candidates, and the server needs none.
+    return { peer, sdp: offer.sdp ?? "" };
+  }
+
+  async #connect() {
+    const generation = ++this.#generation;
+    clearTimeout(this.#timer);
+    this.#setPhase("connecting");
+    const old = this.peer;
+    const prepared = this.#prepared ?? this.#makeOffer();
+    this.#prepared = null;
+    /** @type {RTCPeerConnection | null} */
+    let peer = null;
+    try {
+      const offer = await prepared;
+      peer = offer.peer;
+      if (generation !== this.#generation) return void peer.close();
+      this.peer = peer;
+      this.#drop(old);
+      this.#follow(peer, generation);
+      const sdp = await this.signal(offer.sdp);
+      if (generation !== this.#generation) return void peer.close();
+      await peer.setRemoteDescription({ type: "answer", sdp });
+      if (generation !== this.#generation) return void peer.close();
+      this.answered(peer);
+      this.#timer = setTimeout(() => this.#broken(generation), CONNECT_TIMEOUT_MS);
+    } catch (error) {
+      if (generation !== this.#generation) return void peer?.close();
+      if (this.onRefused(error)) this.#broken(generation);
+      else this.close();
+    }
+  }
+
+  /**
+   * @param {RTCPeerConnection} peer
+   * @param {number} generation
+   */
+  #follow(peer, generation) {
+    peer.onconnectionstatechange = () => {
+      if (generation !== this.#generation) return;
+      switch (peer.connectionState) {
+        case "connected":
+          clearTimeout(this.#timer);
+          this.#attempt = 0;
+          this.#setPhase("up");
+          break;
+        case "disconnected":
+          clearTimeout(this.#timer);
+          this.#timer = setTimeout(() => this.#broken(generation), DISCONNECTED_MS);
+          break;
+        case "failed":
+        case "closed":
+          this.#broken(generation);
+          break;
+      }
+    };
+  }
+
+  /** @param {number} generation */
+  #broken(generation) {
+    if (generation !== this.#generation) return;
+    this.#generation += 1;
+    clearTimeout(this.#timer);
+    if (!this.wanted) {
+      this.close();
+      return;
+    }
+    this.#setPhase("down");
+    const delayMs = Math.min(RETRY_MAX_MS, RETRY_FIRST_MS * 2 ** this.#attempt);
+    this.#attempt += 1;
+    this.#timer = setTimeout(() => {
+      if (this.wanted) void this.#connect();
+    }, delayMs);
+  }
+
+  /** @param {RTCPeerConnection | null} peer */
+  #drop(peer) {
+    if (peer === null) return;
+    peer.onconnectionstatechange = null;
+    peer.ontrack = null;
+    peer.close();
+  }
+
+  /** @param {LinkPhase} phase */
+  #setPhase(phase) {
+    if (this.phase === phase) return;
+    this.phase = phase;
+    this.onPhase(phase);
+  }
+}
+
+/** Receives picture and sound into one lasting `stream`, so that a `<video>` is bound once. */
+export class Watcher extends PeerLink {
+  /** @param {LinkOptions} options */
+  constructor(options) {
+    super(options);
+    this.stream = (options.makeStream ?? (() => new MediaStream()))();
+  }
+
+  /** @param {RTCPeerConnection} peer */
+  build(peer) {
+    peer.addTransceiver("video", { direction: "recvonly" });
+    peer.addTransceiver("audio", { direction: "recvonly" });
+    peer.ontrack = ({ track, receiver }) => {
+      // As little delay as the network allows: this is a conversation.
+      if ("jitterBufferTarget" in receiver) receiver.jitterBufferTarget = 0;
+      // The old track goes only now: until here the last picture stood.
+      for (const old of this.stream.getTracks()) {
+        if (old.kind === track.kind) this.stream.removeTrack(old);
+      }
+      this.stream.addTrack(track);
+    };
+  }
+
+  closed() {
+    for (const track of this.stream.getTracks()) this.stream.removeTrack(track);
+  }
+}
+
+/** Sends up to one picture and one sound; a kind without a track sends nothing. */
+export class Publisher extends PeerLink {
+  /** @type {Record<Kind, MediaStreamTrack | null>} */ tracks = { audio: null, video: null };
+
+  /**
+   * @param {LinkOptions & {kinds: readonly Kind[], videoBitsPerS: number}} options
+   *   `kinds` are offered whether or not there is a track yet, so that one can come later
+   */
+  constructor(options) {
+    super(options);
+    this.kinds = options.kinds;
+    this.videoBitsPerS = options.videoBitsPerS;
+  }
+
+  /**
+   * Sends another track of this kind from now on, or none; needs no negotiation.
+   * @param {Kind} kind
+   * @param {MediaStreamTrack | null} track
+   */
+  async setTrack(kind, track) {
+    this.tracks[kind] = track;
+    const sender = this.#sender(kind);
+    if (sender !== null) await sender.replaceTrack(track);
+  }
+
+  /** @param {RTCPeerConnection} peer */
+  build(peer) {
+    for (const kind of this.kinds) {
+      peer.addTransceiver(this.tracks[kind] ?? kind, { direction: "sendonly" });
+    }
+  }
+
+  /** @param {RTCPeerConnection} peer */
+  answered(peer) {
+    for (const kind of this.kinds) {
+      const sender = this.#sender(kind);
+      if (sender === null) continue;
+      // A track that changed while the offer travelled.
+      if (sender.track !== this.tracks[kind]) void sender.replaceTrack(this.tracks[kind]);
+      if (kind === "video") limitBitrate(sender, this.videoBitsPerS);
+    }
+    void peer;
+  }
+
+  closed() {
+    this.tracks = { audio: null, video: null };
+  }
+
+  /** @param {Kind} kind */
+  #sender(kind) {
+    const index = this.kinds.indexOf(kind);
+    return this.peer?.getTransceivers()[index]?.sender ?? null;
+  }
+}
+
+/**
+ * @param {RTCRtpSender} sender
+ * @param {number} bitsPerS
+ */
+function limitBitrate(sender, bitsPerS) {
+  const parameters = sender.getParameters();
+  // Some browsers know no encodings before the first packet; their own ceiling is good enough.
+  if (parameters.encodings === undefined || parameters.encodings.length === 0) return;
+  for (const encoding of parameters.encodings) encoding.maxBitrate = bitsPerS;
+  sender.setParameters(parameters).catch(() => {
+    // A ceiling is a courtesy to the uplink, not a need.
+  });
+}
