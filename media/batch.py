@@ -150,8 +150,9 @@ class BatchSender:
     since the start.
     """
 
-    def __init__(self, fd: int) -> None:
-        self.fd = fd
+    def __init__(self, sock: socket.socket) -> None:
+        self._socket = sock  # kept: its descriptor must not be given to another file
+        self._fd = sock.fileno()
         self.packets = 0
         self.octets = 0
         self.dropped_full = 0
@@ -222,7 +223,7 @@ class BatchSender:
 
     def flush(self, messages: Any, count: int) -> int:
         """Hand prepared messages to the kernel: how many it took."""
-        taken = int(_sendmmsg(self.fd, messages, count, _DONTWAIT))
+        taken = int(_sendmmsg(self._fd, messages, count, _DONTWAIT))
         if taken == count:
             self.packets += count
             return count
@@ -245,6 +246,6 @@ class BatchSender:
                     position += 1
             if position >= count:
                 break
-            taken = int(_sendmmsg(self.fd, messages + position, count - position, _DONTWAIT))
+            taken = int(_sendmmsg(self._fd, messages + position, count - position, _DONTWAIT))
         self.packets += total
         return total

@@ -1,0 +1,233 @@
+"""Continuous numbers out of broken ones: sequence, timestamp and VP8 picture id. Pure.
+
+Two steps. `SourceNumbering` turns what a publisher sends (new SSRCs after a reconnect, padding,
+restarted encoders) into one endless index and timestamp per source track. `OutNumbering` turns
+those into one viewer's continuous stream, whichever sources it is given one after another. In
+between, a viewer's numbers differ from the source's by two constants.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from media.keyframes import vp8_picture
+from media.rtp import unwrap
+
+JUMP_MAX: Final = 3_000
+"""RFC 3550 A.1 MAX_DROPOUT: a larger step of the sequence number is a restart, not loss."""
+BREAKPOINTS_MAX: Final = 64
+"""Dropped padding packets that late packets are still placed around: far more than 2 s of it."""
+REPLAY_SPEED: Final = 16
+"""Cached pictures are shown this much faster than they were taken: a player that starts on them is
+at the live picture after a sixteenth of their age instead of running late by all of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a packet belongs: its index and timestamp, and whether it is the newest one."""
+
+    index: int
+    timestamp: int
+    newest: bool
+
+
+class SourceNumbering:
+    """The numbers of one source track over all of its publishers."""
+
+    __slots__ = (
+        "_breakpoints",
+        "_clock_rate_hz",
+        "_first_index",
+        "_last_sequence",
+        "_last_timestamp",
+        "_restart_sequence",
+        "_started_ns",
+        "_timestamp_delta",
+        "last_index",
+        "running",
+    )
+
+    def __init__(self, clock_rate_hz: int) -> None:
+        self._clock_rate_hz = clock_rate_hz
+        self.last_index = 0xFFFF
+        self.running = False
+        self._first_index = 0
+        self._last_sequence = 0  # unwrapped, as the publisher counts
+        self._last_timestamp = 0  # unwrapped, as the publisher counts
+        self._timestamp_delta = 0
+        self._started_ns: int | None = None
+        self._breakpoints: list[tuple[int, int]] = []  # from this sequence on, add this
+        self._restart_sequence: int | None = None
+
+    def start(self, sequence: int, timestamp: int, elapsed_ns: int) -> Place:
+        """A new publisher, stream or encoder begins with this packet.
+
+        The index goes on by one, the timestamp by the time since the last packet
+        (`elapsed_ns`; without meaning for the very first one).
+        """
+        last = self._last_timestamp + self._timestamp_delta
+        first_ever = self._started_ns is None
+        self._started_ns = 0
+        self._last_sequence = sequence + 0x10000
+        self._last_timestamp = timestamp + (1 << 32)
+        if first_ever:
+            self._timestamp_delta = 0
+        else:
+            ticks = max(elapsed_ns * self._clock_rate_hz // 1_000_000_000, 1)
+            self._timestamp_delta = last + ticks - self._last_timestamp
+        self.last_index += 1
+        self._first_index = self.last_index
+        self._breakpoints = [(self._last_sequence, self.last_index - self._last_sequence)]
+        self._restart_sequence = None
+        self.running = True
+        return Place(self.last_index, self._last_timestamp + self._timestamp_delta, True)
+
+    def place(self, sequence: int, timestamp: int) -> Place | None:
+        """The next packet of the running stream; None when it belongs nowhere.
+
+        After a jump the first packet is refused; when the next one follows it, `restarted` says
+        so and the caller starts anew (RFC 3550 A.1).
+        """
+        number = unwrap(sequence, self._last_sequence)
+        ahead = number - self._last_sequence
+        if not -JUMP_MAX < ahead < JUMP_MAX:
+            self._restart_sequence = (sequence + 1) & 0xFFFF
+            return None
+        self._restart_sequence = None
+        index = number + self._delta(number)
+        if index < self._first_index:
+            return None
+        full = unwrap(timestamp, self._last_timestamp, 32)
+        newest = ahead > 0
+        if newest:
+            self._last_sequence = number
+            self._last_timestamp = max(full, self._last_timestamp)
+            self.last_index = index
+        return Place(index, full + self._timestamp_delta, newest)
+
+    def restarted(self, sequence: int) -> bool:
+        """True when this packet confirms a jump: the stream goes on from elsewhere."""
+        return self._restart_sequence == sequence
+
+    def withdraw(self) -> None:
+        """The newest packet is not forwarded: its index goes to the next one."""
+        self.last_index -= 1
+        delta = self._breakpoints[-1][1] - 1
+        self._breakpoints.append((self._last_sequence + 1, delta))
+        del self._breakpoints[:-BREAKPOINTS_MAX]
+
+    def timestamp_of(self, timestamp: int) -> int:
+        """A 32-bit timestamp of the running stream (as in its SR) in the source's own."""
+        return unwrap(timestamp, self._last_timestamp, 32) + self._timestamp_delta
+
+    def _delta(self, number: int) -> int:
+        for first, delta in reversed(self._breakpoints):
+            if number >= first:
+                return delta
+        return self._breakpoints[0][1]
+
+
+class PictureIds:
+    """VP8 picture ids and TL0PICIDX that go on counting when the encoder changes (RFC 7741)."""
+
+    __slots__ = ("_last_picture", "_last_tl0", "_picture_shift", "_starting", "_tl0_shift")
+
+    def __init__(self) -> None:
+        self._last_picture = self._last_tl0 = -1
+        self._picture_shift = self._tl0_shift = 0
+        self._starting = False
+
+    def start(self) -> None:
+        """The next payload comes from another encoder."""
+        self._starting = True
+
+    def rewrite(self, payload: bytes, newest: bool) -> bytes:
+        """The payload with continuous ids; itself when there is nothing to change."""
+        found = vp8_picture(payload)
+        if found is None:
+            return payload
+        if self._starting:
+            self._starting = False
+            self._picture_shift = self._shift(self._last_picture, found.picture_id)
+            self._tl0_shift = self._shift(self._last_tl0, found.tl0_index)
+        picture = found.picture_id + self._picture_shift & (
+            0x7FFF if found.picture_bits > 7 else 127
+        )
+        tl0 = found.tl0_index + self._tl0_shift & 0xFF
+        if newest:
+            self._last_picture, self._last_tl0 = picture, tl0
+        if not self._picture_shift and not self._tl0_shift:
+            return payload
+        changed = bytearray(payload)
+        if found.picture_bits > 7:
+            changed[found.picture_at] = 0x80 | picture >> 8
+            changed[found.picture_at + 1] = picture & 0xFF
+        elif found.picture_bits:
+            changed[found.picture_at] = picture
+        if found.tl0_at:
+            changed[found.tl0_at] = tl0
+        return bytes(changed)
+
+    @staticmethod
+    def _shift(last: int, first: int) -> int:
+        return 0 if last < 0 else last + 1 - first
+
+
+@dataclass(slots=True)
+class Segment:
+    """A run of source packets that one viewer got under one pair of offsets.
+
+    Packets `first_index..last_index` (None: still running) left with sequence number
+    index + `sequence_offset`. Those taken before `live_timestamp` were replayed from the cache.
+    """
+
+    first_index: int
+    last_index: int | None
+    sequence_offset: int
+    timestamp_offset: int
+    live_timestamp: int
+
+    def out_timestamp(self, timestamp: int) -> int:
+        """The viewer's timestamp (not wrapped) for one of the source."""
+        live = self.live_timestamp
+        if timestamp < live:
+            timestamp = live - (live - timestamp) // REPLAY_SPEED
+        return timestamp + self.timestamp_offset
+
+
+class OutNumbering:
+    """One viewer stream's numbers, over all rows that ever fed it.
+
+    `sequence` and `timestamp` are the last ones sent, not wrapped.
+    """
+
+    __slots__ = ("_clock_rate_hz", "_last_ns", "sequence", "timestamp")
+
+    def __init__(self, clock_rate_hz: int, first_sequence: int, first_timestamp: int) -> None:
+        self._clock_rate_hz = clock_rate_hz
+        self.sequence = first_sequence - 1
+        self.timestamp = first_timestamp
+        self._last_ns: int | None = None
+
+    def begin(self, first_index: int, first_stamp: int, live_stamp: int, now_ns: int) -> Segment:
+        """Start a run at `first_index`; `live_stamp` is the source's newest timestamp.
+
+        The sequence goes on by one, the timestamp by the time since the last packet.
+        """
+        target = self.timestamp
+        if self._last_ns is not None:
+            elapsed_ns = max(now_ns - self._last_ns, 0)
+            target += max(elapsed_ns * self._clock_rate_hz // 1_000_000_000, 1)
+        replayed = (live_stamp - first_stamp) // REPLAY_SPEED
+        segment = Segment(first_index, None, self.sequence + 1 - first_index, 0, live_stamp)
+        segment.timestamp_offset = target + replayed - live_stamp
+        return segment
+
+    def end(self, segment: Segment, last_index: int, last_stamp: int, now_ns: int) -> None:
+        """Stop a run after `last_index` (which may lie before its first: nothing was sent)."""
+        segment.last_index = last_index
+        if last_index >= segment.first_index:
+            self.sequence = last_index + segment.sequence_offset
+            self.timestamp = max(segment.out_timestamp(last_stamp), self.timestamp)
+            self._last_ns = now_ns

@@ -1,0 +1,48 @@
+"""The ring of a source: what it keeps, for how long, and where its keyframe starts."""
+
+from media.links import CodecFormat
+from media.ring import KEYFRAME_AGE_NS_MAX, Packet, PacketRing
+
+VP8 = CodecFormat("vp8", 96, 90_000)
+
+
+def packet(index: int, *, timestamp: int = 0, keyframe: bool = False, at_ns: int = 0) -> Packet:
+    return Packet(index, timestamp, False, b"%d" % index, {}, VP8, at_ns, keyframe)
+
+
+def test_returns_what_was_put_until_it_is_overwritten() -> None:
+    ring = PacketRing(8)
+    for index in range(100, 112):
+        ring.put(packet(index))
+    assert [index for index in range(90, 120) if ring.get(index)] == list(range(104, 112))
+    found = ring.get(111)
+    assert found is not None
+    assert found.payload == b"111"
+
+
+def test_a_keyframe_starts_at_its_first_packet_however_they_arrive() -> None:
+    ring = PacketRing(16)
+    for index in (6, 5, 7):
+        ring.put(packet(index, timestamp=3_000, keyframe=index != 7))
+    keyframe = ring.keyframe(0)
+    assert keyframe is not None
+    assert keyframe.index == 5
+    ring.put(packet(3, timestamp=1, keyframe=True))  # an older one, late
+    assert ring.keyframe(0) is keyframe
+    ring.put(packet(9, timestamp=6_000, keyframe=True))
+    newer = ring.keyframe(0)
+    assert newer is not None
+    assert newer.index == 9
+
+
+def test_a_keyframe_is_gone_when_overwritten_too_old_or_forgotten() -> None:
+    ring = PacketRing(4)
+    ring.put(packet(1, keyframe=True))
+    assert ring.keyframe(KEYFRAME_AGE_NS_MAX) is not None
+    assert ring.keyframe(KEYFRAME_AGE_NS_MAX + 1) is None
+    ring.put(packet(5, timestamp=-1))
+    assert ring.keyframe(0) is None
+    ring.put(packet(6, timestamp=5, keyframe=True))
+    ring.clear()
+    assert ring.keyframe(0) is None
+    assert ring.get(6) is None
