@@ -1,0 +1,534 @@
+"""The ledger in SQL: transfers with permanent keys, written with their postings and balances.
+
+Every change of a balance is one relative, guarded UPDATE (`units + delta >= 0`), backed by a CHECK
+constraint; what a plan read before it is only a plan. After the commit the new balances of the
+members concerned are published.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from billing_meter import ledger, schema
+from billing_meter.database import Database
+from billing_meter.ledger import (
+    Debit,
+    Draw,
+    Entry,
+    Hold,
+    Outcome,
+    Posted,
+    PostHold,
+    PromoGrant,
+    Purchase,
+    Refused,
+    Request,
+    Reverse,
+    VoidHold,
+)
+
+ROWS_PER_STATEMENT = 250
+"""Parameters are prepared on the event loop; this many rows take well under a millisecond."""
+
+
+class GuardFailed(Exception):
+    """A guarded balance update did not apply: the plan was stale or an account is missing.
+
+    The transaction must roll back; nothing was written.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """A member's credits: posted totals per bucket, and how much of them holds set aside."""
+
+    paid_units: int = 0
+    promo_units: int = 0
+    held_units: int = 0
+
+    @property
+    def available(self) -> int:
+        """What can be spent now."""
+        return self.paid_units + self.promo_units - self.held_units
+
+    @property
+    def posted(self) -> int:
+        """All that is still the member's, held or not."""
+        return self.paid_units + self.promo_units
+
+
+BalanceListener = Callable[[str, Balance], None]
+
+
+def utc_ms(moment: datetime) -> int:
+    """Whole UTC milliseconds since the epoch, without a float in between."""
+    whole = int(moment.replace(microsecond=0).timestamp())
+    return whole * 1_000 + moment.microsecond // 1_000
+
+
+class LedgerStore:
+    """All transfers go through here, one transaction at a time."""
+
+    def __init__(self, database: Database, *, utc_now: Callable[[], datetime]) -> None:
+        self.database = database
+        self._utc_now = utc_now
+        self._listeners: list[BalanceListener] = []
+
+    def listen(self, listener: BalanceListener) -> None:
+        """Call `listener(member_id, balance)` after every commit that changed a member."""
+        self._listeners.append(listener)
+
+    def now_ms(self) -> int:
+        """UTC label for rows."""
+        return utc_ms(self._utc_now())
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncGenerator[LedgerTransaction]:
+        """One durable transaction; its callbacks and the new balances follow the commit."""
+        async with self.database.write() as connection:
+            transaction = LedgerTransaction(connection, self.now_ms())
+            yield transaction
+            balances = await read_balances(connection, transaction.touched)
+        for callback in transaction.after_commit:
+            callback()
+        self.publish(balances)
+
+    async def execute(self, request: Request) -> Outcome:
+        """One request in its own transaction. A stale plan cannot happen under the one writer."""
+        async with self.transaction() as transaction:
+            return await transaction.execute(request)
+
+    def publish(self, balances: Mapping[str, Balance]) -> None:
+        """Tell every listener; only for balances that are committed."""
+        for member_id, balance in balances.items():
+            for listener in self._listeners:
+                listener(member_id, balance)
+
+    async def expire_holds(self) -> int:
+        """Void every open hold whose time has come; returns how many."""
+        query = sa.select(schema.holds.c.hold_id).where(
+            schema.holds.c.state == "open", schema.holds.c.expires_at_ms <= self.now_ms()
+        )
+        async with self.database.read() as connection:
+            due = (await connection.scalars(query)).all()
+        expired = 0
+        for hold_id in due:
+            request = VoidHold(f"expire:{hold_id}", hold_id, "expired")
+            async with self.transaction() as transaction:
+                outcome = await transaction.execute(request, hold_state="expired")
+            expired += isinstance(outcome, Posted)
+        return expired
+
+
+class LedgerTransaction:
+    """The rules against the rows, inside one open transaction."""
+
+    def __init__(self, connection: AsyncConnection, at_ms: int) -> None:
+        self.connection = connection
+        self.at_ms = at_ms
+        self.touched: set[str] = set()
+        self.after_commit: list[Callable[[], None]] = []
+        """Called in order once the commit is durable, before balances are published."""
+
+    async def execute(self, request: Request, *, hold_state: str | None = None) -> Outcome:
+        """Plan and write one request, or give the outcome that its key already has."""
+        ledger.checked(request)
+        known = await self._known(request)
+        if known is not None:
+            return known
+        match request:
+            case Purchase() | PromoGrant():
+                planned: Entry | str = _credit(request)
+                member_id: str | None = request.member_id
+            case Debit():
+                planned, member_id = await self._debit(request), request.member_id
+            case Hold():
+                planned, member_id = await self._hold(request), request.member_id
+            case PostHold():
+                planned, member_id = await self._resolve(request, hold_state or "posted")
+            case VoidHold():
+                planned, member_id = await self._resolve(request, hold_state or "voided")
+            case Reverse():
+                planned, member_id = await self._reverse(request)
+        if isinstance(planned, str):
+            await self.write([ledger.refusal_entry(request, planned, member_id)])
+            return Refused(planned)
+        first = await self.write([planned])
+        return Posted(first, planned.units, planned.draw)
+
+    async def write(self, entries: Sequence[Entry]) -> int:
+        """Write finished transfers and move the balances; returns the first one's number."""
+        first = await self._number(len(entries))
+        heads = [_head_row(first + n, entry, self.at_ms) for n, entry in enumerate(entries)]
+        lines = [
+            {"transfer": first + n, "account": account, "units": units}
+            for n, entry in enumerate(entries)
+            for account, units in entry.postings.items()
+        ]
+        await insert_rows(self.connection, schema.transfers, heads)
+        await move_balances(self.connection, ledger.account_deltas(entries))
+        await insert_rows(self.connection, schema.postings, lines)
+        self.touched.update(e.member_id for e in entries if e.member_id and e.postings)
+        return first
+
+    async def _number(self, count: int) -> int:
+        column = schema.head.c.last_transfer
+        last: int = await self.connection.scalar(sa.select(column).with_for_update()) or 0
+        values = {"last_transfer": last + count}
+        await self.connection.execute(sa.update(schema.head).values(values))
+        return last + 1
+
+    async def _known(self, request: Request) -> Outcome | None:
+        table = schema.transfers
+        found = await self.connection.execute(sa.select(table).where(table.c.key == request.key))
+        row = found.mappings().one_or_none()
+        if row is None:
+            return None
+        if row["request_hash"] != ledger.hash_of(request):
+            return Refused("key_reused")
+        if row["outcome"] == "refused":
+            return Refused(row["refusal"], replayed=True)
+        drawn = Draw(row["promo_units"], row["paid_units"])
+        return Posted(row["transfer"], row["units"], drawn, replayed=True)
+
+    async def _debit(self, request: Debit) -> Entry | str:
+        available = (await read_buckets(self.connection, [request.member_id]))[request.member_id]
+        drawn = ledger.draw(request.units, available)
+        if drawn is None:
+            return "insufficient_credits"
+        percent = await self._share_percent(request.expert_id)
+        parts = ledger.member_parts(request.member_id, Draw() - drawn)
+        expert_units = ledger.share(request.units, percent)
+        parts += ledger.earned_parts(request.expert_id, request.units, expert_units)
+        return _entry(
+            request,
+            request.kind,
+            parts,
+            drawn,
+            request.units,
+            member_id=request.member_id,
+            expert_id=request.expert_id,
+        )
+
+    async def _hold(self, request: Hold) -> Entry | str:
+        available = (await read_buckets(self.connection, [request.member_id]))[request.member_id]
+        drawn = ledger.draw(request.units, available)
+        if drawn is None:
+            return "insufficient_credits"
+        row = hold_row(request.hold_id, request.member_id, drawn, self.at_ms)
+        row["expires_at_ms"] = request.expires_at_ms
+        await self.connection.execute(sa.insert(schema.holds), [row])
+        parts = ledger.member_parts(request.member_id, Draw() - drawn)
+        parts.append((ledger.held_account(request.member_id), drawn.units))
+        return _entry(
+            request,
+            "hold",
+            parts,
+            drawn,
+            request.units,
+            member_id=request.member_id,
+            hold_id=request.hold_id,
+        )
+
+    async def _resolve(
+        self, request: PostHold | VoidHold, state: str
+    ) -> tuple[Entry | str, str | None]:
+        table = schema.holds
+        query = sa.select(table).where(table.c.hold_id == request.hold_id).with_for_update()
+        row = (await self.connection.execute(query)).mappings().one_or_none()
+        if row is None:
+            return "hold_unknown", None
+        member_id: str = row["member_id"]
+        if row["state"] != "open":
+            return f"hold_{row['state']}", member_id
+        # Overdue but not swept yet counts as expired: a late post must not depend on the sweeper.
+        overdue = row["expires_at_ms"] is not None and row["expires_at_ms"] <= self.at_ms
+        if overdue and state == "posted":
+            return "hold_expired", member_id
+        inside = Draw(row["promo_units"], row["paid_units"])
+        used_units = request.units if isinstance(request, PostHold) else 0
+        used = ledger.draw(used_units, inside)
+        if used is None:
+            return "exceeds_hold", member_id
+        rest = inside - used
+        change = {
+            "state": state,
+            "promo_units": 0,
+            "paid_units": 0,
+            "posted_units": row["posted_units"] + used.units,
+            "returned_units": row["returned_units"] + rest.units,
+            "closed_at_ms": self.at_ms,
+        }
+        await self.connection.execute(
+            sa.update(table).where(table.c.hold_id == request.hold_id).values(change)
+        )
+        parts = ledger.member_parts(member_id, rest)
+        parts.append((ledger.held_account(member_id), -inside.units))
+        expert_id = None
+        if isinstance(request, PostHold):
+            expert_id = request.expert_id
+            percent = await self._share_percent(expert_id)
+            expert_units = ledger.share(used.units, percent)
+            parts += ledger.earned_parts(expert_id, used.units, expert_units)
+        kind = request.kind if isinstance(request, PostHold) else "hold_void"
+        entry = _entry(
+            request,
+            kind,
+            parts,
+            used,
+            used.units,
+            member_id=member_id,
+            expert_id=expert_id,
+            hold_id=request.hold_id,
+        )
+        return entry, member_id
+
+    async def _reverse(self, request: Reverse) -> tuple[Entry | str, str | None]:
+        table = schema.transfers
+        query = sa.select(table).where(table.c.transfer == request.transfer).with_for_update()
+        row = (await self.connection.execute(query)).mappings().one_or_none()
+        if row is None or row["outcome"] != "posted" or row["kind"] in _FINAL_KINDS:
+            return "not_reversible", None
+        member_id: str = row["member_id"]
+        lines = await self._postings(request.transfer)
+        done = await self._reversed(request.transfer)
+        if done.units + request.units > row["units"]:
+            return "exceeds_transfer", member_id
+        drawn = Draw(row["promo_units"], row["paid_units"])
+        before, after = done, ledger.unwind(done.units + request.units, drawn)
+        back = after - before
+        parts: list[tuple[str, int]] = []
+        sign = 1 if row["kind"] not in _CREDIT_KINDS else -1
+        if sign < 0:
+            available = (await read_buckets(self.connection, [member_id]))[member_id]
+            if back.promo > available.promo or back.paid > available.paid:
+                return "insufficient_credits", member_id
+        parts += ledger.member_parts(member_id, back if sign > 0 else Draw() - back)
+        parts += _counter_parts(lines, member_id, row["units"], done.units, request.units)
+        entry = _entry(
+            request,
+            "reversal",
+            parts,
+            back,
+            request.units,
+            member_id=member_id,
+            expert_id=row["expert_id"],
+            reverses=request.transfer,
+        )
+        return entry, member_id
+
+    async def _postings(self, transfer: int) -> dict[str, int]:
+        table = schema.postings
+        query = sa.select(table.c.account, table.c.units).where(table.c.transfer == transfer)
+        return {row.account: row.units for row in await self.connection.execute(query)}
+
+    async def _reversed(self, transfer: int) -> Draw:
+        table = schema.transfers
+        query = sa.select(
+            sa.func.coalesce(sa.func.sum(table.c.promo_units), 0),
+            sa.func.coalesce(sa.func.sum(table.c.paid_units), 0),
+        ).where(table.c.reverses == transfer, table.c.outcome == "posted")
+        promo, paid = (await self.connection.execute(query)).one()
+        return Draw(int(promo), int(paid))
+
+    async def _share_percent(self, expert_id: str) -> int:
+        column = schema.experts.c.share_percent
+        query = sa.select(column).where(schema.experts.c.expert_id == expert_id)
+        percent = await self.connection.scalar(query)
+        if percent is None:
+            raise GuardFailed(f"expert {expert_id} has no account")
+        return int(percent)
+
+
+_CREDIT_KINDS = frozenset({"purchase", "promo_grant"})
+_FINAL_KINDS = frozenset({"reversal", "hold", "hold_void", "session_hold"})
+"""Nothing of these can be reversed: they spent nothing, or are the correction themselves."""
+
+
+def _credit(request: Purchase | PromoGrant) -> Entry:
+    if isinstance(request, Purchase):
+        kind, source, given = "purchase", ledger.GATEWAY_CLEARING, Draw(paid=request.units)
+    else:
+        kind, source, given = "promo_grant", ledger.PROMO_COST, Draw(promo=request.units)
+    parts = [*ledger.member_parts(request.member_id, given), (source, -request.units)]
+    return _entry(request, kind, parts, given, request.units, member_id=request.member_id)
+
+
+def _counter_parts(
+    lines: Mapping[str, int], member_id: str, units: int, before: int, more: int
+) -> list[tuple[str, int]]:
+    """The other side of a reversal, cumulatively exact; the first account takes the remainder."""
+    own = f"member:{member_id}:"  # its buckets and holds: what a transfer moved among them stays
+    others = {name: value for name, value in lines.items() if not name.startswith(own)}
+    *shared, last = sorted(others)  # "expert:…" sorts before "platform:…", which takes the rest
+    parts, left = [], -more if sum(others.values()) > 0 else more
+    for account in shared:
+        part = abs(others[account]) * (before + more) // units
+        part -= abs(others[account]) * before // units
+        signed = -part if others[account] > 0 else part
+        parts.append((account, signed))
+        left -= signed
+    parts.append((last, left))
+    return parts
+
+
+def _entry(
+    request: Request,
+    kind: str,
+    parts: Iterable[tuple[str, int]],
+    drawn: Draw,
+    units: int,
+    *,
+    member_id: str,
+    expert_id: str | None = None,
+    reverses: int | None = None,
+    hold_id: str | None = None,
+) -> Entry:
+    return Entry(
+        key=request.key,
+        request_hash=ledger.hash_of(request),
+        kind=kind,
+        postings=ledger.postings_of(*parts),
+        units=units,
+        draw=drawn,
+        member_id=member_id,
+        expert_id=expert_id,
+        subject=request.subject,
+        reverses=reverses,
+        hold_id=hold_id,
+    )
+
+
+def _head_row(transfer: int, entry: Entry, at_ms: int) -> dict[str, Any]:
+    return {
+        "transfer": transfer,
+        "key": entry.key,
+        "request_hash": entry.request_hash,
+        "kind": entry.kind,
+        "outcome": "refused" if entry.refusal else "posted",
+        "refusal": entry.refusal,
+        "member_id": entry.member_id,
+        "expert_id": entry.expert_id,
+        "subject": entry.subject,
+        "units": entry.units,
+        "promo_units": entry.draw.promo,
+        "paid_units": entry.draw.paid,
+        "reverses": entry.reverses,
+        "hold_id": entry.hold_id,
+        "at_ms": at_ms,
+    }
+
+
+def hold_row(hold_id: str, member_id: str, drawn: Draw, at_ms: int) -> dict[str, Any]:
+    """A new open hold."""
+    return {
+        "hold_id": hold_id,
+        "member_id": member_id,
+        "state": "open",
+        "promo_units": drawn.promo,
+        "paid_units": drawn.paid,
+        "taken_units": drawn.units,
+        "posted_units": 0,
+        "returned_units": 0,
+        "created_at_ms": at_ms,
+        "expires_at_ms": None,
+        "closed_at_ms": None,
+    }
+
+
+async def insert_rows(
+    connection: AsyncConnection, table: sa.Table, rows: Sequence[Mapping[str, Any]]
+) -> None:
+    """Insert in slices, so that the event loop gets a turn between them."""
+    for start in range(0, len(rows), ROWS_PER_STATEMENT):
+        await connection.execute(sa.insert(table), rows[start : start + ROWS_PER_STATEMENT])
+
+
+_MOVE = (
+    sa.update(schema.accounts)
+    .where(
+        schema.accounts.c.account == sa.bindparam("b_account"),
+        sa.or_(
+            schema.accounts.c.may_be_negative,
+            schema.accounts.c.units + sa.bindparam("b_units") >= 0,
+        ),
+    )
+    .values(units=schema.accounts.c.units + sa.bindparam("b_units"))
+)
+
+
+async def move_balances(connection: AsyncConnection, deltas: Mapping[str, int]) -> None:
+    """The guarded write: each balance moves by its delta, or GuardFailed rolls all of it back."""
+    rows = [{"b_account": account, "b_units": units} for account, units in deltas.items()]
+    for start in range(0, len(rows), ROWS_PER_STATEMENT):
+        part = rows[start : start + ROWS_PER_STATEMENT]
+        result = await connection.execute(_MOVE, part)
+        if result.rowcount != len(part):
+            raise GuardFailed("an account is missing or would go below zero")
+
+
+async def read_buckets(connection: AsyncConnection, member_ids: Sequence[str]) -> dict[str, Draw]:
+    """Spendable units per bucket, their rows locked until the transaction ends."""
+    names: dict[str, tuple[str, bool]] = {}
+    for member_id in member_ids:
+        names[ledger.promo_account(member_id)] = (member_id, True)
+        names[ledger.paid_account(member_id)] = (member_id, False)
+    buckets = dict.fromkeys(member_ids, Draw())
+    table = schema.accounts
+    wanted = sorted(names)
+    for start in range(0, len(wanted), ROWS_PER_STATEMENT):
+        query = (
+            sa.select(table.c.account, table.c.units)
+            .where(table.c.account.in_(wanted[start : start + ROWS_PER_STATEMENT]))
+            .order_by(table.c.account)
+            .with_for_update()
+        )
+        for account, units in await connection.execute(query):
+            member_id, promo = names[account]
+            buckets[member_id] += Draw(promo=units) if promo else Draw(paid=units)
+    return buckets
+
+
+async def read_balances(
+    connection: AsyncConnection, member_ids: Iterable[str]
+) -> dict[str, Balance]:
+    """Balances to the second: what running sessions have used already counts as spent."""
+    wanted = sorted(set(member_ids))
+    if not wanted:
+        return {}
+    free = await read_buckets(connection, wanted)
+    held = dict.fromkeys(wanted, Draw())
+    holds, sessions = schema.holds, schema.sessions
+    for start in range(0, len(wanted), ROWS_PER_STATEMENT):
+        query = (
+            sa.select(
+                holds.c.member_id,
+                holds.c.promo_units,
+                holds.c.paid_units,
+                sa.func.coalesce(sessions.c.charged_units - sessions.c.posted_units, 0),
+            )
+            .select_from(holds.outerjoin(sessions, sessions.c.hold_id == holds.c.hold_id))
+            .where(
+                holds.c.member_id.in_(wanted[start : start + ROWS_PER_STATEMENT]),
+                holds.c.state == "open",
+            )
+        )
+        for member_id, promo, paid, used in await connection.execute(query):
+            inside = Draw(promo, paid)
+            spent = ledger.draw(used, inside) or inside
+            held[member_id] += inside - spent
+    return {
+        member_id: Balance(
+            paid_units=free[member_id].paid + held[member_id].paid,
+            promo_units=free[member_id].promo + held[member_id].promo,
+            held_units=held[member_id].units,
+        )
+        for member_id in wanted
+    }

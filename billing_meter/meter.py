@@ -1,0 +1,511 @@
+"""The meter of one private session (pure): held media in, charged seconds and gates out.
+
+Time is monotonic nanoseconds. A component's held time is the sum of the held intervals that its
+gate reports; whole seconds of it are charged, each once, each only out of units that are already
+held on the ledger. A surcharge counts only while the session itself holds media.
+
+The ledger is asked in two steps: `plan(...)` says what to write, and `granted(plan)` takes effect
+after the write is durable. Between the two the meter may go on absorbing media.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+from billing_meter.ledger import share
+from billing_meter.tariff import Component, Tariff
+
+NS_PER_S = 1_000_000_000
+NS_PER_MS = 1_000_000
+HELD_WINDOW_NS = 1_500 * NS_PER_MS
+"""Without a packet for this long, the session no longer holds media."""
+GRANT_S = 8
+"""Seconds of the current total rate that are held ahead: outlives a slow fsync, strands little."""
+RENEW_BELOW_NS = GRANT_S * NS_PER_S // 2
+EARLY_RENEW_BELOW_NS = (GRANT_S - 1) * NS_PER_S
+"""A tick with few renewals due takes some early ones, so that they do not all come together."""
+CUT_GAP_NS = 250 * NS_PER_MS
+"""The last paid second is whole if media flowed up to the cut: four frames a second still flow."""
+WARNINGS_S = (180, 60, 30, 10)
+START_NEEDS_S = 60
+"""A session starts only with a minute of the total rate that is asked for."""
+
+
+class HeldMedia(Protocol):
+    """What the meter needs of a forwarding gate."""
+
+    @property
+    def last_forwarded_ns(self) -> int | None:
+        """When the last packet passed, or None."""
+
+    def take_held(self, now_ns: int) -> Sequence[tuple[int, int]]:
+        """Held intervals (start, end) not reported before."""
+
+    def open_until(self, until_ns: int) -> None:
+        """Packets pass only while now < until_ns; 0 closes."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionOrder:
+    """What the two agreed on: prices are frozen here."""
+
+    session_id: str
+    member_id: str
+    expert_id: str
+    tariff: Tariff
+    spend_limit_units: int | None = None
+    wanted: frozenset[Component] = frozenset()
+    """Surcharges that are on from the start; PRIVATE always is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One component: whole charged seconds and their units."""
+
+    component: Component
+    on: bool
+    rate_units_per_s: int
+    seconds: int
+    units: int
+
+
+@dataclass(frozen=True, slots=True)
+class MeterSnapshot:
+    """Everything the HUD shows; `paused` also before the first packet."""
+
+    session_id: str
+    held_ms: int
+    paused: bool
+    rate_units_per_s: int
+    cost_units: int
+    lines: tuple[Line, ...]
+    balance_units: int
+    time_left_s: int
+    earned_units: int
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """A session after its end."""
+
+    session_id: str
+    held_ms: int
+    cost_units: int
+    lines: tuple[Line, ...]
+    balance_units: int
+    earned_units: int
+    reason: str
+    started_at: datetime | None
+    ended_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The first packet passed: the clock runs."""
+
+    first_media_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ticked:
+    """The tick's mark is durable."""
+
+    snapshot: MeterSnapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Paused:
+    """No packet for the hold window: nothing is charged since `last_media_ns`."""
+
+    last_media_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """Packets pass again."""
+
+
+@dataclass(frozen=True, slots=True)
+class LowBalance:
+    """Once at each of WARNINGS_S; a top-up arms those again that it lifts the balance above."""
+
+    seconds_left: int
+
+
+@dataclass(frozen=True, slots=True)
+class Exhausted:
+    """The balance cannot pay another whole second; media is cut already."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpendLimit:
+    """The session's own limit cannot pay another whole second; media is cut already."""
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerLost:
+    """The ledger gave no new grant before the last one ran out; media is cut already."""
+
+
+MeterEvent = Started | Ticked | Paused | Resumed | LowBalance | Exhausted | SpendLimit | LedgerLost
+
+
+class End(enum.Enum):
+    """Why no further grant is to be expected."""
+
+    FUNDS = "funds"
+    LIMIT = "limit"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What one ledger entry does to a session's money. Totals, so that repeating adds nothing."""
+
+    posted_units: int
+    """Charged so far and now to be posted."""
+    hold_units: int
+    """What the hold contains afterwards."""
+    end: End | None
+    """Why the hold is smaller than a full grant."""
+
+
+@dataclass(slots=True)
+class _Lane:
+    rate: int
+    on: bool = False
+    held_ns: int = 0
+    end_ns: int | None = None
+    since_ns: int = 0
+    seconds: int = 0
+    waiting: list[tuple[int, int]] = field(default_factory=list)
+    """Surcharge media for which it is not known yet whether the session held media too."""
+
+
+class SessionMeter:
+    """See the module; every method is synchronous and takes `now_ns` where time matters."""
+
+    def __init__(self, order: SessionOrder, share_percent: int) -> None:
+        self.order = order
+        self.share_percent = share_percent
+        self._lanes = {c: _Lane(order.tariff.rate(c)) for c in Component}
+        self._private = self._lanes[Component.PRIVATE]
+        self._private.on = True
+        self._spans: list[tuple[int, int]] = []
+        self.posted_units = 0
+        self.hold_units = 0
+        self.available_units = 0
+        self.end: End | None = None
+        self.first_media_ns: int | None = None
+        self._announced = False
+        self.paused = False
+        self.over = False
+        self._warned: set[int] = set()
+
+    # --- money that follows from the seconds ---------------------------------------------
+
+    @property
+    def charged_units(self) -> int:
+        """Whole seconds of every component, priced."""
+        return sum(lane.seconds * lane.rate for lane in self._lanes.values())
+
+    @property
+    def earned_units(self) -> int:
+        """The expert's share of it."""
+        return share(self.charged_units, self.share_percent)
+
+    @property
+    def free_units(self) -> int:
+        """Held and not used yet: what still can be charged without asking."""
+        return self.posted_units + self.hold_units - self.charged_units
+
+    @property
+    def total_rate(self) -> int:
+        """Units per second of everything that is on."""
+        return sum(lane.rate for lane in self._lanes.values() if lane.on)
+
+    @property
+    def balance_units(self) -> int:
+        """The member's credits to the second, as far as this session knows."""
+        return self.available_units + self.free_units
+
+    def is_on(self, component: Component) -> bool:
+        """Whether the component is switched on and funded."""
+        return self._lanes[component].on
+
+    def seconds(self, component: Component) -> int:
+        """Charged seconds."""
+        return self._lanes[component].seconds
+
+    def held_ms(self, component: Component) -> int:
+        """Whole held milliseconds."""
+        return self._lanes[component].held_ns // NS_PER_MS
+
+    def time_left_s(self) -> int:
+        """Whole seconds that balance and limit still pay at the current rate."""
+        rate = self.total_rate
+        return self._spendable(self.available_units) // rate if rate else 0
+
+    # --- media in -------------------------------------------------------------------------
+
+    def absorb(self, component: Component, intervals: Iterable[tuple[int, int]]) -> None:
+        """Count held intervals; what was counted before, or while switched off, is clipped."""
+        if self.over:
+            return
+        lane = self._lanes[component]
+        for start, end in intervals:
+            begin = max(start, lane.since_ns, lane.end_ns if lane.end_ns is not None else start)
+            if end < begin:
+                continue
+            lane.end_ns = end
+            if component is Component.PRIVATE:
+                self._private_held(begin, end)
+            elif lane.on:
+                lane.waiting.append((begin, end))
+        self._settle_waiting()
+        self._count_seconds()
+
+    def _private_held(self, begin: int, end: int) -> None:
+        if self.first_media_ns is None:
+            self.first_media_ns = begin
+        self._private.held_ns += end - begin
+        if self._spans and self._spans[-1][1] == begin:
+            self._spans[-1] = (self._spans[-1][0], end)
+        else:
+            self._spans.append((begin, end))
+
+    def _settle_waiting(self) -> None:
+        """Charge surcharge media only where it overlaps with the session's own held media."""
+        known = self._private.end_ns
+        if known is None:
+            return
+        for component, lane in self._lanes.items():
+            if component is Component.PRIVATE or not lane.waiting:
+                continue
+            later: list[tuple[int, int]] = []
+            for start, end in lane.waiting:
+                for span_start, span_end in self._spans:
+                    lane.held_ns += max(0, min(end, span_end) - max(start, span_start))
+                if end > known:
+                    later.append((max(start, known), end))
+            lane.waiting = later
+        self._forget_spans()
+
+    def _forget_spans(self) -> None:
+        """Drop what no surcharge can overlap any more; the running span stays."""
+        reported = [
+            max(lane.since_ns, lane.end_ns or 0)
+            for component, lane in self._lanes.items()
+            if lane.on and component is not Component.PRIVATE
+        ]
+        while len(self._spans) > 1 and all(self._spans[0][1] <= ns for ns in reported):
+            del self._spans[0]
+
+    def _count_seconds(self) -> None:
+        """Whole held seconds become charged ones, but never beyond what the ledger holds."""
+        free = self.free_units
+        for lane in self._lanes.values():
+            whole = lane.held_ns // NS_PER_S
+            if whole <= lane.seconds:
+                continue
+            paid = whole if not lane.rate else min(whole, lane.seconds + free // lane.rate)
+            if paid < whole:
+                # A second that was not paid for stays free for ever; it is not charged later.
+                lane.held_ns = paid * NS_PER_S
+            free -= (paid - lane.seconds) * lane.rate
+            lane.seconds = paid
+
+    # --- time out -------------------------------------------------------------------------
+
+    def funded_ns(self) -> int:
+        """How much longer media may flow until a second begins that the hold cannot pay.
+
+        Seconds in progress are paid first; then each component's next second, in the order in
+        which they begin.
+        """
+        left = self.free_units - self.total_rate
+        if left < 0:
+            return 0
+        lanes = [lane for lane in self._lanes.values() if lane.on and lane.rate]
+        phases = sorted(((lane.seconds + 1) * NS_PER_S - lane.held_ns, lane.rate) for lane in lanes)
+        whole_s, left = divmod(left, sum(rate for _, rate in phases))
+        for phase_ns, rate in phases:
+            if left < rate:
+                return whole_s * NS_PER_S + phase_ns
+            left -= rate
+        raise AssertionError("a remainder below the total rate cannot pay every component")
+
+    def deadline_ns(self, now_ns: int) -> int:
+        """Until when packets may pass: the clock runs from the last packet while media flows."""
+        if self.over:
+            return 0
+        last = self._private.end_ns
+        base = last if last is not None and self._flowing(now_ns) else now_ns
+        return base + self.funded_ns()
+
+    def _flowing(self, now_ns: int) -> bool:
+        last = self._private.end_ns
+        return last is not None and now_ns - last < HELD_WINDOW_NS
+
+    def gate_until_ns(self, component: Component, now_ns: int) -> int:
+        """What this component's gate gets."""
+        return self.deadline_ns(now_ns) if self._lanes[component].on else 0
+
+    def beat(self, now_ns: int) -> list[MeterEvent]:
+        """Starts, pauses, resumes and the end of the last grant. Absorb all gates first."""
+        if self.over:
+            return []
+        events: list[MeterEvent] = []
+        last = self._private.end_ns
+        if last is not None and self.first_media_ns is not None:
+            if not self._announced:
+                self._announced = True
+                events.append(Started(self.first_media_ns))
+            flowing = self._flowing(now_ns)
+            if not flowing and not self.paused:
+                self.paused = True
+                events.append(Paused(last))
+            elif flowing and self.paused:
+                self.paused = False
+                events.append(Resumed())
+        deadline = self.deadline_ns(now_ns)
+        if now_ns >= deadline:
+            self._cut(deadline)
+            events.append(self._why_over())
+        return events
+
+    def _cut(self, deadline: int) -> None:
+        """The grant ended while media flowed: its last second is whole, up to the cut itself."""
+        for component, lane in self._lanes.items():
+            if lane.on and lane.end_ns is not None and 0 <= deadline - lane.end_ns <= CUT_GAP_NS:
+                self.absorb(component, [(lane.end_ns, deadline)])
+        self.over = True
+
+    def _why_over(self) -> MeterEvent:
+        match self.end:
+            case End.FUNDS:
+                return Exhausted()
+            case End.LIMIT:
+                return SpendLimit()
+            case None:
+                return self.lost()
+
+    def lost(self) -> LedgerLost:
+        """The session ends because its ledger is gone."""
+        self.over = True
+        return LedgerLost()
+
+    def stop(self) -> None:
+        """The session ends from outside: nothing is counted after this."""
+        self.over = True
+
+    # --- switches -------------------------------------------------------------------------
+
+    def switch(self, component: Component, on: bool, now_ns: int) -> None:
+        """A rate boundary. For on: only after the plan with the new rate is durable."""
+        lane = self._lanes[component]
+        if on and not lane.on:
+            lane.since_ns = now_ns
+        lane.on = on
+
+    # --- the ledger -----------------------------------------------------------------------
+
+    def renewal_due(self, *, early: bool = False) -> bool:
+        """Half of the grant is used (or, early, a little of it)."""
+        if self.over or self.end is End.LIMIT:
+            return False
+        return self.funded_ns() < (EARLY_RENEW_BELOW_NS if early else RENEW_BELOW_NS)
+
+    def plan(self, available_units: int, *, extra_rate: int = 0, shrink: bool = False) -> Plan:
+        """Post what is used and hold a full grant, or all whole seconds that are left.
+
+        `extra_rate` is the surcharge about to be switched on; `shrink` gives a surplus back.
+        """
+        rate = self.total_rate + extra_rate
+        free = self.free_units
+        target = rate * GRANT_S
+        funds = self._spendable(available_units)
+        wanted = min(target, funds // rate * rate) if rate else 0
+        if not shrink:
+            wanted = max(wanted, min(free, funds))
+        end: End | None = None
+        if wanted < target:
+            limited = funds < free + available_units
+            end = End.LIMIT if limited else End.FUNDS
+        return Plan(self.charged_units, wanted, end)
+
+    def final_plan(self) -> Plan:
+        """Post what is used, hold nothing more."""
+        return Plan(self.charged_units, 0, self.end)
+
+    def _spendable(self, available_units: int) -> int:
+        funds = self.free_units + available_units
+        limit = self.order.spend_limit_units
+        return funds if limit is None else max(0, min(funds, limit - self.charged_units))
+
+    def granted(self, plan: Plan, available_units: int) -> None:
+        """The plan is durable."""
+        self.posted_units = plan.posted_units
+        self.hold_units = plan.hold_units
+        self.end = plan.end
+        self.available_units = available_units
+
+    def funds_changed(self, available_units: int) -> None:
+        """Another transfer of the member was committed."""
+        if available_units > self.available_units:
+            before = self.time_left_s()
+            self.available_units = available_units
+            after = self.time_left_s()
+            self._warned -= {s for s in self._warned if before <= s < after}
+        self.available_units = available_units
+
+    def warning(self) -> LowBalance | None:
+        """The warning that is due now, if one is; several at once make one."""
+        if self.over or self.first_media_ns is None:
+            return None
+        left = self.time_left_s()
+        due = {s for s in WARNINGS_S if left <= s} - self._warned
+        if not due:
+            return None
+        self._warned |= due
+        return LowBalance(left)
+
+    # --- views ----------------------------------------------------------------------------
+
+    def lines(self) -> tuple[Line, ...]:
+        """Every component, PRIVATE first."""
+        return tuple(
+            Line(c, lane.on, lane.rate, lane.seconds, lane.seconds * lane.rate)
+            for c, lane in self._lanes.items()
+        )
+
+    def snapshot(self) -> MeterSnapshot:
+        """For the HUD of both sides."""
+        return MeterSnapshot(
+            session_id=self.order.session_id,
+            held_ms=self.held_ms(Component.PRIVATE),
+            paused=self.paused or self.first_media_ns is None,
+            rate_units_per_s=self.total_rate,
+            cost_units=self.charged_units,
+            lines=self.lines(),
+            balance_units=self.balance_units,
+            time_left_s=self.time_left_s(),
+            earned_units=self.earned_units,
+        )
+
+    def summary(self, reason: str, started_at: datetime | None, ended_at: datetime) -> Summary:
+        """For both sides after the end."""
+        return Summary(
+            session_id=self.order.session_id,
+            held_ms=self.held_ms(Component.PRIVATE),
+            cost_units=self.charged_units,
+            lines=self.lines(),
+            balance_units=self.balance_units,
+            earned_units=self.earned_units,
+            reason=reason,
+            started_at=started_at,
+            ended_at=ended_at,
+        )

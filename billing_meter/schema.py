@@ -1,0 +1,315 @@
+"""The tables of money. Instants are UTC milliseconds, amounts integer units, rows never edited
+where they are a journal (`transfers`, `postings`, `seals`)."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from billing_meter.database import METADATA
+
+ID_CHARS = 64
+KEY_CHARS = 200
+
+accounts = sa.Table(
+    "ledger_accounts",
+    METADATA,
+    sa.Column("account", sa.String(KEY_CHARS), primary_key=True),
+    sa.Column("owner", sa.String(ID_CHARS), nullable=False, index=True),
+    sa.Column("units", sa.BigInteger, nullable=False),
+    sa.Column("may_be_negative", sa.Boolean, nullable=False),
+    sa.CheckConstraint("units >= 0 OR may_be_negative", name="ck_ledger_accounts_never_negative"),
+)
+"""Balances: projections of `postings`, kept in the same transaction, proved by replay."""
+
+head = sa.Table(
+    "ledger_head",
+    METADATA,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("last_transfer", sa.BigInteger, nullable=False),
+    sa.CheckConstraint("id = 1", name="ck_ledger_head_one_row"),
+)
+"""One row: numbers transfers without gaps in commit order, so that a removed row is seen."""
+
+transfers = sa.Table(
+    "ledger_transfers",
+    METADATA,
+    sa.Column("transfer", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("key", sa.String(KEY_CHARS), nullable=False, unique=True),
+    sa.Column("request_hash", sa.String(64), nullable=False),
+    sa.Column("kind", sa.String(32), nullable=False),
+    sa.Column("outcome", sa.String(16), nullable=False),
+    sa.Column("refusal", sa.String(32)),
+    sa.Column("member_id", sa.String(ID_CHARS)),
+    sa.Column("expert_id", sa.String(ID_CHARS)),
+    sa.Column("subject", sa.String(KEY_CHARS)),
+    sa.Column("units", sa.BigInteger, nullable=False),
+    sa.Column("promo_units", sa.BigInteger, nullable=False),
+    sa.Column("paid_units", sa.BigInteger, nullable=False),
+    sa.Column("reverses", sa.BigInteger, sa.ForeignKey("ledger_transfers.transfer")),
+    sa.Column("hold_id", sa.String(ID_CHARS)),
+    sa.Column("at_ms", sa.BigInteger, nullable=False),
+    sa.CheckConstraint("outcome IN ('posted', 'refused')", name="ck_ledger_transfers_outcome"),
+    sa.CheckConstraint(
+        "(outcome = 'refused') = (refusal IS NOT NULL)", name="ck_ledger_transfers_refusal"
+    ),
+    sa.CheckConstraint(
+        "units >= 0 AND promo_units >= 0 AND paid_units >= 0", name="ck_ledger_transfers_units"
+    ),
+    sa.Index("ix_ledger_transfers_member", "member_id", "transfer"),
+    sa.Index("ix_ledger_transfers_expert", "expert_id", "at_ms"),
+    sa.Index("ix_ledger_transfers_reverses", "reverses"),
+)
+"""The journal's heads. `promo_units` and `paid_units` tell the buckets `units` came from (or went
+to). Refusals are rows too, without postings."""
+
+postings = sa.Table(
+    "ledger_postings",
+    METADATA,
+    sa.Column(
+        "transfer", sa.BigInteger, sa.ForeignKey("ledger_transfers.transfer"), primary_key=True
+    ),
+    sa.Column(
+        "account",
+        sa.String(KEY_CHARS),
+        sa.ForeignKey("ledger_accounts.account"),
+        primary_key=True,
+    ),
+    sa.Column("units", sa.BigInteger, nullable=False),
+    sa.CheckConstraint("units <> 0", name="ck_ledger_postings_units"),
+)
+"""Double entry: the postings of one transfer sum to 0."""
+
+seals = sa.Table(
+    "ledger_seals",
+    METADATA,
+    sa.Column("seal", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("last_transfer", sa.BigInteger, nullable=False, unique=True),
+    sa.Column("digest", sa.String(64), nullable=False),
+    sa.Column("at_ms", sa.BigInteger, nullable=False),
+)
+"""The hash chain, written off the hot path: each digest covers the one before and all transfers
+with their postings since."""
+
+holds = sa.Table(
+    "ledger_holds",
+    METADATA,
+    sa.Column("hold_id", sa.String(ID_CHARS), primary_key=True),
+    sa.Column("member_id", sa.String(ID_CHARS), nullable=False),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("promo_units", sa.BigInteger, nullable=False),
+    sa.Column("paid_units", sa.BigInteger, nullable=False),
+    sa.Column("taken_units", sa.BigInteger, nullable=False),
+    sa.Column("posted_units", sa.BigInteger, nullable=False),
+    sa.Column("returned_units", sa.BigInteger, nullable=False),
+    sa.Column("created_at_ms", sa.BigInteger, nullable=False),
+    sa.Column("expires_at_ms", sa.BigInteger),
+    sa.Column("closed_at_ms", sa.BigInteger),
+    sa.CheckConstraint(
+        "state IN ('open', 'posted', 'voided', 'expired')", name="ck_ledger_holds_state"
+    ),
+    sa.CheckConstraint("promo_units >= 0 AND paid_units >= 0", name="ck_ledger_holds_units"),
+    sa.CheckConstraint(
+        "taken_units = posted_units + returned_units + promo_units + paid_units",
+        name="ck_ledger_holds_conserved",
+    ),
+    sa.CheckConstraint(
+        "state = 'open' OR promo_units + paid_units = 0", name="ck_ledger_holds_closed_empty"
+    ),
+    sa.Index("ix_ledger_holds_member", "member_id", "state"),
+)
+"""What of a member's `held` account belongs to what, and from which buckets."""
+
+members = sa.Table(
+    "billing_members",
+    METADATA,
+    sa.Column("member_id", sa.String(ID_CHARS), primary_key=True),
+    sa.Column("created_at_ms", sa.BigInteger, nullable=False),
+    sa.Column("premium_since_ms", sa.BigInteger),
+    sa.Column("last_purchase_at_ms", sa.BigInteger),
+    sa.Column("closed_at_ms", sa.BigInteger),
+)
+
+experts = sa.Table(
+    "billing_experts",
+    METADATA,
+    sa.Column("expert_id", sa.String(ID_CHARS), primary_key=True),
+    sa.Column("share_percent", sa.Integer, nullable=False),
+    sa.Column("created_at_ms", sa.BigInteger, nullable=False),
+    sa.Column("closed_at_ms", sa.BigInteger),
+    sa.CheckConstraint("share_percent BETWEEN 0 AND 100", name="ck_billing_experts_share"),
+)
+
+meter_owner = sa.Table(
+    "meter_owner",
+    METADATA,
+    sa.Column("node", sa.String(ID_CHARS), primary_key=True),
+    sa.Column("epoch", sa.BigInteger, nullable=False),
+    sa.Column("at_ms", sa.BigInteger, nullable=False),
+)
+"""The epoch of the process that may write a node's sessions; every start raises it."""
+
+sessions = sa.Table(
+    "meter_sessions",
+    METADATA,
+    sa.Column("session_id", sa.String(ID_CHARS), primary_key=True),
+    sa.Column("node", sa.String(ID_CHARS), nullable=False),
+    sa.Column("epoch", sa.BigInteger, nullable=False),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("reason", sa.String(32)),
+    sa.Column("member_id", sa.String(ID_CHARS), nullable=False),
+    sa.Column("expert_id", sa.String(ID_CHARS), nullable=False),
+    sa.Column("hold_id", sa.String(ID_CHARS), sa.ForeignKey("ledger_holds.hold_id")),
+    sa.Column("share_percent", sa.Integer, nullable=False),
+    sa.Column("spend_limit_units", sa.BigInteger),
+    sa.Column("private_units_per_s", sa.Integer, nullable=False),
+    sa.Column("cam2cam_units_per_s", sa.Integer, nullable=False),
+    sa.Column("two_way_audio_units_per_s", sa.Integer, nullable=False),
+    sa.Column("private_s", sa.BigInteger, nullable=False),
+    sa.Column("cam2cam_s", sa.BigInteger, nullable=False),
+    sa.Column("two_way_audio_s", sa.BigInteger, nullable=False),
+    sa.Column("held_ms", sa.BigInteger, nullable=False),
+    sa.Column("cam2cam_held_ms", sa.BigInteger, nullable=False),
+    sa.Column("two_way_audio_held_ms", sa.BigInteger, nullable=False),
+    sa.Column("charged_units", sa.BigInteger, nullable=False),
+    sa.Column("posted_units", sa.BigInteger, nullable=False),
+    sa.Column("expert_units", sa.BigInteger, nullable=False),
+    sa.Column("entries", sa.BigInteger, nullable=False),
+    sa.Column("opened_at_ms", sa.BigInteger, nullable=False),
+    sa.Column("started_at_ms", sa.BigInteger),
+    sa.Column("marked_at_ms", sa.BigInteger, nullable=False),
+    sa.Column("ended_at_ms", sa.BigInteger),
+    sa.CheckConstraint("state IN ('open', 'closed')", name="ck_meter_sessions_state"),
+    sa.CheckConstraint(
+        "charged_units = private_s * private_units_per_s + cam2cam_s * cam2cam_units_per_s"
+        " + two_way_audio_s * two_way_audio_units_per_s",
+        name="ck_meter_sessions_charged",
+    ),
+    sa.CheckConstraint(
+        "private_s * 1000 <= held_ms AND cam2cam_s * 1000 <= cam2cam_held_ms"
+        " AND two_way_audio_s * 1000 <= two_way_audio_held_ms",
+        name="ck_meter_sessions_whole_seconds",
+    ),
+    sa.CheckConstraint("posted_units <= charged_units", name="ck_meter_sessions_posted"),
+    sa.CheckConstraint(
+        "state = 'open' OR posted_units = charged_units", name="ck_meter_sessions_settled"
+    ),
+    sa.Index("ix_meter_sessions_open", "state", "node"),
+    sa.Index("ix_meter_sessions_member", "member_id", "opened_at_ms"),
+    sa.Index("ix_meter_sessions_expert", "expert_id", "opened_at_ms"),
+)
+"""One row per private session. The `_s` and `held` columns are the durable mark of each tick;
+`charged − posted` is used already and still lies in the hold."""
+
+orders = sa.Table(
+    "orders",
+    METADATA,
+    sa.Column("order_id", sa.String(ID_CHARS), primary_key=True),
+    sa.Column("key", sa.String(KEY_CHARS), nullable=False, unique=True),
+    sa.Column("request_hash", sa.String(64), nullable=False),
+    sa.Column("member_id", sa.String(ID_CHARS), nullable=False),
+    sa.Column("origin", sa.String(16), nullable=False),
+    sa.Column("package_id", sa.String(ID_CHARS), nullable=False),
+    sa.Column("method", sa.String(32), nullable=False),
+    sa.Column("credits_units", sa.BigInteger, nullable=False),
+    sa.Column("price_minor", sa.BigInteger, nullable=False),
+    sa.Column("list_price_minor", sa.BigInteger, nullable=False),
+    sa.Column("currency", sa.String(3), nullable=False),
+    sa.Column("promotion_id", sa.String(ID_CHARS)),
+    sa.Column("country", sa.String(2)),
+    sa.Column("descriptor", sa.String(32), nullable=False),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("failure", sa.String(32)),
+    sa.Column("transfer", sa.BigInteger, sa.ForeignKey("ledger_transfers.transfer")),
+    sa.Column("refunded_units", sa.BigInteger, nullable=False),
+    sa.Column("created_at_ms", sa.BigInteger, nullable=False),
+    sa.Column("authorized_at_ms", sa.BigInteger),
+    sa.Column("settled_at_ms", sa.BigInteger),
+    sa.Column("ended_at_ms", sa.BigInteger),
+    sa.CheckConstraint(
+        "state IN ('created', 'authorized', 'settled', 'failed', 'refunded', 'charged_back')",
+        name="ck_orders_state",
+    ),
+    sa.CheckConstraint("credits_units > 0 AND price_minor >= 0", name="ck_orders_amounts"),
+    sa.CheckConstraint(
+        "(state IN ('settled', 'refunded', 'charged_back')) = (transfer IS NOT NULL)",
+        name="ck_orders_settled_by_transfer",
+    ),
+    sa.Index("ix_orders_member", "member_id", "created_at_ms"),
+    sa.Index("ix_orders_state", "state"),
+)
+
+attempts = sa.Table(
+    "payment_attempts",
+    METADATA,
+    sa.Column("attempt_id", sa.String(ID_CHARS), primary_key=True),
+    sa.Column("order_id", sa.String(ID_CHARS), sa.ForeignKey("orders.order_id"), nullable=False),
+    sa.Column("provider", sa.String(32), nullable=False),
+    sa.Column("provider_ref", sa.String(KEY_CHARS)),
+    sa.Column("token", sa.String(KEY_CHARS), nullable=False),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("failure", sa.String(32)),
+    sa.Column("created_at_ms", sa.BigInteger, nullable=False),
+    sa.Column("resolved_at_ms", sa.BigInteger),
+    sa.CheckConstraint(
+        "state IN ('pending', 'settled', 'declined')", name="ck_payment_attempts_state"
+    ),
+    sa.Index("ix_payment_attempts_order", "order_id"),
+    sa.Index("ix_payment_attempts_state", "state"),
+)
+"""Written before the provider is asked; its id is the provider's idempotency key. `token` is the
+provider's own word for a card: no card number ever comes here."""
+
+reloads = sa.Table(
+    "auto_reloads",
+    METADATA,
+    sa.Column("member_id", sa.String(ID_CHARS), primary_key=True),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("package_id", sa.String(ID_CHARS), nullable=False),
+    sa.Column("method", sa.String(32), nullable=False),
+    sa.Column("token", sa.String(KEY_CHARS)),
+    sa.Column("daily_cap", sa.Integer, nullable=False),
+    sa.Column("order_id", sa.String(ID_CHARS)),
+    sa.Column("failures", sa.Integer, nullable=False),
+    sa.Column("backoff_until_ms", sa.BigInteger),
+    sa.Column("day", sa.Integer, nullable=False),
+    sa.Column("day_count", sa.Integer, nullable=False),
+    sa.Column("serial", sa.BigInteger, nullable=False),
+    sa.Column("notice", sa.String(32)),
+    sa.Column("updated_at_ms", sa.BigInteger, nullable=False),
+    sa.CheckConstraint(
+        "state IN ('armed', 'in_flight', 'backoff', 'off')", name="ck_auto_reloads_state"
+    ),
+    sa.CheckConstraint("daily_cap BETWEEN 1 AND 50", name="ck_auto_reloads_cap"),
+)
+
+outbox = sa.Table(
+    "billing_outbox",
+    METADATA,
+    sa.Column("event_id", sa.String(KEY_CHARS), primary_key=True),
+    sa.Column("kind", sa.String(32), nullable=False),
+    sa.Column("member_id", sa.String(ID_CHARS), nullable=False),
+    sa.Column("subject", sa.String(KEY_CHARS), nullable=False),
+    sa.Column("at_ms", sa.BigInteger, nullable=False),
+    sa.Column("delivered_at_ms", sa.BigInteger),
+    sa.Column("tries", sa.Integer, nullable=False),
+    sa.Index("ix_billing_outbox_waiting", "delivered_at_ms", "at_ms"),
+)
+"""Receipts and notices, written in the transaction they tell of; `event_id` makes them once."""
+
+TABLES = (
+    accounts,
+    head,
+    transfers,
+    postings,
+    seals,
+    holds,
+    members,
+    experts,
+    meter_owner,
+    sessions,
+    orders,
+    attempts,
+    reloads,
+    outbox,
+)
+"""Every table of this package."""

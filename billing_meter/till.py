@@ -1,0 +1,494 @@
+"""The till: one timer for every session, one durable transaction per tick for all of them.
+
+A beat (every 250 ms, no waiting) reads the gates, sees pauses and cuts what has run out. A tick
+(every second) makes the charged seconds of all sessions durable and renews grants, off the event
+loop. Gates only ever open up to what a committed transaction holds; when the ledger does not
+answer, they run out by themselves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from typing import Literal
+
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from billing_meter import schema, sessions, till_recover, till_seat, till_store
+from billing_meter.database import Database, DatabaseUnavailable
+from billing_meter.ledger_store import (
+    Balance,
+    GuardFailed,
+    LedgerTransaction,
+    hold_row,
+    insert_rows,
+    read_buckets,
+)
+from billing_meter.meter import (
+    NS_PER_S,
+    START_NEEDS_S,
+    HeldMedia,
+    MeterEvent,
+    MeterSnapshot,
+    Plan,
+    SessionMeter,
+    SessionOrder,
+    Summary,
+    Ticked,
+)
+from billing_meter.tariff import Component
+from billing_meter.till_seat import Seat, Step
+from billing_meter.till_store import Books, Fenced
+from billing_meter.wallet import EXPERT_SHARE_PERCENT, Wallet, ensure_expert
+
+BEAT_S = 0.25
+TICK_NS = NS_PER_S
+OVER_CLOSES_AFTER_NS = 5 * NS_PER_S
+"""A session that ran out and that nobody closes is closed by the till itself."""
+SUMMARIES_KEPT = 1_000
+"""Ended sessions whose summary a repeated close can still get without the database."""
+
+log = logging.getLogger(__name__)
+
+RefusedCode = Literal["insufficient_credits", "ledger_unavailable", "already_open", "not_open"]
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """The session's row and its first grant are durable."""
+
+    snapshot: MeterSnapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Switched:
+    """The switch is in force."""
+
+    snapshot: MeterSnapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Nothing changed."""
+
+    code: RefusedCode
+
+
+SpentListener = Callable[[str, int], None]
+
+
+class Till:
+    """Owns every open session of this process. `on_event` is called synchronously."""
+
+    def __init__(
+        self,
+        database: Database,
+        wallet: Wallet,
+        *,
+        clock_ns: Callable[[], int] = time.monotonic_ns,
+        utc_now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        on_event: Callable[[str, MeterEvent], None],
+        node: str = "node",
+    ) -> None:
+        self._database = database
+        self._ledger = wallet.ledger
+        self._clock_ns = clock_ns
+        self._utc_now = utc_now
+        self._on_event = on_event
+        self._node = node
+        self._epoch: int | None = None
+        self._seats: dict[str, Seat] = {}
+        self._orphans: set[str] = set()
+        self._summaries: dict[str, Summary] = {}
+        self._spent_listeners: list[SpentListener] = []
+        self._ticking = False
+        self._timer: asyncio.Task[None] | None = None
+        self._tick_task: asyncio.Task[None] | None = None
+        self._wake = asyncio.Event()
+        self._ledger.listen(self._funds_changed)
+
+    # --- life -----------------------------------------------------------------------------
+
+    async def recover(self) -> int:
+        """Take the node's sessions over and settle each to its last durable mark; how many."""
+        async with self._ledger.transaction() as transaction:
+            epoch, settled = await till_recover.take_over(transaction, self._node)
+        self._epoch = epoch
+        return settled
+
+    def start(self) -> None:
+        """Start the timer."""
+        if self._timer is None:
+            self._timer = asyncio.create_task(self._run(), name="till")
+
+    async def stop(self) -> None:
+        """Stop the timer and close what is still open, media first."""
+        if self._timer is not None:
+            self._timer.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._timer
+            self._timer = None
+        if self._tick_task is not None:
+            await asyncio.wait([self._tick_task])
+        for session_id in list(self._seats):
+            await self.close(session_id, "server_stopped")
+
+    @property
+    def open_sessions(self) -> int:
+        """How many sessions this till runs."""
+        return len(self._seats)
+
+    def listen_spent(self, listener: SpentListener) -> None:
+        """Call `listener(member_id, balance_units)` for every running session of every tick."""
+        self._spent_listeners.append(listener)
+
+    async def _run(self) -> None:
+        next_tick_ns = self._clock_ns()
+        while True:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), BEAT_S)
+            now_ns = self._clock_ns()
+            self.beat(now_ns)
+            if self._ticking or (now_ns < next_tick_ns and not self._wake.is_set()):
+                self._wake.clear()
+                continue
+            self._wake.clear()
+            if now_ns >= next_tick_ns:
+                next_tick_ns = max(next_tick_ns + TICK_NS, now_ns + TICK_NS // 2)
+            self._tick_task = asyncio.create_task(self.tick(), name="till tick")
+            self._tick_task.add_done_callback(_log_failure)
+
+    # --- sessions -------------------------------------------------------------------------
+
+    async def open(self, order: SessionOrder) -> Opened | Refused:
+        """Make the session and its first hold durable. Gates are attached afterwards."""
+        if order.session_id in self._seats:
+            return Refused("already_open")
+        try:
+            if self._epoch is None:
+                await self.recover()
+            async with self._ledger.transaction() as transaction:
+                opened = await self._open_in(transaction, order)
+        except (DatabaseUnavailable, Fenced):
+            log.exception("session %s could not be opened", order.session_id)
+            self._orphans.add(order.session_id)
+            return Refused("ledger_unavailable")
+        except IntegrityError:
+            return Refused("already_open")
+        if isinstance(opened, Refused):
+            return opened
+        return Opened(opened.meter.snapshot())
+
+    async def _open_in(self, transaction: LedgerTransaction, order: SessionOrder) -> Seat | Refused:
+        connection, at_ms, epoch = transaction.connection, transaction.at_ms, self._epoch or 0
+        if not await till_store.owns(connection, self._node, epoch):
+            raise Fenced([order.session_id])
+        percent = await ensure_expert(connection, order.expert_id, at_ms, EXPERT_SHARE_PERCENT)
+        meter = SessionMeter(order, percent)
+        for component in order.wanted:
+            meter.switch(component, True, self._clock_ns())
+        available = (await read_buckets(connection, [order.member_id]))[order.member_id]
+        plan = meter.plan(available.units)
+        if available.units < START_NEEDS_S * meter.total_rate or not plan.hold_units:
+            return Refused("insufficient_credits")
+        settled = till_store.settle(order, epoch, percent, Books(order.session_id), plan, available)
+        if settled is None:
+            raise GuardFailed("a first hold moved nothing")
+        hold = hold_row(order.session_id, order.member_id, settled.books.hold, at_ms)
+        await insert_rows(connection, schema.holds, [hold])
+        row = till_store.session_row(order, self._node, epoch, percent, at_ms)
+        await insert_rows(connection, schema.sessions, [row])
+        await transaction.write([settled.entry])
+        meter.granted(plan, settled.available.units)
+        seat = Seat(meter, settled.books)
+        transaction.after_commit.append(lambda: self._seats.update({order.session_id: seat}))
+        return seat
+
+    def attach(self, session_id: str, component: Component, gate: HeldMedia) -> None:
+        """Give a component its gate, or a new one after a reconnect; the old one is closed."""
+        seat = self._seats.get(session_id)
+        if seat is None or not seat.running():
+            gate.open_until(0)
+            return
+        now_ns = self._clock_ns()
+        old = seat.gates.get(component)
+        if old is not None and old is not gate:
+            old.open_until(0)
+            seat.meter.absorb(component, old.take_held(now_ns))
+        seat.gates[component] = gate
+        seat.refresh(now_ns)
+
+    async def switch(self, session_id: str, component: Component, on: bool) -> Switched | Refused:
+        """Switch a surcharge. On: funded first, opened then. Off: closed first, settled then."""
+        seat = self._seats.get(session_id)
+        if seat is None or not seat.running() or component is Component.PRIVATE:
+            return Refused("not_open")
+        if not on:
+            return await self._switch_off(seat, component)
+        if seat.meter.is_on(component):
+            return Switched(seat.meter.snapshot())
+        try:
+            async with self._ledger.transaction() as transaction:
+                refused = await self._switch_on_in(transaction, seat, component)
+        except (DatabaseUnavailable, GuardFailed, IntegrityError, Fenced) as error:
+            self._doubt([seat], error)
+            return Refused("ledger_unavailable")
+        except BaseException as error:
+            self._doubt([seat], error)
+            raise
+        return refused or Switched(seat.meter.snapshot())
+
+    async def _switch_on_in(
+        self, transaction: LedgerTransaction, seat: Seat, component: Component
+    ) -> Refused | None:
+        await self._repair(transaction.connection, [seat])
+        buckets = await read_buckets(transaction.connection, [seat.member_id])
+        available = buckets[seat.member_id]
+        if not seat.running():
+            return Refused("not_open")
+        seat.absorb(self._clock_ns(), transaction.at_ms)
+        meter = seat.meter
+        extra = meter.order.tariff.rate(component)
+        plan = meter.plan(available.units, extra_rate=extra)
+        if plan.hold_units < meter.total_rate + extra:
+            return Refused("insufficient_credits")
+        step = till_seat.make_step(seat, plan, available, self._epoch or 0, transaction.at_ms)
+        await self._write(transaction, [step])
+
+        def durable() -> None:
+            self._apply(step)
+            now_ns = self._clock_ns()
+            if seat.running():
+                seat.absorb(now_ns, transaction.at_ms)
+                meter.switch(component, True, now_ns)
+                seat.refresh(now_ns)
+
+        transaction.after_commit.append(durable)
+        return None
+
+    async def _switch_off(self, seat: Seat, component: Component) -> Switched:
+        now_ns = self._clock_ns()
+        gate = seat.gates.get(component)
+        if gate is not None:
+            gate.open_until(0)
+        seat.absorb(now_ns, self._ledger.now_ms())
+        seat.meter.switch(component, False, now_ns)
+        seat.refresh(now_ns)
+        # The surplus goes back at once if the ledger answers, else with the next renewal.
+        await self._commit([seat], give_back=True)
+        return Switched(seat.meter.snapshot())
+
+    async def close(self, session_id: str, reason: str) -> Summary:
+        """End a session: media is cut before this first waits, money is posted after that.
+
+        Again is harmless and gives the first summary, from the database if need be. When the
+        ledger does not answer, ticks repeat the post; the summary stands. KeyError if unknown.
+        """
+        seat = self._seats.get(session_id)
+        if seat is None:
+            return self._summaries.get(session_id) or await self._stored_summary(session_id)
+        if seat.closing is None:
+            seat.cut(self._clock_ns(), self._ledger.now_ms())
+            self._begin_closing(seat, reason)
+        await self._commit([seat])
+        return self._summaries[session_id]
+
+    def _begin_closing(self, seat: Seat, reason: str) -> None:
+        seat.closing = reason
+        started_at = sessions.instant(seat.started_at_ms)
+        summary = seat.meter.summary(reason, started_at, self._utc_now())
+        self._summaries[seat.session_id] = summary
+        while len(self._summaries) > SUMMARIES_KEPT:
+            del self._summaries[next(iter(self._summaries))]
+
+    async def _stored_summary(self, session_id: str) -> Summary:
+        record = await sessions.session_record(self._database, session_id)
+        if record is None:
+            raise KeyError(session_id)
+        return record.summary
+
+    # --- beat -----------------------------------------------------------------------------
+
+    def beat(self, now_ns: int | None = None) -> None:
+        """Look at every session's media: start, pause, resume, run out. Never waits."""
+        now = self._clock_ns() if now_ns is None else now_ns
+        at_ms = self._ledger.now_ms()
+        for seat in list(self._seats.values()):
+            if seat.running() and not seat.calm(now):
+                self._look(seat, now, at_ms)
+
+    def _look(self, seat: Seat, now_ns: int, at_ms: int) -> None:
+        seat.absorb(now_ns, at_ms)
+        events = seat.meter.beat(now_ns)
+        if seat.meter.over:
+            seat.over_since_ns = now_ns
+            seat.shut()
+        else:
+            seat.refresh(now_ns)
+        for event in events:
+            self._emit(seat.session_id, event)
+
+    def _emit(self, session_id: str, event: MeterEvent) -> None:
+        try:
+            self._on_event(session_id, event)
+        except Exception:
+            log.exception("a listener failed on %s of session %s", event, session_id)
+
+    def _funds_changed(self, member_id: str, balance: Balance) -> None:
+        for seat in self._seats.values():
+            if seat.member_id == member_id:
+                seat.meter.funds_changed(balance.available)
+                if seat.meter.end is not None and seat.meter.renewal_due():
+                    self._wake.set()
+
+    # --- tick -----------------------------------------------------------------------------
+
+    async def tick(self, now_ns: int | None = None) -> None:
+        """Make all sessions' seconds durable in one transaction, renewing grants that are due."""
+        if self._ticking:
+            return
+        self._ticking = True
+        try:
+            now = self._clock_ns() if now_ns is None else now_ns
+            at_ms = self._ledger.now_ms()
+            for seat in list(self._seats.values()):
+                if seat.running():
+                    self._look(seat, now, at_ms)
+                else:
+                    self._close_forgotten(seat, now)
+            await self._settle_orphans()
+            if self._seats:
+                await self._commit(list(self._seats.values()), tick=True)
+        finally:
+            self._ticking = False
+
+    def _close_forgotten(self, seat: Seat, now_ns: int) -> None:
+        since = seat.over_since_ns
+        if seat.closing is None and since is not None and now_ns - since > OVER_CLOSES_AFTER_NS:
+            ran_out = seat.meter.end is not None
+            self._begin_closing(seat, "balance_empty" if ran_out else "ledger_unavailable")
+
+    async def _commit(
+        self, seats: Sequence[Seat], *, tick: bool = False, give_back: bool = False
+    ) -> None:
+        """One transaction for these seats; when one of them is bad, one for each instead."""
+        try:
+            await self._try_commit(seats, give_back=give_back)
+        except Fenced as error:
+            self._doubt(seats, error)
+            self._drop_fenced(error)
+            left = [seat for seat in seats if seat.session_id in self._seats]
+            if left and len(left) < len(seats):
+                await self._commit(left, tick=tick, give_back=give_back)
+            return
+        except (DatabaseUnavailable, GuardFailed, IntegrityError, ValueError) as error:
+            self._doubt(seats, error)
+            if not isinstance(error, DatabaseUnavailable) and len(seats) > 1:
+                for seat in seats:
+                    await self._commit([seat], tick=tick, give_back=give_back)
+            return
+        except BaseException as error:
+            self._doubt(seats, error)
+            raise
+        if tick:
+            self._report(seats)
+
+    async def _try_commit(self, seats: Sequence[Seat], *, give_back: bool) -> None:
+        async with self._ledger.transaction() as transaction:
+            present = [seat for seat in seats if seat.session_id in self._seats]
+            await self._repair(transaction.connection, present)
+            due = till_seat.due_for_ledger(present, give_back=give_back)
+            members = sorted({seat.member_id for seat in due})
+            buckets = await read_buckets(transaction.connection, members)
+            steps = till_seat.make_steps(
+                present, due, buckets, self._epoch or 0, transaction.at_ms, give_back=give_back
+            )
+            await self._write(transaction, steps)
+            transaction.after_commit += [partial(self._apply, step) for step in steps]
+
+    async def _write(self, transaction: LedgerTransaction, steps: Sequence[Step]) -> None:
+        entries = [step.settlement.entry for step in steps if step.settlement is not None]
+        moved = [step for step in steps if step.settlement is not None or step.closes]
+        await till_store.write_marks(transaction.connection, [step.mark for step in steps])
+        holds = [step.hold_change(transaction.at_ms) for step in moved]
+        await till_store.write_holds(transaction.connection, holds)
+        if entries:
+            await transaction.write(entries)
+
+    def _apply(self, step: Step) -> None:
+        """Durable: take it into memory and open the gates as far as it holds."""
+        step.apply()
+        if step.closes:
+            self._seats.pop(step.seat.session_id, None)
+        elif step.seat.running():
+            step.seat.refresh(self._clock_ns())
+
+    def _report(self, seats: Sequence[Seat]) -> None:
+        for seat in seats:
+            if not seat.running():
+                continue
+            for listener in self._spent_listeners:
+                listener(seat.member_id, seat.meter.balance_units)
+            self._emit(seat.session_id, Ticked(seat.meter.snapshot()))
+            warning = seat.meter.warning()
+            if warning is not None:
+                self._emit(seat.session_id, warning)
+
+    # --- when writes fail -----------------------------------------------------------------
+
+    def _doubt(self, seats: Iterable[Seat], error: BaseException) -> None:
+        log.error("ledger write failed: %s", error)
+        for seat in seats:
+            seat.doubtful = True
+
+    async def _repair(self, connection: AsyncConnection, seats: Sequence[Seat]) -> None:
+        """Read the books of doubtful seats back: the failed write may have taken effect."""
+        doubtful = {seat.session_id: seat for seat in seats if seat.doubtful}
+        if not doubtful:
+            return
+        found = await till_store.read_books(connection, doubtful)
+        for session_id, seat in doubtful.items():
+            state, books = found.get(session_id, ("closed", seat.books))
+            if state == "closed":
+                raise Fenced([session_id])
+            meter = seat.meter
+            plan = Plan(books.posted_units, books.hold.units, meter.end)
+            meter.granted(plan, meter.available_units)
+            seat.books, seat.doubtful = books, False
+
+    def _drop_fenced(self, fenced: Fenced) -> None:
+        """Somebody else settled these sessions (or our own close did): cut and forget them."""
+        for session_id in fenced.session_ids:
+            seat = self._seats.pop(session_id, None)
+            if seat is None:
+                continue
+            closing = seat.closing is not None
+            seat.cut(self._clock_ns(), self._ledger.now_ms())
+            if not closing:
+                self._emit(session_id, seat.meter.lost())
+
+    async def _settle_orphans(self) -> None:
+        """Sessions whose opening failed without telling whether their row exists."""
+        if not self._orphans or self._epoch is None:
+            return
+        orphans = sorted(self._orphans - self._seats.keys())
+        try:
+            async with self._ledger.transaction() as transaction:
+                await till_recover.settle_rows(
+                    transaction, orphans, self._epoch, "ledger_unavailable"
+                )
+        except DatabaseUnavailable:
+            return
+        self._orphans.clear()
+
+
+def _log_failure(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and task.exception() is not None:
+        log.error("a tick failed", exc_info=task.exception())

@@ -1,0 +1,52 @@
+"""Sessions that no till runs any more: settled from their rows alone, to their last mark."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+
+from billing_meter import schema, till_store
+from billing_meter.ledger_store import LedgerTransaction
+from billing_meter.meter import Plan
+from billing_meter.till_store import NOTHING
+
+
+async def take_over(transaction: LedgerTransaction, node: str) -> tuple[int, int]:
+    """Fence every earlier owner of the node and settle its open sessions; (epoch, how many)."""
+    connection = transaction.connection
+    epoch = await till_store.raise_epoch(connection, node, transaction.at_ms)
+    query = sa.select(schema.sessions.c.session_id).where(
+        schema.sessions.c.state == "open", schema.sessions.c.node == node
+    )
+    open_ids = (await connection.scalars(query)).all()
+    return epoch, await settle_rows(transaction, open_ids, epoch, "server_stopped")
+
+
+async def settle_rows(
+    transaction: LedgerTransaction, session_ids: Sequence[str], epoch: int, reason: str
+) -> int:
+    """Close stored sessions at their own marks: post what was charged, give the rest back.
+
+    Closed and unknown ones are left alone. Returns how many were closed.
+    """
+    connection = transaction.connection
+    table = schema.sessions
+    books = await till_store.read_books(connection, session_ids)
+    query = sa.select(table).where(table.c.session_id.in_(session_ids), table.c.state == "open")
+    rows = (await connection.execute(query)).mappings().all()
+    for row in rows:
+        order, before = till_store.order_of(row), books[row["session_id"]][1]
+        await connection.execute(
+            sa.update(table).where(table.c.session_id == order.session_id).values(epoch=epoch)
+        )
+        plan = Plan(row["charged_units"], 0, None)
+        settled = till_store.settle(order, epoch, row["share_percent"], before, plan, NOTHING)
+        after = before if settled is None else settled.books
+        mark = till_store.mark_in(row, epoch, after, reason)
+        change = till_store.hold_change(before, after, True, transaction.at_ms)
+        await till_store.write_marks(connection, [mark])
+        await till_store.write_holds(connection, [change])
+        if settled is not None:
+            await transaction.write([settled.entry])
+    return len(rows)

@@ -1,0 +1,172 @@
+"""A running session as the till keeps it, and the ledger steps that it needs (no waiting here)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from billing_meter import till_store
+from billing_meter.ledger import Draw
+from billing_meter.meter import HELD_WINDOW_NS, NS_PER_MS, HeldMedia, Plan, SessionMeter
+from billing_meter.tariff import Component
+from billing_meter.till_store import Books, Mark, Settlement
+
+RENEWALS_SPREAD_TICKS = 4
+"""A grant lasts about this many ticks, so this part of all sessions renews in each."""
+LOOK_AHEAD_NS = 600 * NS_PER_MS
+"""Two beats and some: from here to the deadline every beat looks closely."""
+
+
+@dataclass(slots=True)
+class Seat:
+    """One open session: its meter, its gates, and what the ledger said last."""
+
+    meter: SessionMeter
+    books: Books
+    gates: dict[Component, HeldMedia] = field(default_factory=dict)
+    calm_until_ns: int = 0
+    """Before this instant, while packets pass, a beat need not look closer."""
+    doubtful: bool = False
+    """A write failed without telling whether it took effect: read the books back first."""
+    marked: tuple[int, ...] = ()
+    started_at_ms: int | None = None
+    over_since_ns: int | None = None
+    closing: str | None = None
+
+    @property
+    def session_id(self) -> str:
+        """The session's id."""
+        return self.meter.order.session_id
+
+    @property
+    def member_id(self) -> str:
+        """Who pays."""
+        return self.meter.order.member_id
+
+    def running(self) -> bool:
+        """Neither closing nor cut."""
+        return self.closing is None and not self.meter.over
+
+    def calm(self, now_ns: int) -> bool:
+        """Packets pass and the deadline is far: nothing can have happened."""
+        gate = self.gates.get(Component.PRIVATE)
+        if gate is None or now_ns >= self.calm_until_ns:
+            return False
+        last = gate.last_forwarded_ns
+        return last is not None and now_ns - last < HELD_WINDOW_NS
+
+    def absorb(self, now_ns: int, at_ms: int) -> None:
+        """Count what the gates forwarded since."""
+        for component, gate in self.gates.items():
+            self.meter.absorb(component, gate.take_held(now_ns))
+        if self.started_at_ms is None and self.meter.first_media_ns is not None:
+            self.started_at_ms = at_ms
+
+    def refresh(self, now_ns: int) -> None:
+        """Open the gates for exactly what is held."""
+        until_ns = self.meter.deadline_ns(now_ns)
+        for component, gate in self.gates.items():
+            gate.open_until(until_ns if self.meter.is_on(component) else 0)
+        quiet = self.meter.paused or self.meter.first_media_ns is None
+        self.calm_until_ns = 0 if quiet else until_ns - LOOK_AHEAD_NS
+
+    def shut(self) -> None:
+        """Close every gate, before anything else happens."""
+        for gate in self.gates.values():
+            gate.open_until(0)
+
+    def cut(self, now_ns: int, at_ms: int) -> None:
+        """Close every gate, count what passed before, count nothing after."""
+        self.shut()
+        self.absorb(now_ns, at_ms)
+        self.meter.stop()
+
+    def fingerprint(self) -> tuple[int, ...]:
+        """Differs whenever the durable mark is out of date."""
+        return tuple(self.meter.held_ms(c) for c in Component)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What one transaction does to one seat."""
+
+    seat: Seat
+    mark: Mark
+    plan: Plan | None = None
+    settlement: Settlement | None = None
+
+    @property
+    def closes(self) -> bool:
+        """Whether the session's row is closed by it."""
+        return self.mark.closed is not None
+
+    def hold_change(self, at_ms: int) -> dict[str, Any]:
+        """The hold's row after this step."""
+        return till_store.hold_change(self.seat.books, self.mark.books, self.closes, at_ms)
+
+    def apply(self) -> None:
+        """It is durable: take it into memory."""
+        seat = self.seat
+        seat.books = self.mark.books
+        seat.marked = tuple(self.mark.held_ms[c] for c in Component)
+        if self.plan is not None:
+            settled = self.settlement
+            available = seat.meter.available_units if settled is None else settled.available.units
+            seat.meter.granted(self.plan, available)
+
+
+def due_for_ledger(seats: Sequence[Seat], *, give_back: bool) -> list[Seat]:
+    """Closing seats, those at half of their grant, and a few that soon are."""
+    due = [seat for seat in seats if give_back or seat.closing or seat.meter.renewal_due()]
+    room = -(-len(seats) // RENEWALS_SPREAD_TICKS) - len(due)
+    if room > 0 and len(seats) > 1:
+        chosen = {id(seat) for seat in due}
+        early = [s for s in seats if id(s) not in chosen and s.meter.renewal_due(early=True)]
+        early.sort(key=lambda seat: seat.meter.funded_ns())
+        due += early[:room]
+    return due
+
+
+def make_step(seat: Seat, plan: Plan, available: Draw, epoch: int, at_ms: int) -> Step:
+    """A plan as rows. A plan that takes nothing waits: the seconds stay in the hold until then."""
+    meter = seat.meter
+    settled = None
+    if plan.hold_units == meter.free_units and seat.closing is None:
+        plan = Plan(meter.posted_units, meter.hold_units, plan.end)
+    else:
+        settled = till_store.settle(
+            meter.order, epoch, meter.share_percent, seat.books, plan, available
+        )
+    books = seat.books if settled is None else settled.books
+    mark = till_store.mark_of(meter, epoch, books, seat.started_at_ms, at_ms, seat.closing)
+    return Step(seat, mark, plan, settled)
+
+
+def make_steps(
+    seats: Iterable[Seat],
+    due: Iterable[Seat],
+    buckets: dict[str, Draw],
+    epoch: int,
+    at_ms: int,
+    *,
+    give_back: bool = False,
+) -> list[Step]:
+    """Steps of all seats of one transaction; `buckets` is reduced as the steps take from it."""
+    renewing = {id(seat) for seat in due}
+    steps = []
+    for seat in seats:
+        if id(seat) in renewing:
+            available = buckets[seat.member_id]
+            if seat.closing:
+                plan = seat.meter.final_plan()
+            else:
+                plan = seat.meter.plan(available.units, shrink=give_back)
+            step = make_step(seat, plan, available, epoch, at_ms)
+            if step.settlement is not None:
+                buckets[seat.member_id] = step.settlement.available
+            steps.append(step)
+        elif seat.fingerprint() != seat.marked:
+            mark = till_store.mark_of(seat.meter, epoch, seat.books, seat.started_at_ms, at_ms)
+            steps.append(Step(seat, mark))
+    return steps

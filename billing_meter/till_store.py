@@ -1,0 +1,380 @@
+"""The rows of private sessions: opened, marked each tick, settled, always under an epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from billing_meter import ledger, schema
+from billing_meter.ledger import Draw, Entry
+from billing_meter.ledger_store import ROWS_PER_STATEMENT
+from billing_meter.meter import Plan, SessionMeter, SessionOrder
+from billing_meter.tariff import Component, Tariff
+
+SESSION_CHARGE = "session_charge"
+SESSION_HOLD = "session_hold"
+NOTHING = Draw()
+
+
+class Fenced(Exception):
+    """Rows of these sessions belong to a later epoch, or are closed: this process lost them."""
+
+    def __init__(self, session_ids: Sequence[str]) -> None:
+        super().__init__(", ".join(session_ids))
+        self.session_ids = tuple(session_ids)
+
+
+@dataclass(frozen=True, slots=True)
+class Books:
+    """What the ledger knows of a session's money."""
+
+    hold_id: str
+    hold: Draw = NOTHING
+    posted_units: int = 0
+    expert_units: int = 0
+    entries: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """One session's step on the ledger: the entry to write and the books afterwards."""
+
+    entry: Entry
+    books: Books
+    available: Draw
+
+
+def settle(
+    order: SessionOrder,
+    epoch: int,
+    share_percent: int,
+    books: Books,
+    plan: Plan,
+    available: Draw,
+) -> Settlement | None:
+    """Turn a plan into one balanced transfer; None when nothing moves.
+
+    What was used comes out of the hold, promo first; a larger hold takes from the member, promo
+    first; a smaller one gives back what it took last.
+    """
+    used = ledger.draw(plan.posted_units - books.posted_units, books.hold)
+    if used is None:
+        raise ValueError("more was charged than is held")
+    rest = books.hold - used
+    more = plan.hold_units - rest.units
+    if more >= 0:
+        moved = ledger.draw(more, available)
+        if moved is None:
+            raise ValueError("more was planned than is available")
+    else:
+        moved = Draw() - ledger.unwind(-more, rest)
+    if not used.units and not moved.units:
+        return None
+    hold = rest + moved
+    expert_units = ledger.share(plan.posted_units, share_percent)
+    parts = ledger.member_parts(order.member_id, Draw() - moved)
+    parts.append((ledger.held_account(order.member_id), hold.units - books.hold.units))
+    parts += ledger.earned_parts(order.expert_id, used.units, expert_units - books.expert_units)
+    entry = Entry(
+        key=f"session:{order.session_id}:{epoch}:{books.entries + 1}",
+        request_hash=ledger.request_hash(
+            "session",
+            {"posted": plan.posted_units, "hold": plan.hold_units, "entries": books.entries + 1},
+        ),
+        kind=SESSION_CHARGE if used.units else SESSION_HOLD,
+        postings=ledger.postings_of(*parts),
+        units=used.units,
+        draw=used,
+        member_id=order.member_id,
+        expert_id=order.expert_id,
+        subject=f"session:{order.session_id}",
+        hold_id=books.hold_id,
+    )
+    after = Books(books.hold_id, hold, plan.posted_units, expert_units, books.entries + 1)
+    return Settlement(entry, after, available - moved)
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """The durable state of a session at one instant."""
+
+    session_id: str
+    epoch: int
+    books: Books
+    seconds: Mapping[Component, int]
+    held_ms: Mapping[Component, int]
+    charged_units: int
+    started_at_ms: int | None
+    at_ms: int
+    closed: str | None = None
+    """The reason, when this mark closes the session."""
+
+
+def mark_of(
+    meter: SessionMeter,
+    epoch: int,
+    books: Books,
+    started_at_ms: int | None,
+    at_ms: int,
+    closed: str | None = None,
+) -> Mark:
+    """The meter's present state as a row."""
+    return Mark(
+        session_id=meter.order.session_id,
+        epoch=epoch,
+        books=books,
+        seconds={c: meter.seconds(c) for c in Component},
+        held_ms={c: meter.held_ms(c) for c in Component},
+        charged_units=meter.charged_units,
+        started_at_ms=started_at_ms,
+        at_ms=at_ms,
+        closed=closed,
+    )
+
+
+_T = schema.sessions.c
+_WRITE_MARK = (
+    sa.update(schema.sessions)
+    .where(
+        _T.session_id == sa.bindparam("b_session_id"),
+        _T.epoch == sa.bindparam("b_epoch"),
+        _T.state == "open",
+    )
+    .values(
+        {
+            name: sa.bindparam(f"b_{name}")
+            for name in (
+                "state",
+                "reason",
+                "private_s",
+                "cam2cam_s",
+                "two_way_audio_s",
+                "held_ms",
+                "cam2cam_held_ms",
+                "two_way_audio_held_ms",
+                "charged_units",
+                "posted_units",
+                "expert_units",
+                "entries",
+                "started_at_ms",
+                "marked_at_ms",
+                "ended_at_ms",
+            )
+        }
+    )
+)
+
+
+def _mark_row(mark: Mark) -> dict[str, Any]:
+    seconds, held, books = mark.seconds, mark.held_ms, mark.books
+    return {
+        "b_session_id": mark.session_id,
+        "b_epoch": mark.epoch,
+        "b_state": "open" if mark.closed is None else "closed",
+        "b_reason": mark.closed,
+        "b_private_s": seconds[Component.PRIVATE],
+        "b_cam2cam_s": seconds[Component.CAM2CAM],
+        "b_two_way_audio_s": seconds[Component.TWO_WAY_AUDIO],
+        "b_held_ms": held[Component.PRIVATE],
+        "b_cam2cam_held_ms": held[Component.CAM2CAM],
+        "b_two_way_audio_held_ms": held[Component.TWO_WAY_AUDIO],
+        "b_charged_units": mark.charged_units,
+        "b_posted_units": books.posted_units,
+        "b_expert_units": books.expert_units,
+        "b_entries": books.entries,
+        "b_started_at_ms": mark.started_at_ms,
+        "b_marked_at_ms": mark.at_ms,
+        "b_ended_at_ms": None if mark.closed is None else mark.at_ms,
+    }
+
+
+async def write_marks(connection: AsyncConnection, marks: Sequence[Mark]) -> None:
+    """Make marks durable with the transaction; Fenced when any row is not this epoch's."""
+    for start in range(0, len(marks), ROWS_PER_STATEMENT):
+        part = marks[start : start + ROWS_PER_STATEMENT]
+        result = await connection.execute(_WRITE_MARK, [_mark_row(mark) for mark in part])
+        if result.rowcount != len(part):
+            raise Fenced(await _lost(connection, part))
+
+
+async def _lost(connection: AsyncConnection, marks: Sequence[Mark]) -> list[str]:
+    """Which rows are no longer ours; the closing marks of this very batch still are."""
+    query = sa.select(_T.session_id, _T.epoch, _T.state, _T.marked_at_ms).where(
+        _T.session_id.in_([mark.session_id for mark in marks])
+    )
+    rows = {row.session_id: row for row in await connection.execute(query)}
+    lost = []
+    for mark in marks:
+        row = rows.get(mark.session_id)
+        if row is None or row.epoch != mark.epoch or (row.state != "open" and not mark.closed):
+            lost.append(mark.session_id)
+    return lost or [mark.session_id for mark in marks]
+
+
+_WRITE_HOLD = (
+    sa.update(schema.holds)
+    .where(schema.holds.c.hold_id == sa.bindparam("b_hold_id"), schema.holds.c.state == "open")
+    .values(
+        {
+            name: sa.bindparam(f"b_{name}")
+            for name in (
+                "state",
+                "promo_units",
+                "paid_units",
+                "posted_units",
+                "closed_at_ms",
+            )
+        }
+        | {
+            "taken_units": schema.holds.c.taken_units + sa.bindparam("b_taken"),
+            "returned_units": schema.holds.c.returned_units + sa.bindparam("b_returned"),
+        }
+    )
+)
+
+
+def hold_change(before: Books, after: Books, closed: bool, at_ms: int) -> dict[str, Any]:
+    """Parameters that bring a session's hold from one state of the books to the next."""
+    used = after.posted_units - before.posted_units
+    more = after.hold.units - (before.hold.units - used)
+    return {
+        "b_hold_id": before.hold_id,
+        "b_state": "posted" if closed else "open",
+        "b_promo_units": after.hold.promo,
+        "b_paid_units": after.hold.paid,
+        "b_posted_units": after.posted_units,
+        "b_taken": max(0, more),
+        "b_returned": max(0, -more),
+        "b_closed_at_ms": at_ms if closed else None,
+    }
+
+
+async def write_holds(connection: AsyncConnection, changes: Sequence[Mapping[str, Any]]) -> None:
+    """Apply `hold_change` rows; a missing one is a broken book and rolls back."""
+    for start in range(0, len(changes), ROWS_PER_STATEMENT):
+        part = changes[start : start + ROWS_PER_STATEMENT]
+        result = await connection.execute(_WRITE_HOLD, part)
+        if result.rowcount != len(part):
+            raise Fenced([str(change["b_hold_id"]) for change in part])
+
+
+def session_row(
+    order: SessionOrder, node: str, epoch: int, share_percent: int, at_ms: int
+) -> dict[str, Any]:
+    """A session that has just been opened."""
+    zeros = dict.fromkeys(
+        (
+            "private_s",
+            "cam2cam_s",
+            "two_way_audio_s",
+            "held_ms",
+            "cam2cam_held_ms",
+            "two_way_audio_held_ms",
+            "charged_units",
+            "posted_units",
+            "expert_units",
+        ),
+        0,
+    )
+    return zeros | {
+        "session_id": order.session_id,
+        "node": node,
+        "epoch": epoch,
+        "state": "open",
+        "member_id": order.member_id,
+        "expert_id": order.expert_id,
+        "hold_id": order.session_id,
+        "share_percent": share_percent,
+        "spend_limit_units": order.spend_limit_units,
+        "private_units_per_s": order.tariff.private_units_per_s,
+        "cam2cam_units_per_s": order.tariff.cam2cam_units_per_s,
+        "two_way_audio_units_per_s": order.tariff.two_way_audio_units_per_s,
+        "entries": 1,
+        "opened_at_ms": at_ms,
+        "marked_at_ms": at_ms,
+    }
+
+
+async def raise_epoch(connection: AsyncConnection, node: str, at_ms: int) -> int:
+    """Become the owner of the node's sessions; every earlier owner is fenced from now on."""
+    table = schema.meter_owner
+    result = await connection.execute(
+        sa.update(table).where(table.c.node == node).values(epoch=table.c.epoch + 1, at_ms=at_ms)
+    )
+    if result.rowcount == 0:
+        await connection.execute(sa.insert(table), [{"node": node, "epoch": 1, "at_ms": at_ms}])
+    epoch = await connection.scalar(sa.select(table.c.epoch).where(table.c.node == node))
+    return int(epoch or 0)
+
+
+async def owns(connection: AsyncConnection, node: str, epoch: int) -> bool:
+    """Whether nobody has raised the epoch since."""
+    table = schema.meter_owner
+    query = sa.select(table.c.epoch).where(table.c.node == node).with_for_update()
+    return await connection.scalar(query) == epoch
+
+
+async def read_books(
+    connection: AsyncConnection, session_ids: Iterable[str]
+) -> dict[str, tuple[str, Books]]:
+    """State (`open` or `closed`) and books of sessions, as the database has them."""
+    holds = schema.holds.c
+    query = (
+        sa.select(
+            _T.session_id,
+            _T.state,
+            _T.hold_id,
+            _T.posted_units,
+            _T.expert_units,
+            _T.entries,
+            holds.promo_units,
+            holds.paid_units,
+        )
+        .select_from(schema.sessions.join(schema.holds))
+        .where(_T.session_id.in_(list(session_ids)))
+    )
+    found: dict[str, tuple[str, Books]] = {}
+    for row in await connection.execute(query):
+        hold = Draw(row.promo_units, row.paid_units)
+        books = Books(row.hold_id, hold, row.posted_units, row.expert_units, row.entries)
+        found[row.session_id] = (row.state, books)
+    return found
+
+
+def order_of(row: sa.RowMapping) -> SessionOrder:
+    """The order of a stored session."""
+    tariff = Tariff(
+        row["private_units_per_s"], row["cam2cam_units_per_s"], row["two_way_audio_units_per_s"]
+    )
+    return SessionOrder(
+        row["session_id"], row["member_id"], row["expert_id"], tariff, row["spend_limit_units"]
+    )
+
+
+def mark_in(row: sa.RowMapping, epoch: int, books: Books, closed: str) -> Mark:
+    """Close a stored session at its own last durable mark."""
+    seconds = {
+        Component.PRIVATE: row["private_s"],
+        Component.CAM2CAM: row["cam2cam_s"],
+        Component.TWO_WAY_AUDIO: row["two_way_audio_s"],
+    }
+    held_ms = {
+        Component.PRIVATE: row["held_ms"],
+        Component.CAM2CAM: row["cam2cam_held_ms"],
+        Component.TWO_WAY_AUDIO: row["two_way_audio_held_ms"],
+    }
+    return Mark(
+        row["session_id"],
+        epoch,
+        books,
+        seconds,
+        held_ms,
+        row["charged_units"],
+        row["started_at_ms"],
+        row["marked_at_ms"],
+        closed,
+    )

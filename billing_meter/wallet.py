@@ -1,0 +1,189 @@
+"""The wallet: a member's balance, grants and rights that follow from buying."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from billing_meter import ledger, schema
+from billing_meter.database import Database
+from billing_meter.ledger import Outcome, Posted, PromoGrant, Purchase
+from billing_meter.ledger_store import Balance, LedgerStore, LedgerTransaction, read_balances
+
+EXPERT_SHARE_PERCENT = 60
+"""What an expert earns of each debit unless their row says otherwise."""
+ACTIVE_WINDOW_MS = 30 * 24 * 60 * 60 * 1_000
+"""Without a settled purchase for this long, a premium member loses the four extras."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What a member's purchases give them."""
+
+    premium: bool
+    premium_since_ms: int | None
+    last_purchase_at_ms: int | None
+    extras: bool
+    """Whether albums for active members, emojis, the translator and likes are unlocked."""
+
+
+def standing(
+    premium_since_ms: int | None, last_purchase_at_ms: int | None, now_ms: int
+) -> Standing:
+    """Extras end exactly 30 × 24 h after the last settled purchase, or after becoming premium."""
+    since = last_purchase_at_ms if last_purchase_at_ms is not None else premium_since_ms
+    return Standing(
+        premium=premium_since_ms is not None,
+        premium_since_ms=premium_since_ms,
+        last_purchase_at_ms=last_purchase_at_ms,
+        extras=since is not None and now_ms - since < ACTIVE_WINDOW_MS,
+    )
+
+
+def _ignore_balance(_member_id: str, _balance: Balance) -> None:
+    """Nobody listens."""
+
+
+def _ignore_premium(_member_id: str) -> None:
+    """Nobody listens."""
+
+
+class Wallet:
+    """`on_balance` and `on_premium` are called synchronously, after the commit."""
+
+    def __init__(self, database: Database, *, utc_now: Callable[[], datetime]) -> None:
+        self.database = database
+        self.ledger = LedgerStore(database, utc_now=utc_now)
+        self.on_balance: Callable[[str, Balance], None] = _ignore_balance
+        self.on_premium: Callable[[str], None] = _ignore_premium
+        self.ledger.listen(lambda member_id, balance: self.on_balance(member_id, balance))
+
+    async def open_member(self, member_id: str) -> None:
+        """Make a member's accounts; again is harmless."""
+        async with self.database.write() as connection:
+            await ensure_member(connection, member_id, self.ledger.now_ms())
+
+    async def open_expert(
+        self, expert_id: str, *, share_percent: int = EXPERT_SHARE_PERCENT
+    ) -> None:
+        """Make an expert's account; again is harmless and keeps the first share."""
+        async with self.database.write() as connection:
+            await ensure_expert(connection, expert_id, self.ledger.now_ms(), share_percent)
+
+    async def balance(self, member_id: str) -> Balance:
+        """Up to the last durable second of running sessions; zero for the unknown."""
+        async with self.database.read() as connection:
+            return (await read_balances(connection, [member_id]))[member_id]
+
+    async def standing(self, member_id: str) -> Standing:
+        """Premium, and the extras of feature A7."""
+        table = schema.members
+        query = sa.select(table.c.premium_since_ms, table.c.last_purchase_at_ms).where(
+            table.c.member_id == member_id
+        )
+        async with self.database.read() as connection:
+            row = (await connection.execute(query)).one_or_none()
+        since, last = (None, None) if row is None else (row[0], row[1])
+        return standing(since, last, self.ledger.now_ms())
+
+    async def is_premium(self, member_id: str) -> bool:
+        """Whether any credits ever arrived."""
+        return (await self.standing(member_id)).premium
+
+    async def grant_promo(self, member_id: str, units: int, key: str, reason: str) -> Outcome:
+        """Give credits; they make a basic member premium, but are not a purchase."""
+        request = PromoGrant(key, member_id, units, reason)
+        async with self.ledger.transaction() as transaction:
+            outcome = await transaction.execute(request)
+            fresh = isinstance(outcome, Posted) and not outcome.replayed
+            upgraded = fresh and await make_premium(transaction, member_id, purchase=False)
+        if upgraded:
+            self.on_premium(member_id)
+        return outcome
+
+    async def credit_purchase(self, member_id: str, units: int, key: str, subject: str) -> Outcome:
+        """Credit bought units outside an order (imports, the command line); key as always."""
+        async with self.ledger.transaction() as transaction:
+            outcome, upgraded = await credit_in(
+                transaction, Purchase(key, member_id, units, subject)
+            )
+        if upgraded:
+            self.on_premium(member_id)
+        return outcome
+
+
+async def credit_in(transaction: LedgerTransaction, request: Purchase) -> tuple[Outcome, bool]:
+    """Credit a purchase and upgrade the member in the same transaction; (outcome, upgraded)."""
+    outcome = await transaction.execute(request)
+    if not isinstance(outcome, Posted) or outcome.replayed:
+        return outcome, False
+    return outcome, await make_premium(transaction, request.member_id, purchase=True)
+
+
+async def make_premium(transaction: LedgerTransaction, member_id: str, *, purchase: bool) -> bool:
+    """Note a credit in the member's row; True when it made a basic member premium."""
+    table = schema.members
+    mine = table.c.member_id == member_id
+    if purchase:
+        await transaction.connection.execute(
+            sa.update(table).where(mine).values(last_purchase_at_ms=transaction.at_ms)
+        )
+    result = await transaction.connection.execute(
+        sa.update(table)
+        .where(mine, table.c.premium_since_ms.is_(None))
+        .values(premium_since_ms=transaction.at_ms)
+    )
+    return result.rowcount == 1
+
+
+async def ensure_member(connection: AsyncConnection, member_id: str, at_ms: int) -> None:
+    """The member's row and three accounts, if they are missing."""
+    row = {"member_id": member_id, "created_at_ms": at_ms}
+    if not await _insert_missing(connection, schema.members, "member_id", row):
+        return
+    names = (ledger.paid_account, ledger.promo_account, ledger.held_account)
+    for name in names:
+        await _open_account(connection, name(member_id), member_id, may_be_negative=False)
+
+
+async def ensure_expert(
+    connection: AsyncConnection, expert_id: str, at_ms: int, share_percent: int
+) -> int:
+    """The expert's row and account, if they are missing; returns the share that is in force."""
+    row = {"expert_id": expert_id, "share_percent": share_percent, "created_at_ms": at_ms}
+    if await _insert_missing(connection, schema.experts, "expert_id", row):
+        name = ledger.payable_account(expert_id)
+        await _open_account(connection, name, expert_id, may_be_negative=True)
+    query = sa.select(schema.experts.c.share_percent).where(schema.experts.c.expert_id == expert_id)
+    return int(await connection.scalar(query) or 0)
+
+
+async def prepare_ledger(database: Database) -> None:
+    """The platform's accounts and the transfer counter, if they are missing."""
+    async with database.write() as connection:
+        await _insert_missing(connection, schema.head, "id", {"id": 1, "last_transfer": 0})
+        for account, may_be_negative in ledger.PLATFORM_ACCOUNTS.items():
+            await _open_account(connection, account, "platform", may_be_negative=may_be_negative)
+
+
+async def _open_account(
+    connection: AsyncConnection, account: str, owner: str, *, may_be_negative: bool
+) -> None:
+    row = {"account": account, "owner": owner, "units": 0, "may_be_negative": may_be_negative}
+    await _insert_missing(connection, schema.accounts, "account", row)
+
+
+async def _insert_missing(
+    connection: AsyncConnection, table: sa.Table, key: str, row: Mapping[str, Any]
+) -> bool:
+    """Insert unless the key exists, in one statement that every dialect has."""
+    values = [sa.literal(value).label(name) for name, value in row.items()]
+    exists = sa.select(table.c[key]).where(table.c[key] == row[key]).exists()
+    source = sa.select(*values).where(~exists)
+    result = await connection.execute(sa.insert(table).from_select(list(row), source))
+    return result.rowcount == 1
