@@ -98,7 +98,9 @@ export function timeOfDay(atMs) {
  */
 export function languageName(code) {
   try {
-    const name = new Intl.DisplayNames([locale()], { type: "language" }).of(code) ?? code;
+    // People say "Norwegian"; only catalogs need to know which of the two it is.
+    const spoken = code === "nb" ? "no" : code;
+    const name = new Intl.DisplayNames([locale()], { type: "language" }).of(spoken) ?? code;
     return name.charAt(0).toLocaleUpperCase(locale()) + name.slice(1);
   } catch {
     return code;

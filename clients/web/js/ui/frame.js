@@ -24,6 +24,7 @@ export function mountFrame(context) {
   tabs.className = "tab-bar";
   tabs.setAttribute("aria-label", t("nav.main"));
   app.replaceChildren(header, main, tabs);
+  document.querySelector(".skip-link")?.setAttribute("href", "#main");
   prepareToasts();
   render(html`<${Header} context=${context} />`, header);
   render(html`<${TabBar} page=${context.page} />`, tabs);

@@ -10,6 +10,27 @@ import { Icon, Logo } from "./icons.js";
 import { toast } from "./toast.js";
 import { openTopUp } from "./topup.js";
 
+/** A short gap heals by itself and is nobody's concern. */
+const OFFLINE_TOLD_MS = 3_000;
+
+/**
+ * True when the value has been true for a while.
+ * @param {boolean} value
+ * @param {number} delayMs
+ */
+function useLater(value, delayMs) {
+  const [late, setLate] = useState(false);
+  useEffect(() => {
+    if (!value) {
+      setLate(false);
+      return undefined;
+    }
+    const timer = setTimeout(() => setLate(true), delayMs);
+    return () => clearTimeout(timer);
+  }, [value]);
+  return late;
+}
+
 /** @param {string} lang the same page in another language; the server keeps it in a cookie */
 function languageHref(lang) {
   const url = new URL(location.href);
@@ -106,7 +127,7 @@ function Menu({ me }) {
       aria-controls="site-menu"
       aria-label=${me ? t("nav.menu_of", { name }) : name}
       onClick=${() => setOpen(!open)}
-      data-testid="menu"
+      data-testid=${me ? "account-menu" : "menu"}
     >
       ${me
         ? html`<span class="initial" aria-hidden="true">${name.charAt(0).toUpperCase()}</span>`
@@ -149,6 +170,7 @@ function GuestLinks() {
 /** @param {{ context: import("../main.js").Context }} props */
 export function Header({ context }) {
   const { me, online } = useSession();
+  const lostForLong = useLater(!online, OFFLINE_TOLD_MS);
   return html`<div class="site-header-row">
       <a class="logo" href="/" aria-label=${t("nav.logo")}>
         <${Logo} />
@@ -163,5 +185,5 @@ export function Header({ context }) {
         <${Menu} me=${me} />
       </div>
     </div>
-    ${!online && html`<p class="offline-bar" role="status">${t("state.offline")}</p>`}`;
+    <p class="offline-note" role="status" data-testid="offline">${lostForLong && t("state.offline")}</p>`;
 }

@@ -1,0 +1,154 @@
+// Every movement of the member's credits; a session opens to its lines.
+
+import { Fragment, html, useEffect, useRef, useState } from "../../vendor/preact-htm.js";
+import { errorText, get } from "../api.js";
+import { has, t } from "../i18n.js";
+import { clock, credits, dateTime, perMinuteText, signedCredits } from "../ui/format.js";
+import { Icon } from "../ui/icons.js";
+import { EmptyState, ErrorState, Spinner } from "../ui/parts.js";
+
+/**
+ * @typedef {{ id: string | number, at_ms: number, kind: string, units: number,
+ *   balance_after_units?: number | null, session?: any }} Movement
+ */
+
+/** @param {Movement} item the id of the session it belongs to, if any */
+function sessionId(item) {
+  if (!item.session) return null;
+  return typeof item.session === "string" ? item.session : (item.session.session ?? item.session.id ?? null);
+}
+
+/** @param {{ version: number }} props a new version fetches the newest page again */
+export function Transactions({ version }) {
+  const [items, setItems] = useState(/** @type {Movement[] | null} */ (null));
+  const [next, setNext] = useState(/** @type {string | number | null} */ (null));
+  const [error, setError] = useState(/** @type {string | null} */ (null));
+  const [busy, setBusy] = useState(false);
+  const newest = useRef(0);
+  const load = async (/** @type {string | number | null} */ before) => {
+    newest.current += 1;
+    const mine = newest.current;
+    setBusy(true);
+    setError(null);
+    try {
+      const query = before === null ? "" : `?before=${encodeURIComponent(before)}`;
+      const page = await get(`/wallet/transactions${query}`);
+      if (mine !== newest.current) return;
+      setItems((known) => (before === null ? page.items : [...(known ?? []), ...page.items]));
+      setNext(page.next ?? null);
+    } catch (reason) {
+      if (mine === newest.current) setError(errorText(reason));
+    }
+    setBusy(false);
+  };
+  useEffect(() => {
+    load(null);
+  }, [version]);
+  return html`<section class="transactions" aria-labelledby="tx-title">
+    <h2 id="tx-title">${t("tx.title")}</h2>
+    ${error && !items && html`<${ErrorState} text=${error} onRetry=${() => load(null)} />`}
+    ${items?.length === 0 &&
+    html`<div class="panel"><${EmptyState} icon="receipt" heading="h3" title=${t("tx.empty_title")} text=${t("tx.empty_text")} /></div>`}
+    ${items && items.length > 0 && html`<${Table} items=${items} />`}
+    ${!items && !error && html`<div class="panel tx-loading"><${Spinner} /></div>`}
+    ${next !== null &&
+    html`<button type="button" class="button" disabled=${busy} onClick=${() => load(next)} data-testid="tx-more">
+      ${t("tx.more")}
+    </button>`}
+  </section>`;
+}
+
+/** @param {{ items: Movement[] }} props */
+function Table({ items }) {
+  return html`<div class="panel tx-panel">
+    <table class="tx-table" data-testid="transactions">
+      <thead>
+        <tr>
+          <th scope="col">${t("tx.when")}</th>
+          <th scope="col">${t("tx.what")}</th>
+          <th scope="col" class="tx-number">${t("tx.amount")}</th>
+          <th scope="col" class="tx-number tx-after">${t("tx.balance")}</th>
+        </tr>
+      </thead>
+      <tbody>
+        ${items.map((item) => html`<${Row} key=${item.id} item=${item} />`)}
+      </tbody>
+    </table>
+  </div>`;
+}
+
+/** @param {{ item: Movement }} props */
+function Row({ item }) {
+  const [open, setOpen] = useState(false);
+  const session = sessionId(item);
+  const kind = has(`tx.kind.${item.kind}`) ? item.kind : "other";
+  const expert = typeof item.session === "object" ? item.session?.expert : null;
+  const details = `tx-${item.id}`;
+  return html`<${Fragment}>
+    <tr data-testid="transaction" data-kind=${item.kind} data-units=${item.units}>
+      <td class="tx-when">${dateTime(item.at_ms)}</td>
+      <td class="tx-what">
+        ${t(`tx.kind.${kind}`)}${expert ? ` ${t("tx.with", { expert })}` : ""}
+        ${session !== null &&
+        html`<button
+          type="button"
+          class="tx-toggle"
+          aria-expanded=${open ? "true" : "false"}
+          aria-controls=${details}
+          onClick=${() => setOpen(!open)}
+          data-testid="tx-details"
+        >
+          ${t("tx.details")}<${Icon} name="chevron-down" size=${16} />
+        </button>`}
+      </td>
+      <td class=${`tx-number numbers ${item.units > 0 ? "tx-plus" : ""}`}>${signedCredits(item.units)}</td>
+      <td class="tx-number numbers tx-after">
+        ${typeof item.balance_after_units === "number" ? credits(item.balance_after_units) : ""}
+      </td>
+    </tr>
+    ${session !== null &&
+    html`<tr id=${details} hidden=${!open} class="tx-detail">
+      <td colspan="4">${open && html`<${SessionLines} id=${session} />`}</td>
+    </tr>`}
+  <//>`;
+}
+
+/** @param {{ id: string }} props */
+function SessionLines({ id }) {
+  const [summary, setSummary] = useState(/** @type {any} */ (null));
+  const [error, setError] = useState(/** @type {string | null} */ (null));
+  useEffect(() => {
+    get(`/sessions/${encodeURIComponent(id)}`).then(
+      (answer) => setSummary(answer.summary ?? answer),
+      (reason) => setError(errorText(reason)),
+    );
+  }, [id]);
+  if (error) return html`<p class="muted" role="alert">${error}</p>`;
+  if (!summary) return html`<${Spinner} />`;
+  return html`<table class="tx-lines">
+    <thead>
+      <tr>
+        <th scope="col">${t("tx.line")}</th>
+        <th scope="col" class="tx-number">${t("tx.rate")}</th>
+        <th scope="col" class="tx-number">${t("tx.time")}</th>
+        <th scope="col" class="tx-number">${t("tx.amount")}</th>
+      </tr>
+    </thead>
+    <tbody>
+      ${summary.lines.map(
+        (/** @type {any} */ line) => html`<tr key=${`${line.component}-${line.rate_units_per_s}`}>
+          <td>${t(`tx.component.${line.component}`)}</td>
+          <td class="tx-number numbers">${perMinuteText(line.rate_units_per_s)}</td>
+          <td class="tx-number numbers">${clock(line.seconds * 1000)}</td>
+          <td class="tx-number numbers">${credits(line.units)}</td>
+        </tr>`,
+      )}
+    </tbody>
+    <tfoot>
+      <tr>
+        <th scope="row" colspan="3">${t("tx.total")}</th>
+        <td class="tx-number numbers"><strong>${credits(summary.total_units)}</strong></td>
+      </tr>
+    </tfoot>
+  </table>`;
+}

@@ -1,0 +1,119 @@
+// The wallet: balance, buying credits, auto-reload, every movement.
+
+import { html, render, useCallback, useEffect, useState } from "../../vendor/preact-htm.js";
+import { errorText, get } from "../api.js";
+import { t } from "../i18n.js";
+import { useSession } from "../session.js";
+import { keepAutoReload } from "../ui/auto-reload.js";
+import { credits } from "../ui/format.js";
+import { EmptyState, ErrorState, Notice } from "../ui/parts.js";
+import { PurchaseFlow } from "../ui/purchase.js";
+import { AutoReloadBox } from "./wallet-reload.js";
+import { Transactions } from "./wallet-transactions.js";
+
+/** @param {{ balance: import("../session.js").Balance | null }} props */
+function BalancePanel({ balance }) {
+  const rows = balance
+    ? [
+        ["bought", balance.paid_units],
+        ["promo", balance.promo_units],
+        ...(balance.held_units > 0 ? [["held", balance.held_units]] : []),
+      ]
+    : [];
+  return html`<section class="panel wallet-balance" aria-labelledby="balance-title">
+    <h2 id="balance-title">${t("wallet.balance")}</h2>
+    <p class="balance-big numbers" data-testid="balance" data-units=${balance?.available_units}>
+      ${balance
+        ? html`<strong>${credits(balance.available_units)}</strong> <span>${t("money.unit")}</span>`
+        : html`<span class="skeleton-text" aria-hidden="true"></span>`}
+    </p>
+    <dl class="facts">
+      ${rows.map(
+        ([name, units]) => html`<div key=${name}>
+          <dt>${t(`wallet.${name}`)}</dt>
+          <dd class="numbers" data-testid=${`balance-${name}`}>${credits(/** @type {number} */ (units))}</dd>
+        </div>`,
+      )}
+    </dl>
+    <p class="faint small">${t("wallet.available_note")}</p>
+  </section>`;
+}
+
+/** @param {{ context: import("../main.js").Context }} props */
+function Wallet({ context }) {
+  const { me, balance } = useSession();
+  const [version, setVersion] = useState(0);
+  const [error, setError] = useState(/** @type {string | null} */ (null));
+  const welcome = new URLSearchParams(location.search).has("welcome");
+  const load = useCallback(() => {
+    setError(null);
+    get("/wallet").then(
+      (wallet) => keepAutoReload(wallet.auto_reload),
+      (reason) => setError(errorText(reason)),
+    );
+  }, []);
+  useEffect(load, []);
+  // Each change of what was bought or spent is a new line of the list. Holds are not.
+  const spent = balance ? balance.paid_units + balance.promo_units : 0;
+  useEffect(() => {
+    if (context.page === "wallet") setVersion((n) => n + 1);
+  }, [spent]);
+  if (error) return html`<${ErrorState} text=${error} onRetry=${load} />`;
+  return html`<h1 class="page-title">${t("wallet.title")}</h1>
+    ${welcome &&
+    !me?.premium &&
+    html`<div class="wallet-welcome">
+      <${Notice} kind="info">
+        ${t("wallet.welcome", { name: me?.name ?? "" })} <a href="/">${t("wallet.welcome_skip")}</a>
+      <//>
+    </div>`}
+    <div class="wallet-columns">
+      <${BalancePanel} balance=${balance} />
+      <section class="panel wallet-buy" id="buy" aria-labelledby="buy-title">
+        <h2 id="buy-title">${t("buy.title")}</h2>
+        ${!me?.premium && html`<p class="muted small">${t("wallet.become_premium")}</p>`}
+        <${PurchaseFlow} onBought=${() => setVersion((n) => n + 1)} />
+      </section>
+      <${AutoReloadBox} />
+    </div>
+    <${Transactions} version=${version} />`;
+}
+
+/** @param {{ context: import("../main.js").Context }} props */
+function WalletPage({ context }) {
+  const { me } = useSession();
+  if (!me) {
+    return html`<${EmptyState}
+      icon="wallet"
+      heading="h1"
+      title=${t("wallet.sign_in_title")}
+      text=${t("wallet.sign_in_text")}
+    >
+      <div class="row">
+        <a class="button button-accent" href="/sign-in?next=/wallet">${t("nav.sign_in")}</a>
+        <a class="button" href="/sign-up?next=/wallet">${t("nav.sign_up")}</a>
+      </div>
+    <//>`;
+  }
+  if (me.role === "expert") {
+    return html`<${EmptyState}
+      icon="studio"
+      heading="h1"
+      title=${t("wallet.expert_title")}
+      text=${t("wallet.expert_text")}
+    >
+      <a class="button button-accent" href="/studio">${t("nav.studio")}</a>
+    <//>`;
+  }
+  return html`<${Wallet} context=${context} />`;
+}
+
+/**
+ * @param {HTMLElement} root
+ * @param {import("../main.js").Context} context
+ */
+export function mount(root, context) {
+  render(html`<${WalletPage} context=${context} />`, root);
+  // The anchor's element has only now come to be.
+  if (location.hash === "#buy") document.getElementById("buy")?.scrollIntoView();
+}
