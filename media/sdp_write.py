@@ -1,0 +1,138 @@
+"""Writes an answer: ICE-lite, bundled, with all candidates in it (RFC 8866, RFC 8839).
+
+Nothing is copied from the offer but numbers, mids and protocols that matched a pattern, and names
+from our own tables.
+"""
+
+import ipaddress
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from media.api import Kind
+from media.links import ViewerTrack
+from media.sdp_answer import CODEC_NAMES, AcceptedSection, Negotiated, RejectedSection
+
+
+@dataclass(frozen=True, slots=True)
+class LocalTransport:
+    """Our side of the answer. `candidates` are (ip, port), the most reachable first.
+
+    `cname` and `stream_id` are random names for what we send (RFC 7022).
+    """
+
+    ufrag: str
+    password: str
+    sha256_fingerprint: str
+    candidates: tuple[tuple[str, int], ...]
+    session_id: int
+    cname: str
+    stream_id: str
+
+
+def write_answer(negotiated: Negotiated, local: LocalTransport) -> str:
+    """The answer as text, CRLF line ends (RFC 8866 §5)."""
+    accepted = [s for s in negotiated.sections if isinstance(s, AcceptedSection)]
+    bundle = " ".join(s.mid for s in accepted if s.mid is not None)
+    lines = ["v=0", f"o=- {local.session_id} 1 IN IP4 0.0.0.0", "s=-", "t=0 0", "a=ice-lite"]
+    if bundle:
+        lines.append(f"a=group:BUNDLE {bundle}")
+    lines.append("a=msid-semantic: WMS *")
+    setup = "passive" if negotiated.remote.we_are_server else "active"
+    for section in negotiated.sections:
+        match section:
+            case AcceptedSection():
+                lines += _transport_lines(section, local, setup)
+                lines += _media_lines(section)
+                lines += _ssrc_lines(section.sent, local)
+                lines += _candidate_lines(local)
+            case RejectedSection():
+                lines += _rejected_lines(section)
+    return "\r\n".join(lines) + "\r\n"
+
+
+def _transport_lines(section: AcceptedSection, local: LocalTransport, setup: str) -> list[str]:
+    ip, port = local.candidates[0]
+    payload_types = [
+        pt
+        for codec in section.formats
+        for pt in (codec.payload_type, codec.rtx_payload_type)
+        if pt is not None
+    ]
+    formats = " ".join(str(pt) for pt in payload_types)
+    lines = [
+        f"m={section.kind} {port} {section.protocol} {formats}",
+        f"c=IN IP{ipaddress.ip_address(ip).version} {ip}",
+    ]
+    if section.mid is not None:
+        lines.append(f"a=mid:{section.mid}")
+    return [
+        *lines,
+        f"a=ice-ufrag:{local.ufrag}",
+        f"a=ice-pwd:{local.password}",
+        f"a=fingerprint:sha-256 {local.sha256_fingerprint}",
+        f"a=setup:{setup}",
+    ]
+
+
+def _media_lines(section: AcceptedSection) -> list[str]:
+    lines = ["a=recvonly" if section.sent is None else "a=sendonly", "a=rtcp-mux"]
+    if section.rtcp_rsize:
+        lines.append("a=rtcp-rsize")
+    lines += [f"a=extmap:{number} {uri}" for uri, number in section.extension_ids.items()]
+    channels = "/2" if section.kind is Kind.AUDIO else ""
+    for codec in section.formats:
+        pt, clock = codec.payload_type, codec.clock_rate_hz
+        lines.append(f"a=rtpmap:{pt} {CODEC_NAMES[codec.name]}/{clock}{channels}")
+        lines += [f"a=rtcp-fb:{pt} {value}" for value in sorted(codec.feedback)]
+        if parameters := _parameters(codec.name, codec.parameters):
+            lines.append(f"a=fmtp:{pt} {parameters}")
+        if codec.rtx_payload_type is not None:
+            lines.append(f"a=rtpmap:{codec.rtx_payload_type} rtx/{clock}")
+            lines.append(f"a=fmtp:{codec.rtx_payload_type} apt={pt}")
+    return lines
+
+
+def _parameters(name: str, offered: Mapping[str, str]) -> str:
+    match name:
+        case "opus":
+            stereo = "1" in (offered.get("stereo"), offered.get("sprop-stereo"))
+            return "minptime=10;useinbandfec=1" + (";stereo=1" if stereo else "")
+        case "h264":
+            profile = offered.get("profile-level-id", "42000a").lower()
+            mode = int(offered.get("packetization-mode") == "1")
+            return f"level-asymmetry-allowed=1;packetization-mode={mode};profile-level-id={profile}"
+        case "vp9":
+            return "profile-id=0" if "profile-id" in offered else ""
+        case _:
+            return ""
+
+
+def _ssrc_lines(track: ViewerTrack | None, local: LocalTransport) -> list[str]:
+    if track is None:
+        return []
+    msid = f"{local.stream_id} {local.stream_id}{track.kind}"
+    lines = [f"a=msid:{msid}"]
+    if track.rtx_ssrc is not None:
+        lines.append(f"a=ssrc-group:FID {track.ssrc} {track.rtx_ssrc}")
+    for ssrc in (track.ssrc, track.rtx_ssrc):
+        if ssrc is not None:
+            lines += [f"a=ssrc:{ssrc} cname:{local.cname}", f"a=ssrc:{ssrc} msid:{msid}"]
+    return lines
+
+
+def _candidate_lines(local: LocalTransport) -> list[str]:
+    """Host candidates; earlier ones are preferred (RFC 8445 §5.1.2.1)."""
+    lines = []
+    for index, (ip, port) in enumerate(local.candidates):
+        priority = (126 << 24) | ((65_535 - index) << 8) | 255
+        lines.append(f"a=candidate:{index + 1} 1 udp {priority} {ip} {port} typ host")
+    return [*lines, "a=end-of-candidates"]
+
+
+def _rejected_lines(section: RejectedSection) -> list[str]:
+    data = section.kind == "application"
+    protocol, form = ("UDP/DTLS/SCTP", "webrtc-datachannel") if data else (section.protocol, "0")
+    lines = [f"m={section.kind} 0 {protocol} {form}", "c=IN IP4 0.0.0.0"]
+    if section.mid is not None:
+        lines.append(f"a=mid:{section.mid}")
+    return [*lines, "a=inactive"]
