@@ -144,8 +144,8 @@ class Airing:
         """The expert's own wish: rows first, then the connections, then the notice."""
         source_id, room = stream_source(expert_id), self._floor.room(expert_id)
         self._media.seal(source_id)
-        self._media.close_publisher(source_id, "offline")
         self.publishers.pop(expert_id, None)
+        self._media.close_publisher(source_id, "offline")
         self.close_viewers(expert_id, "offline")
         room.presence.go_offline(self._floor.clock_ns())
         room.has_sound = False
@@ -154,14 +154,14 @@ class Airing:
     def publisher_gone(self, expert_id: str, peer_id: str) -> str | None:
         """The publisher's peer connection broke; viewers wait for a quick return.
 
-        Returns the place that published, if it was a studio's browser.
+        Returns the place that must be told: a studio's browser that was not just replaced.
         """
         current = self.publishers.get(expert_id)
         if current is None or current.peer_id != peer_id:
             return None
         del self.publishers[expert_id]
         self.stream_fresh(expert_id, False)
-        return current.place_id
+        return None if expert_id in self._claimed else current.place_id
 
     def stream_fresh(self, expert_id: str, fresh: bool) -> None:
         """Packets arrive, or they stopped."""
@@ -237,8 +237,8 @@ class Airing:
     def drop_watcher(self, watcher: Watcher, reason: str) -> None:
         """Row first, then the peer connection."""
         self._media.stop(stream_source(watcher.expert_id), watcher.viewer_id)
-        self._media.close_viewer(watcher.viewer_id, reason)
         self.watcher_gone(watcher)
+        self._media.close_viewer(watcher.viewer_id, reason)
 
     def watcher_gone(self, watcher: Watcher) -> None:
         """Forget a viewer whose peer connection is closed."""

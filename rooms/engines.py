@@ -10,7 +10,10 @@ from media.api import BOTH_KINDS, Answer, Kind
 
 
 class MediaEngine(Protocol):
-    """The forwarding plane. Everything but offers is synchronous."""
+    """The forwarding plane. Everything but offers is synchronous.
+
+    Closing a peer tells its end (`SourceGone`, `ViewerGone`) before the call returns.
+    """
 
     async def publish(
         self,
@@ -39,14 +42,12 @@ class MediaEngine(Protocol):
         """A free row."""
         ...
 
-    def forward_gated(
-        self, source_id: str, viewer_id: str, kinds: frozenset[Kind] = BOTH_KINDS
-    ) -> HeldMedia:
+    def forward_gated(self, source_id: str, viewer_id: str, kinds: frozenset[Kind]) -> HeldMedia:
         """A private row, closed until its gate is opened."""
         ...
 
-    def stop(self, source_id: str, viewer_id: str, kinds: frozenset[Kind] = BOTH_KINDS) -> None:
-        """Remove the row, or these kinds of it, before anything else happens."""
+    def stop(self, source_id: str, viewer_id: str) -> None:
+        """Remove the rows between the two before anything else happens."""
         ...
 
     def seal(self, source_id: str) -> None:

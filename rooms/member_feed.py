@@ -68,6 +68,7 @@ class MemberFeed:
         if not kinds:
             return Refusal(Code.NOT_AVAILABLE)
         source_id = feed_source(session.session_id)
+        live.feed_peer = None  # the one that is replaced now is not a feed that broke
         try:
             answer = await self._media.publish(source_id, sdp, allowed=kinds, replace=True)
         except SdpRefused as error:
@@ -103,10 +104,10 @@ class MemberFeed:
 
     def drop_viewer(self, live: Live, reason: str) -> None:
         """Rows first, then the expert's peer connection for the feed."""
-        if live.feed_viewer is not None:
-            self._media.stop(feed_source(live.session.session_id), live.feed_viewer)
-            self._media.close_viewer(live.feed_viewer, reason)
-            live.feed_viewer = None
+        viewer_id, live.feed_viewer = live.feed_viewer, None
+        if viewer_id is not None:
+            self._media.stop(feed_source(live.session.session_id), viewer_id)
+            self._media.close_viewer(viewer_id, reason)
 
     def cut(self, live: Live) -> None:
         """The session is over: rows, caches, connections, in this order."""
@@ -169,8 +170,10 @@ class MemberFeed:
             return
         session.on.discard(component)
         if live.feed_viewer is not None:
-            source_id = feed_source(session.session_id)
-            self._media.stop(source_id, live.feed_viewer, KINDS_OF[component])
+            # All rows between the two go at once; what stays on is laid anew before any packet.
+            self._media.stop(feed_source(session.session_id), live.feed_viewer)
+            for still_on in sorted(session.on):
+                self._lay_row(live, still_on)
         self._floor.tell_session(session)
         await self._till.switch(session.session_id, component, False)
 
