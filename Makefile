@@ -2,42 +2,53 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PIP := $(BIN)/pip --disable-pip-version-check
+# Wheels only: a fresh machine has no compiler, and a missing wheel should be said, not built.
+PIP_PINNED := $(PIP) install --quiet --require-hashes --only-binary=:all:
 
-.PHONY: run install install-dev check lint types test clean
+.DEFAULT_GOAL := help
+.PHONY: help run install install-dev lint types check test prove clean
 
-run: install
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: install ## Start the demo: experts who stream, members with credits
 	$(BIN)/parlour serve --demo
 
-install: $(VENV)/.installed
+install: $(VENV)/.installed ## Make .venv with the pinned dependencies
 
-install-dev: $(VENV)/.installed-dev
+install-dev: $(VENV)/.installed-dev ## The same, with the tools for tests and checks
 
 # --require-hashes: every file that pip takes must be one of those that were pinned.
 $(VENV)/.installed: requirements.txt pyproject.toml
+	@scripts/ensure-python "$(PYTHON)"
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
-	touch $@
+	$(PIP_PINNED) -r requirements.txt
+	$(PIP) install --quiet --no-index --no-deps --no-build-isolation -e .
+	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.txt
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
-	touch $@
+	$(PIP_PINNED) -r requirements-dev.txt
+	@touch $@
 
-lint: install-dev
+lint: install-dev ## ruff and the layer rules
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 
-types: install-dev
+types: install-dev ## mypy, strict
 	$(BIN)/mypy
 
-check: lint types
+check: lint types ## lint, types and the fast tests
 	$(BIN)/pytest -q -n 2 -m "not slow and not e2e"
 
-test: install-dev
+test: install-dev ## Everything: installs what the tests need, then runs all of them
 	scripts/install-test-needs
 	$(MAKE) check
 	$(BIN)/pytest -q -m "slow or e2e"
 
-clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache
+prove: ## Run the Dockerfile's steps in a clean Debian root (needs root and debootstrap)
+	scripts/prove-dockerfile
+
+clean: ## Remove what these commands made
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

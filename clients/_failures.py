@@ -82,6 +82,19 @@ class ServerUnreachable(ClientFailure):
     retry = True
 
 
+class CertificateUnknown(ClientFailure):
+    """TLS works, but nobody vouches for the certificate."""
+
+    code = "certificate_unknown"
+    exit_code = EXIT_REFUSED
+
+    def __init__(self, host: str) -> None:
+        super().__init__(
+            f"nobody vouches for the certificate of {host};"
+            " if it is your own self-signed one, add --insecure"
+        )
+
+
 class ConnectionLost(ClientFailure):
     """The HTTP part went well, but media never flowed, or stopped flowing."""
 

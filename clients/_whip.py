@@ -8,7 +8,7 @@ from urllib.parse import urljoin, urlsplit
 
 import aiohttp
 
-from clients._failures import BadAddress, ServerRefused, ServerUnreachable
+from clients._failures import BadAddress, CertificateUnknown, ServerRefused, ServerUnreachable
 
 REQUEST_TIMEOUT_S = 10.0
 ANSWER_BYTES_MAX = 256 * 1024
@@ -36,6 +36,17 @@ class Resource:
 
     url: str
     answer_sdp: str
+
+
+def new_http(*, insecure: bool = False) -> aiohttp.ClientSession:
+    """A session that also keeps cookies of servers on a bare IP address.
+
+    `insecure` takes any certificate: for a server on the own network that signed its own.
+    """
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(ssl=False) if insecure else None,
+        cookie_jar=aiohttp.CookieJar(unsafe=True),
+    )
 
 
 def check_address(url: str) -> None:
@@ -68,6 +79,8 @@ async def post_offer(
             )
     except TimeoutError as error:
         raise ServerUnreachable(f"no answer from {url} within {REQUEST_TIMEOUT_S:.0f} s") from error
+    except aiohttp.ClientConnectorCertificateError as error:
+        raise CertificateUnknown(urlsplit(url).hostname or url) from error
     except aiohttp.ClientError as error:
         raise ServerUnreachable(f"cannot reach {url}: {error}") from error
 

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 import msgspec
+import uvloop
 from aiortc import RTCPeerConnection
 
 from clients._aiortc_seam import receive_into
@@ -32,7 +33,7 @@ from clients._failures import (
     ServerUnreachable,
 )
 from clients._peer import close_peer, make_offer, new_peer, take_answer, wait_connected
-from clients._whip import check_address
+from clients._whip import check_address, new_http
 from signaling import wire
 
 REQUEST_TIMEOUT_S = 10.0
@@ -72,6 +73,8 @@ class HostOptions:
     language: wire.Language = "en"
     answer_delay_s: float = ANSWER_DELAY_S
     small_talk_s: float = SMALL_TALK_S
+    insecure: bool = False
+    """Take any certificate."""
 
 
 Say = Callable[[str], None]
@@ -81,7 +84,7 @@ Work = Coroutine[object, object, None]
 def run(options: HostOptions) -> int:
     """Be host until SIGINT or SIGTERM; returns an exit code."""
     try:
-        return asyncio.run(_run_until_signal(options))
+        return uvloop.run(_run_until_signal(options))
     except KeyboardInterrupt:
         return EXIT_OK
 
@@ -110,8 +113,7 @@ async def host(options: HostOptions, *, stop: asyncio.Event, say: Say) -> None:
     """
     check_address(options.server_url)
     pause_s = RETRY_FIRST_S
-    # The demo runs on an IP address, for which a cookie jar keeps nothing unless told to.
-    async with aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)) as http:
+    async with new_http(insecure=options.insecure) as http:
         door = _Door(http, options)
         while not stop.is_set():
             begun_s = time.monotonic()

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 
 import aiohttp
+import uvloop
 from aiortc import MediaStreamTrack, RTCRtpTransceiver
 from aiortc.mediastreams import MediaStreamError
 
@@ -58,6 +59,8 @@ class PublishOptions:
     codec: CodecChoice = "auto"
     bits_per_s: int | None = None
     as_json: bool = False
+    insecure: bool = False
+    """Take any certificate."""
 
 
 @dataclass(slots=True)
@@ -81,7 +84,7 @@ Say = Callable[[str], None]
 def run(options: PublishOptions) -> int:
     """The whole command; returns its exit code. SIGINT and SIGTERM end it cleanly."""
     try:
-        return asyncio.run(_run_until_signal(options))
+        return uvloop.run(_run_until_signal(options))
     except KeyboardInterrupt:
         return EXIT_OK
 
@@ -121,7 +124,7 @@ async def publish(options: PublishOptions, *, stop: asyncio.Event, say: Say) -> 
     summary = PublishSummary()
     deadline_s = None if options.seconds is None else time.monotonic() + options.seconds
     pause_s = RETRY_FIRST_S
-    async with aiohttp.ClientSession() as http:
+    async with _whip.new_http(insecure=options.insecure) as http:
         while True:
             live_before = summary.connections
             try:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 
-import aiohttp
+import uvloop
 
 from clients import _whip
 from clients._aiortc_seam import receive_into
@@ -28,6 +28,8 @@ class WatchOptions:
     url: str
     seconds: float | None = None
     as_json: bool = False
+    insecure: bool = False
+    """Take any certificate."""
     key: str | None = field(default=None, repr=False)
 
 
@@ -52,7 +54,7 @@ Say = Callable[[str], None]
 def run(options: WatchOptions) -> int:
     """The whole command; returns its exit code: 1 if nothing at all arrived."""
     try:
-        return asyncio.run(_run_until_signal(options))
+        return uvloop.run(_run_until_signal(options))
     except KeyboardInterrupt:
         return EXIT_OK
 
@@ -87,7 +89,7 @@ async def watch(options: WatchOptions, *, stop: asyncio.Event, say: Say) -> Watc
     begun_s = time.monotonic()
     viewer = _Viewer(lambda: round((time.monotonic() - begun_s) * 1000))
     resource: _whip.Resource | None = None
-    async with aiohttp.ClientSession() as http:
+    async with _whip.new_http(insecure=options.insecure) as http:
         try:
             resource = await _whip.post_offer(http, options.url, options.key, await viewer.offer())
             await viewer.connect(resource.answer_sdp)

@@ -1,0 +1,72 @@
+// Money, time and names as text, in both languages.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { addCatalog, setLanguage } from "../../../clients/web/js/i18n.js";
+import {
+  clock,
+  credits,
+  creditsText,
+  languageName,
+  money,
+  perMinute,
+  perMinuteText,
+  signedCredits,
+} from "../../../clients/web/js/ui/format.js";
+
+addCatalog("en", { "money.credits": "{amount} credits", "money.per_min": "{amount}/min" });
+addCatalog("nb", { "money.credits": "{amount} kreditter" });
+
+test("6,000 units are one credit, shown with two decimals", () => {
+  setLanguage("en");
+  assert.equal(credits(74_400), "12.40");
+  assert.equal(credits(37_375), "6.23"); // 125 s at 2.99/min
+  assert.equal(credits(9_970), "1.66");
+  assert.equal(credits(0), "0.00");
+  assert.equal(credits(29), "0.00");
+  assert.equal(credits(30), "0.01");
+  assert.equal(credits(6_000 * 1_234.5), "1,234.50");
+  assert.equal(credits(-12_000), "-2.00");
+  assert.equal(credits(-2), "0.00");
+});
+
+test("Norwegian writes a comma", () => {
+  setLanguage("nb");
+  assert.equal(creditsText(74_400), "12,40 kreditter");
+  assert.equal(perMinute(299), "2,99");
+  setLanguage("en");
+});
+
+test("units per second are hundredths of a credit per minute", () => {
+  assert.equal(perMinuteText(299), "2.99/min");
+  assert.equal(perMinuteText(50), "0.50/min");
+  assert.equal(perMinuteText(0), "0.00/min");
+});
+
+test("movements carry their sign", () => {
+  assert.equal(signedCredits(167_940), "+27.99");
+  assert.equal(signedCredits(-37_375), "\u22126.23");
+  assert.equal(signedCredits(0), "0.00");
+});
+
+test("prices in their currency", () => {
+  assert.equal(money(2799, "EUR"), "€27.99");
+});
+
+test("clock", () => {
+  assert.equal(clock(0), "00:00");
+  assert.equal(clock(59_999), "00:59");
+  assert.equal(clock(125_000), "02:05");
+  assert.equal(clock(3_600_000), "1:00:00");
+  assert.equal(clock(-5), "00:00");
+});
+
+test("languages by their name", () => {
+  assert.equal(languageName("en"), "English");
+  assert.equal(languageName("nb"), "Norwegian");
+  assert.equal(languageName("not a code"), "not a code");
+  setLanguage("nb");
+  assert.equal(languageName("nb"), "Norsk");
+  setLanguage("en");
+});
