@@ -8,4 +8,10 @@ What other packages use:
 - `wallet`: `Wallet` (balances, grants, premium); `ledger_store`: `Balance`.
 - `meter`: `HeldMedia`, `SessionOrder`, `Summary`, `MeterSnapshot` and the `MeterEvent`s.
 - `till`: `Till`, `Opened`, `Switched`, `Refused`; `sessions`: `session_record`.
+- `orders`: `Orders`, `Order`, `OrderRefused`, `FakeProvider`, `NoProvider`; `reload`: `Reload`.
+- `statements`: `verify`, `reconcile`, `statement`, `transactions`.
+
+Start: `prepare_ledger(database)`, `till.recover()`, `reload.load()`,
+`till.listen_spent(reload.on_spent)`, `till.start()`, `orders.start()`.
+Stop: `till.stop()`, `reload.idle()`, `orders.close()`, `database.close()`.
 """
