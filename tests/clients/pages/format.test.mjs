@@ -25,7 +25,9 @@ test("6,000 units are one credit, shown with two decimals", () => {
   assert.equal(credits(9_970), "1.66");
   assert.equal(credits(0), "0.00");
   assert.equal(credits(29), "0.00");
-  assert.equal(credits(30), "0.01");
+  assert.equal(credits(30), "0.00"); // half a hundredth goes to the even one
+  assert.equal(credits(31), "0.01");
+  assert.equal(credits(90), "0.02");
   assert.equal(credits(6_000 * 1_234.5), "1,234.50");
   assert.equal(credits(-12_000), "-2.00");
   assert.equal(credits(-2), "0.00");

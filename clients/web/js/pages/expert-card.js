@@ -36,7 +36,7 @@ export function ExpertCard({ expert }) {
   return html`<article
     class=${`card ${live ? "" : "card-offline"}`}
     data-testid="expert-card"
-    data-name=${expert.name}
+    data-expert=${expert.name}
     data-state=${expert.state}
   >
     <div class="card-picture">

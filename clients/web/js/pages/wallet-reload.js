@@ -49,7 +49,9 @@ export function AutoReloadBox() {
     <p class="muted small" id="reload-text">
       ${t("reload.text", { threshold: credits(settings?.threshold_units ?? 42_000) })}
     </p>
-    ${settings?.state === "suspended" && html`<${Notice} kind="warn">${t("reload.suspended")}<//>`}
+    ${settings?.notice &&
+    has(`reload.notice.${settings.notice}`) &&
+    html`<${Notice} kind="warn" testid="reload-notice">${t(`reload.notice.${settings.notice}`)}<//>`}
     <div class="reload-fields">
       <${SettingSelect}
         id="reload-package"
@@ -75,7 +77,7 @@ export function AutoReloadBox() {
 /** @param {{ settings: import("../ui/auto-reload.js").AutoReload }} props */
 function ReloadState({ settings }) {
   const state = settings.enabled ? settings.state : "off";
-  const kind = { armed: "live", in_flight: "accent", backoff: "warn", suspended: "bad" }[state] ?? "neutral";
+  const kind = { armed: "live", in_flight: "accent", backoff: "warn" }[state] ?? "neutral";
   const key = `reload.state.${state}`;
   return html`<span class=${`badge badge-${kind}`} data-testid="reload-state" role="status">
     ${t(has(key) ? key : "reload.state.off")}

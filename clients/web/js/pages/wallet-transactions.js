@@ -64,7 +64,7 @@ function Table({ items }) {
     <table class="tx-table" data-testid="transactions">
       <thead>
         <tr>
-          <th scope="col">${t("tx.when")}</th>
+          <th scope="col" class="tx-when">${t("tx.when")}</th>
           <th scope="col">${t("tx.what")}</th>
           <th scope="col" class="tx-number">${t("tx.amount")}</th>
           <th scope="col" class="tx-number tx-after">${t("tx.balance")}</th>
@@ -100,6 +100,7 @@ function Row({ item }) {
         >
           ${t("tx.details")}<${Icon} name="chevron-down" size=${16} />
         </button>`}
+        <span class="tx-when-below">${dateTime(item.at_ms)}</span>
       </td>
       <td class=${`tx-number numbers ${item.units > 0 ? "tx-plus" : ""}`}>${signedCredits(item.units)}</td>
       <td class="tx-number numbers tx-after">

@@ -48,7 +48,7 @@ function Wallet({ context }) {
   const load = useCallback(() => {
     setError(null);
     get("/wallet").then(
-      (wallet) => keepAutoReload(wallet.auto_reload),
+      (wallet) => keepAutoReload(wallet.auto_reload ?? null),
       (reason) => setError(errorText(reason)),
     );
   }, []);

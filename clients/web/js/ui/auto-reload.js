@@ -6,7 +6,8 @@ import { t } from "../i18n.js";
 import { toast } from "./toast.js";
 
 /**
- * @typedef {{ enabled: boolean, state: string, threshold_units: number, package: string, daily_cap: number }} AutoReload
+ * @typedef {{ enabled: boolean, state: string, threshold_units: number, package: string, daily_cap: number,
+ *   notice?: string | null }} AutoReload
  */
 
 /** @type {AutoReload | null} */
@@ -28,7 +29,7 @@ export function useAutoReload() {
     if (known) setValue(known);
     else {
       get("/wallet").then(
-        (wallet) => keepAutoReload(wallet.auto_reload),
+        (wallet) => keepAutoReload(wallet.auto_reload ?? null),
         () => {},
       );
     }

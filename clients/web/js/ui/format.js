@@ -14,11 +14,15 @@ function twoDecimals(hundredths) {
 }
 
 /**
- * Credits with two decimals, "12.40". Halves round away from zero.
+ * Credits with two decimals, "12.40". Halves round to even, as in the server's own texts.
  * @param {number} units
  */
 export function credits(units) {
-  const hundredths = Math.floor((Math.abs(units) + UNITS_PER_HUNDREDTH / 2) / UNITS_PER_HUNDREDTH);
+  const size = Math.abs(units);
+  const whole = Math.floor(size / UNITS_PER_HUNDREDTH);
+  const twiceRest = 2 * (size % UNITS_PER_HUNDREDTH);
+  const up = twiceRest > UNITS_PER_HUNDREDTH || (twiceRest === UNITS_PER_HUNDREDTH && whole % 2 === 1);
+  const hundredths = whole + (up ? 1 : 0);
   return twoDecimals(units < 0 && hundredths > 0 ? -hundredths : hundredths);
 }
 

@@ -164,7 +164,7 @@ export function ReceiptStep({ heading, order, descriptor, becamePremium, inDialo
     </div>
     <${Facts}
       rows=${[
-        [t("buy.you_pay"), money(order.price_minor, order.currency)],
+        [t("buy.you_paid"), money(order.price_minor, order.currency)],
         [t("buy.time"), dateTime(order.settled_at_ms ?? order.created_at_ms)],
         [t("buy.order"), html`<span class="order-id">${order.id}</span>`],
         ...(balance ? [[t("buy.new_balance"), html`<strong>${creditsText(balance.available_units)}</strong>`]] : []),

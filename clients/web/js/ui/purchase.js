@@ -123,7 +123,7 @@ function usePayment() {
 /** @param {string | null | undefined} failure */
 function failureKey(failure) {
   const reason = String(failure ?? "");
-  const known = ["declined", "expired", "blocked"].find((word) => reason.includes(word));
+  const known = ["funds", "expired", "blocked"].find((word) => reason.includes(word));
   return `buy.failed.${known ?? "other"}`;
 }
 
