@@ -326,7 +326,10 @@ class PrivateDesk:
                 self._cue(live, Cue.LEDGER_LOST)
 
     async def _settle(self, live: Live) -> None:
-        """The rows are gone already; write the final post, tell what it came to, free the room."""
+        """The rows are gone already; write the final post, free the room, tell what it came to.
+
+        A session in which no packet ever passed has no bill: its reason says it all.
+        """
         session, summary = live.session, None
         if live.opening is not None:
             await asyncio.wait({live.opening})
@@ -338,7 +341,7 @@ class PrivateDesk:
             except Exception:
                 log.exception("a session's final post waits for the next start")
         self._cue(live, Cue.SETTLED)
-        if summary is not None:
+        if summary is not None and summary.started_at is not None:
             self._tell_summary(session, summary)
 
     def _tell_summary(self, session: PrivateSession, summary: Summary) -> None:
