@@ -43,18 +43,17 @@ class Author:
 
 def clean_text(text: str) -> str | Refusal:
     """NFC, one line, no control characters, at most `CHAT_CODE_POINTS_MAX` code points."""
-    one_line = " ".join(text.split())
-    kept = "".join(
-        c
-        for c in one_line
-        if unicodedata.category(c) not in ("Cc", "Cs") and c not in BIDI_CONTROLS
-    )
-    cleaned = unicodedata.normalize("NFC", kept).strip()
+    kept = "".join(c for c in text if c.isspace() or not _forbidden(c))
+    cleaned = unicodedata.normalize("NFC", " ".join(kept.split()))
     if not cleaned:
         return Refusal(Code.CHAT_EMPTY)
     if len(cleaned) > CHAT_CODE_POINTS_MAX:
         return Refusal(Code.CHAT_TOO_LONG, {"limit": CHAT_CODE_POINTS_MAX, "length": len(cleaned)})
     return cleaned
+
+
+def _forbidden(character: str) -> bool:
+    return unicodedata.category(character) in ("Cc", "Cs") or character in BIDI_CONTROLS
 
 
 class Numbering:
