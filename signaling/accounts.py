@@ -1,0 +1,201 @@
+"""Accounts: names, passwords, who may sign in. Sessions and expert profiles are elsewhere."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+import secrets
+import unicodedata
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from sqlalchemy import ColumnElement, Row, func, insert, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from billing_meter.database import Database
+from billing_meter.wallet import EXPERT_SHARE_PERCENT, ensure_expert, ensure_member
+from signaling.passwords import Passwords
+from signaling.schema import accounts
+
+AccountKind = Literal["member", "expert"]
+Language = Literal["en", "nb"]
+
+ID_BYTES = 12
+"""96 random bits: opaque, and never the same for two accounts."""
+USERNAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{2,23}")
+EMAIL = re.compile(r"[^@\s<>\"]{1,64}@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+")
+EMAIL_CHARS_MAX = 254
+_RESERVED = """
+admin administrator anonymous api expert guest help moderator parlour root staff studio support
+system wallet you
+"""
+RESERVED = frozenset(_RESERVED.split())
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """One account. `kind` never changes; an expert's username is the broadcaster name."""
+
+    account_id: str
+    kind: AccountKind
+    username: str
+    language: Language
+    created_at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class NameTaken:
+    """The username, or one that looks like it, belongs to somebody."""
+
+    username: str
+
+
+@dataclass(frozen=True, slots=True)
+class NewAccount:
+    """What an account is made of. Without a password nobody can sign in to it."""
+
+    kind: AccountKind
+    username: str
+    password: str | None
+    email: str | None = None
+    language: Language = "en"
+    premium_wanted: bool = False
+
+
+class Accounts:
+    """The account store."""
+
+    def __init__(
+        self,
+        database: Database,
+        passwords: Passwords,
+        utc_now: Callable[[], dt.datetime],
+        *,
+        expert_share_percent: int = EXPERT_SHARE_PERCENT,
+    ) -> None:
+        self._database = database
+        self._expert_share_percent = expert_share_percent
+        self._passwords = passwords
+        self._utc_now = utc_now
+
+    async def add(self, new: NewAccount) -> Account | NameTaken:
+        """Make an account in a transaction of its own."""
+        password_hash = await self.hashed(new.password)
+        try:
+            async with self._database.write() as connection:
+                return await self.insert(connection, new, password_hash)
+        except IntegrityError:
+            return NameTaken(new.username)
+
+    async def hashed(self, password: str | None) -> str | None:
+        """The hash to hand to `insert`; made outside its transaction, since it takes long."""
+        return None if password is None else await self._passwords.hash(password)
+
+    async def insert(
+        self, connection: AsyncConnection, new: NewAccount, password_hash: str | None
+    ) -> Account:
+        """Make an account and its money accounts inside the caller's transaction.
+
+        IntegrityError if the name is taken.
+        """
+        account = Account(
+            account_id=new.kind[0] + "_" + secrets.token_hex(ID_BYTES),
+            kind=new.kind,
+            username=new.username,
+            language=new.language,
+            created_at_ms=milliseconds(self._utc_now()),
+        )
+        await connection.execute(
+            insert(accounts).values(
+                account_id=account.account_id,
+                kind=new.kind,
+                username=new.username,
+                username_folded=folded(new.username),
+                email=new.email,
+                password_hash=password_hash,
+                language=new.language,
+                premium_wanted=new.premium_wanted,
+                suspended=False,
+                created_at_ms=account.created_at_ms,
+            )
+        )
+        if new.kind == "member":
+            await ensure_member(connection, account.account_id, account.created_at_ms)
+        else:
+            await ensure_expert(
+                connection, account.account_id, account.created_at_ms, self._expert_share_percent
+            )
+        return account
+
+    async def check_login(self, username: str, password: str) -> Account | None:
+        """The account if name and password are right; as slow for unknown names as for known."""
+        async with self._database.read() as connection:
+            query = select(accounts).where(accounts.c.username_folded == folded(username))
+            row = (await connection.execute(query)).one_or_none()
+        kept_hash = row.password_hash if row is not None and not row.suspended else None
+        right = await self._passwords.matches(kept_hash, password)
+        return _account(row) if right and row is not None else None
+
+    async def by_id(self, account_id: str) -> Account | None:
+        """One account that may act, or None."""
+        return await self._one(accounts.c.account_id == account_id)
+
+    async def by_name(self, username: str) -> Account | None:
+        """One account that may act, by its name in any case, or None."""
+        return await self._one(accounts.c.username_folded == folded(username))
+
+    async def set_language(self, account_id: str, language: Language) -> None:
+        """Remember the language of the account's pages and mails."""
+        async with self._database.write() as connection:
+            await connection.execute(
+                update(accounts)
+                .where(accounts.c.account_id == account_id)
+                .values(language=language)
+            )
+
+    async def count(self) -> int:
+        """How many accounts there are; the demo fills an empty store only."""
+        async with self._database.read() as connection:
+            query = select(func.count()).select_from(accounts)
+            return int((await connection.execute(query)).scalar_one())
+
+    async def _one(self, condition: ColumnElement[bool]) -> Account | None:
+        async with self._database.read() as connection:
+            query = select(accounts).where(condition, accounts.c.suspended.is_(False))
+            row = (await connection.execute(query)).one_or_none()
+        return None if row is None else _account(row)
+
+
+def folded(username: str) -> str:
+    """The form in which usernames must differ: compatibility forms and case do not count."""
+    return unicodedata.normalize("NFKC", username).casefold()[:64]
+
+
+def name_fault(username: str) -> str | None:
+    """Why a username is refused, for its owner to read, or None."""
+    if not USERNAME.fullmatch(username):
+        return (
+            "Use 3 to 24 letters a-z, digits, dots, dashes or underscores,"
+            " beginning with a letter or digit."
+        )
+    if folded(username) in RESERVED:
+        return "This name is reserved."
+    return None
+
+
+def email_fault(email: str) -> str | None:
+    """Why an address is refused, or None. Only a mail to it can really tell."""
+    if len(email) > EMAIL_CHARS_MAX or not EMAIL.fullmatch(email):
+        return "This is not an e-mail address."
+    return None
+
+
+def milliseconds(instant: dt.datetime) -> int:
+    """UTC milliseconds since the epoch."""
+    return int(instant.timestamp() * 1000)
+
+
+def _account(row: Row[Any]) -> Account:
+    return Account(row.account_id, row.kind, row.username, row.language, row.created_at_ms)

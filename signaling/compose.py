@@ -1,0 +1,134 @@
+"""Wiring: which part knows which, and in what order they start and stop."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import ipaddress
+import time
+from collections.abc import AsyncIterator
+
+import structlog
+
+from billing_meter.database import Database
+from billing_meter.orders import FakeProvider, NoProvider, Orders, Provider
+from billing_meter.reload import Reload
+from billing_meter.till import Till
+from billing_meter.wallet import Wallet
+from media.api import MediaConfig
+from media.server import MediaPlane
+from rooms.house import House
+from signaling.accounts import Accounts
+from signaling.config import Config, ConfigError, host_port
+from signaling.csrf import origins_of
+from signaling.directory import AccountsDirectory
+from signaling.experts import Experts
+from signaling.hub import Hub
+from signaling.identity import Identities
+from signaling.limits import TrustedProxies
+from signaling.metrics import LoopLag
+from signaling.passwords import Passwords
+from signaling.services import Limits, Services
+from signaling.sessions import Sessions
+from signaling.store import utc_now
+from signaling.tickets import Tickets
+from signaling.tokens import Tokens, secret_of
+
+log = structlog.get_logger(__name__)
+
+
+def build(config: Config, database: Database, hasher: Passwords) -> tuple[Services, Till]:
+    """Make every part and tell each whom to call; nothing runs yet."""
+    clock_ns = time.monotonic_ns
+    accounts = Accounts(
+        database, hasher, utc_now, expert_share_percent=config.money.expert_share_percent
+    )
+    experts = Experts(database, accounts, utc_now)
+    sessions = Sessions(database, utc_now, config.auth.session_days)
+    tokens = Tokens(secret_of(config.auth.secret, config.data_dir), utc_now)
+    wallet = Wallet(database, utc_now=utc_now)
+    directory = AccountsDirectory(experts, wallet)
+    media_host, media_port = host_port(config.media.listen, "media.listen")
+    media = MediaPlane(
+        MediaConfig(media_host, media_port, tuple(config.media.advertised)),
+        clock_ns=clock_ns,
+        on_event=lambda event: house.on_media(event),
+    )
+    till = Till(
+        database,
+        wallet,
+        clock_ns=clock_ns,
+        utc_now=utc_now,
+        on_event=lambda session_id, event: house.on_meter(session_id, event),
+    )
+    house = House(media, till, wallet, directory, clock_ns=clock_ns, utc_now=utc_now)
+    wallet.on_balance = house.on_balance
+    wallet.on_premium = house.on_premium
+    tickets = Tickets(clock_ns=clock_ns)
+    provider = _provider(config)
+    orders = Orders(database, wallet, provider, utc_now=utc_now)
+    reload = Reload(database, wallet, orders, provider, utc_now=utc_now)
+    till.listen_spent(reload.on_spent)
+    services = Services(
+        config=config,
+        database=database,
+        accounts=accounts,
+        experts=experts,
+        directory=directory,
+        identities=Identities(config, accounts, sessions, tokens),
+        tickets=tickets,
+        wallet=wallet,
+        orders=orders,
+        reload=reload,
+        house=house,
+        hub=Hub(house, tickets),
+        media=media,
+        limits=Limits.of(config, clock_ns),
+        origins=origins_of(config),
+        proxies=TrustedProxies(config.server.trusted_proxies),
+        lag=LoopLag(),
+        utc_now=utc_now,
+        operators=[ipaddress.ip_network(text) for text in config.metrics.allow],
+    )
+    return services, till
+
+
+@contextlib.asynccontextmanager
+async def running(services: Services, till: Till) -> AsyncIterator[None]:
+    """Settle what a crash left open, then start media, meter and rooms; stop them in reverse."""
+    await services.experts.load()
+    settled = await till.recover()
+    if settled:
+        log.info("sessions of the former run settled", sessions=settled)
+    try:
+        await services.media.start()
+    except OSError as error:
+        raise ConfigError(_port_fault(services.config.media.listen, error)) from None
+    await services.reload.load()
+    services.orders.start()
+    till.start()
+    await services.house.start()
+    try:
+        yield
+    finally:
+        await services.house.close()
+        await till.stop()
+        await services.orders.close()
+        await services.reload.idle()
+        await services.media.close()
+
+
+def _provider(config: Config) -> Provider:
+    match config.money.provider:
+        case "none":
+            return NoProvider()
+        case "fake":
+            provider = FakeProvider()
+            provider.descriptor = config.money.statement_descriptor
+            return provider
+
+
+def _port_fault(address: str, error: OSError) -> str:
+    busy = error.errno == errno.EADDRINUSE
+    reason = "is in use by another program" if busy else f"cannot be used: {error.strerror}"
+    return f"media address {address} {reason}"

@@ -1,0 +1,128 @@
+"""Prometheus metrics, made at scrape from what the parts already know."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+
+if TYPE_CHECKING:
+    from signaling.services import Services
+
+LAG_PERIOD_S = 0.5
+DROP_REASONS = (
+    "length",
+    "unknown_address",
+    "first_byte",
+    "stun",
+    "flood",
+    "queue_full",
+    "srtp",
+)
+
+
+class LoopLag:
+    """How late the event loop is: the worst delay of a timer since the last scrape."""
+
+    def __init__(self) -> None:
+        self._worst_s = 0.0
+
+    async def run(self) -> None:
+        """Measure until cancelled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            due_s = loop.time() + LAG_PERIOD_S
+            await asyncio.sleep(LAG_PERIOD_S)
+            self._worst_s = max(self._worst_s, loop.time() - due_s)
+
+    def take_s(self) -> float:
+        """The worst since the last call."""
+        worst_s, self._worst_s = self._worst_s, 0.0
+        return worst_s
+
+
+@contextlib.asynccontextmanager
+async def measured(lag: LoopLag) -> AsyncIterator[None]:
+    """Run the measurement for as long as the context."""
+    task = asyncio.create_task(lag.run())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
+
+
+def exposition(services: Services) -> bytes:
+    """The text of one scrape."""
+    registry = CollectorRegistry()
+    registry.register(_Collector(services))
+    return generate_latest(registry)
+
+
+class _Collector:
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    def collect(self) -> Iterator[Metric]:
+        yield from self._rooms()
+        yield from self._media()
+        yield from self._process()
+
+    def _rooms(self) -> Iterator[Metric]:
+        house = self._services.house
+        states = GaugeMetricFamily(
+            "parlour_experts", "Experts by presence state.", labels=["state"]
+        )
+        for state, number in Counter(card.state.value for card in house.cards()).items():
+            states.add_metric([state], number)
+        yield states
+        people = GaugeMetricFamily("parlour_visitors", "Places in the house.", labels=["kind"])
+        kinds = Counter(place.visitor.kind.value for place in house.floor.places.values())
+        for kind, number in kinds.items():
+            people.add_metric([kind], number)
+        yield people
+        yield GaugeMetricFamily(
+            "parlour_ws_connections", "Open WebSockets.", self._services.hub.connections
+        )
+        phases = GaugeMetricFamily(
+            "parlour_private_sessions", "Private sessions by phase.", labels=["phase"]
+        )
+        sessions = house.desk.sessions.values()
+        for phase, number in Counter(live.session.phase.value for live in sessions).items():
+            phases.add_metric([phase], number)
+        yield phases
+
+    def _media(self) -> Iterator[Metric]:
+        media = self._services.media.metrics()
+        yield GaugeMetricFamily("parlour_media_publishers", "Publishers.", media.publishers)
+        yield GaugeMetricFamily("parlour_media_viewers", "Viewers.", media.viewers)
+        for name, text, value in (
+            ("datagrams_received", "Datagrams received on the media port.", media.datagrams_in),
+            ("received_bytes", "Bytes received on the media port.", media.bytes_in),
+            ("packets_forwarded", "Packets sent to viewers.", media.packets_forwarded),
+            ("forwarded_bytes", "Bytes sent to viewers.", media.bytes_forwarded),
+            ("send_errors", "Datagrams that the kernel did not take.", media.send_errors),
+            ("dtls_failures", "DTLS handshakes that failed.", media.dtls_failures),
+        ):
+            yield CounterMetricFamily(f"parlour_media_{name}", text, value)
+        dropped = CounterMetricFamily(
+            "parlour_media_dropped", "Datagrams dropped, by reason.", labels=["reason"]
+        )
+        for reason in DROP_REASONS:
+            dropped.add_metric([reason], getattr(media, f"dropped_{reason}"))
+        yield dropped
+
+    def _process(self) -> Iterator[Metric]:
+        yield GaugeMetricFamily(
+            "parlour_event_loop_lag_seconds",
+            "Worst delay of a timer since the last scrape.",
+            self._services.lag.take_s(),
+        )
+        yield GaugeMetricFamily(
+            "parlour_draining", "1 while the server stops.", int(self._services.draining)
+        )

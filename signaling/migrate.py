@@ -1,0 +1,96 @@
+"""Brings the database to this version's schema, or refuses it by name; never guesses.
+
+All of an upgrade is one transaction: after a crash in the middle the database is as before.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config as AlembicConfig
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import create_async_engine
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+VERSION_TABLE = "alembic_version"
+BUSY_TIMEOUT_S = 10
+
+
+class SchemaRefused(Exception):
+    """The database is not one that this version knows how to bring up to date."""
+
+
+async def upgrade(url: str) -> tuple[str | None, str]:
+    """Migrate to the newest revision; gives (before, after). SchemaRefused leaves all untouched."""
+    parsed = sa.engine.make_url(url)
+    sqlite = parsed.get_backend_name() == "sqlite"
+    options = {"isolation_level": None, "timeout": BUSY_TIMEOUT_S} if sqlite else {}
+    engine = create_async_engine(parsed, connect_args=options, poolclass=sa.pool.NullPool)
+    if sqlite:
+        # The driver would commit behind our back at each CREATE TABLE; we begin ourselves, and as
+        # a writer at once, so that two starting processes take turns.
+        sa.event.listen(engine.sync_engine, "begin", _begin_immediate)
+    try:
+        async with engine.begin() as connection:
+            return await connection.run_sync(_upgrade)
+    except (SQLAlchemyError, OSError) as error:
+        raise SchemaRefused(f"database cannot be opened: {error}") from error
+    finally:
+        await engine.dispose()
+
+
+def newest() -> str:
+    """This version's revision."""
+    head = _scripts().get_current_head()
+    assert head is not None
+    return head
+
+
+def _begin_immediate(connection: sa.Connection) -> None:
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _scripts() -> ScriptDirectory:
+    return ScriptDirectory.from_config(_alembic())
+
+
+def _alembic() -> AlembicConfig:
+    config = AlembicConfig()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    return config
+
+
+def _upgrade(connection: sa.Connection) -> tuple[str | None, str]:
+    before = _checked_revision(connection)
+    head = newest()
+    if before != head:
+        config = _alembic()
+        config.attributes["connection"] = connection
+        command.upgrade(config, head)
+    return before, head
+
+
+def _checked_revision(connection: sa.Connection) -> str | None:
+    """The database's revision, or None for an empty one; anything else is refused."""
+    tables = set(sa.inspect(connection).get_table_names())
+    if not tables:
+        return None
+    if VERSION_TABLE not in tables:
+        raise SchemaRefused(
+            "the database has tables but no revision: it is not one of Parlour's"
+            f" (found {', '.join(sorted(tables)[:5])})"
+        )
+    revisions = MigrationContext.configure(connection).get_current_heads()
+    if len(revisions) != 1:
+        raise SchemaRefused(f"the database names {len(revisions)} revisions instead of one")
+    known = {script.revision for script in _scripts().walk_revisions()}
+    if revisions[0] not in known:
+        raise SchemaRefused(
+            f"the database is at revision {revisions[0]!r}, which this version does not know;"
+            f" it is newer than {newest()!r} or not Parlour's. Use the newer version."
+        )
+    return revisions[0]

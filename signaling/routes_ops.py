@@ -1,0 +1,65 @@
+"""For operators and supervisors: alive, ready, metrics, and the API's description."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from aiohttp import web
+from msgspec import Struct
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from billing_meter.database import DatabaseUnavailable
+from signaling.metrics import exposition
+from signaling.problem import Problem
+from signaling.routing import Access, Call, Route, json_reply
+
+
+class HealthReply(Struct, kw_only=True):
+    """`ok`, always; a process that cannot say so gets no request answered."""
+
+    status: str
+
+
+async def healthz(call: Call) -> web.Response:
+    """The process runs and its event loop turns."""
+    return json_reply(HealthReply(status="ok"))
+
+
+async def readyz(call: Call) -> web.Response:
+    """New visitors are welcome: not draining, and the ledger answers."""
+    if call.services.draining:
+        raise Problem(503, "draining", "The server is about to stop.")
+    try:
+        async with call.services.database.read() as connection:
+            await connection.execute(sa.text("SELECT 1"))
+    except DatabaseUnavailable:
+        raise Problem(503, "ledger_unavailable", "The database does not answer.") from None
+    return json_reply(HealthReply(status="ready"))
+
+
+async def metrics(call: Call) -> web.Response:
+    """Prometheus text; sums are made now, nothing is counted per packet for it."""
+    response = web.Response(body=exposition(call.services), headers={"Cache-Control": "no-store"})
+    response.headers["Content-Type"] = CONTENT_TYPE_LATEST
+    return response
+
+
+ROUTES = (
+    Route("GET", "/healthz", healthz, "Alive", reply=HealthReply),
+    Route(
+        "GET",
+        "/readyz",
+        readyz,
+        "Ready for visitors",
+        reply=HealthReply,
+        refusals=("503 draining", "503 ledger_unavailable"),
+    ),
+    Route(
+        "GET",
+        "/metrics",
+        metrics,
+        "Prometheus metrics",
+        access=Access.OPERATOR,
+        reply="text/plain",
+        refusals=("403 not_operator",),
+    ),
+)

@@ -1,0 +1,324 @@
+"""Credits: balance, packages, orders, history, auto-reload."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from aiohttp import web
+from msgspec import Meta, Struct
+
+from billing_meter.orders import Order, OrderRefused
+from billing_meter.reload import DAILY_CAP_MAX, ReloadRefused, ReloadSettings
+from signaling import wire, wire_out
+from signaling.history import TransactionsReply, transactions
+from signaling.problem import Problem
+from signaling.routing import Access, Call, Route, json_reply
+from signaling.services import take
+
+KEY_HEADER = "Idempotency-Key"
+Id = Annotated[str, Meta(min_length=1, max_length=64)]
+
+
+class AutoReload(Struct, kw_only=True):
+    """`notice` tells why it stopped, if it did: `declined` or `daily_cap`."""
+
+    enabled: bool
+    state: str
+    threshold_units: int
+    package: str
+    daily_cap: int
+    notice: str | None
+
+
+class WalletReply(Struct, kw_only=True):
+    """A member's balance and rights."""
+
+    balance: wire.Balance
+    premium: bool
+    auto_reload: AutoReload
+
+
+class PackageView(Struct, kw_only=True):
+    """Credits for a price in cents."""
+
+    id: str
+    credits_units: int
+    price_minor: int
+    currency: str
+    preselected: bool
+
+
+class MethodView(Struct, kw_only=True):
+    """A way to pay."""
+
+    id: str
+    label: str
+
+
+class PackagesReply(Struct, kw_only=True):
+    """What can be bought, how, and what the card statement will say."""
+
+    packages: list[PackageView]
+    methods: list[MethodView]
+    descriptor: str
+
+
+class NewOrder(Struct, forbid_unknown_fields=True, kw_only=True):
+    """A package and a way to pay. Needs the header Idempotency-Key."""
+
+    package: Id
+    method: Id
+
+
+class Payment(Struct, forbid_unknown_fields=True, kw_only=True):
+    """The payment provider's token of a card; a card number never comes here."""
+
+    token: Annotated[str, Meta(min_length=1, max_length=200, pattern="^[A-Za-z_][A-Za-z0-9_-]*$")]
+
+
+class OrderView(Struct, kw_only=True, omit_defaults=True):
+    """`failure` is `funds`, `card_expired`, `bank_blocked` or `other`."""
+
+    id: str
+    state: str
+    package: str
+    credits_units: int
+    price_minor: int
+    currency: str
+    descriptor: str
+    origin: str
+    created_at_ms: int
+    settled_at_ms: int | None = None
+    failure: str | None = None
+
+
+class OrderReply(Struct, kw_only=True):
+    """One order."""
+
+    order: OrderView
+
+
+class OrdersReply(Struct, kw_only=True):
+    """Newest first."""
+
+    orders: list[OrderView]
+
+
+class AutoReloadSettings(Struct, forbid_unknown_fields=True, kw_only=True):
+    """Opt in or out; `package` and `daily_cap` count from the next purchase."""
+
+    enabled: bool
+    package: Id
+    daily_cap: Annotated[int, Meta(ge=1, le=DAILY_CAP_MAX)]
+
+
+REFUSALS = {
+    "key_reused": (409, "This Idempotency-Key was used for another order."),
+    "key_invalid": (400, "Idempotency-Key has 1 to 120 characters."),
+    "unknown_package": (422, "There is no such package."),
+    "unknown_method": (422, "There is no such way to pay here."),
+    "unknown_order": (404, "There is no such order."),
+    "order_closed": (409, "This order is closed; make a new one."),
+    "package_too_small": (422, "This package is too small for auto-reload."),
+    "bad_cap": (422, f"The daily cap is 1 to {DAILY_CAP_MAX}."),
+    "no_payment_method": (409, "Buy credits once; then auto-reload knows a card."),
+}
+"""Every code of OrderRefused and ReloadRefused, with status and text."""
+
+
+async def wallet(call: Call) -> web.Response:
+    """Balance, standing and auto-reload."""
+    member_id, services = _member_id(call), call.services
+    return json_reply(
+        WalletReply(
+            balance=wire_out.balance(await services.wallet.balance(member_id)),
+            premium=await services.wallet.is_premium(member_id),
+            auto_reload=_auto_reload(await services.reload.settings(member_id)),
+        )
+    )
+
+
+async def packages(call: Call) -> web.Response:
+    """The price list; empty methods mean that nothing is sold here."""
+    orders = call.services.orders
+    return json_reply(
+        PackagesReply(
+            packages=[
+                PackageView(
+                    id=package.id,
+                    credits_units=package.credits_units,
+                    price_minor=package.price_minor,
+                    currency=package.currency,
+                    preselected=package.preselected,
+                )
+                for package in await orders.packages()
+            ],
+            methods=[MethodView(id=method.id, label=method.label) for method in orders.methods],
+            descriptor=orders.descriptor,
+        )
+    )
+
+
+async def create_order(call: Call) -> web.Response:
+    """Order a package; repeated with the same key and body it is the same order."""
+    member_id = _member_id(call)
+    body = await call.json(NewOrder)
+    key = call.request.headers.get(KEY_HEADER)
+    if not key:
+        raise Problem(400, "key_missing", f"Send a unique {KEY_HEADER} with every new order.")
+    take(call.services.limits.purchases, member_id, "orders")
+    if not call.services.orders.methods:
+        raise Problem(503, "payments_unavailable", "Credits cannot be bought here now.")
+    outcome = await call.services.orders.create(member_id, body.package, body.method, key)
+    return json_reply(OrderReply(order=_order(_accepted(outcome))), status=201)
+
+
+async def pay(call: Call) -> web.Response:
+    """Pay an order. A settled, failed or pending order comes back; repeating never pays twice."""
+    member_id = _member_id(call)
+    body = await call.json(Payment)
+    take(call.services.limits.purchases, member_id, "payments")
+    outcome = await call.services.orders.pay(member_id, call.path["order"], body.token)
+    return json_reply(OrderReply(order=_order(_accepted(outcome))))
+
+
+async def list_orders(call: Call) -> web.Response:
+    """The member's orders."""
+    orders = await call.services.orders.list(_member_id(call))
+    return json_reply(OrdersReply(orders=[_order(order) for order in orders]))
+
+
+async def list_transactions(call: Call) -> web.Response:
+    """What moved the balance."""
+    before = call.request.query.get("before")
+    if before is not None and not (before.isascii() and before.isdigit() and len(before) < 16):
+        raise Problem(422, "invalid", "before is a number of milliseconds.")
+    page = await transactions(
+        call.services.database, _member_id(call), None if before is None else int(before)
+    )
+    return json_reply(page)
+
+
+async def set_auto_reload(call: Call) -> web.Response:
+    """Opt in or out of auto-reload."""
+    body = await call.json(AutoReloadSettings)
+    outcome = await call.services.reload.set_settings(
+        _member_id(call),
+        enabled=body.enabled,
+        package_id=body.package,
+        daily_cap=body.daily_cap,
+    )
+    if isinstance(outcome, ReloadRefused):
+        raise _refused(outcome.code)
+    return json_reply(_auto_reload(outcome))
+
+
+def _member_id(call: Call) -> str:
+    return call.signed_in.account.account_id
+
+
+def _accepted(outcome: Order | OrderRefused) -> Order:
+    if isinstance(outcome, OrderRefused):
+        raise _refused(outcome.code)
+    return outcome
+
+
+def _refused(code: str) -> Problem:
+    status, detail = REFUSALS[code]
+    return Problem(status, code, detail)
+
+
+def _order(order: Order) -> OrderView:
+    return OrderView(
+        id=order.order_id,
+        state=order.state.value,
+        package=order.package_id,
+        credits_units=order.credits_units,
+        price_minor=order.price_minor,
+        currency=order.currency,
+        descriptor=order.descriptor,
+        origin=order.origin,
+        created_at_ms=order.created_at_ms,
+        settled_at_ms=order.settled_at_ms,
+        failure=order.failure,
+    )
+
+
+def _auto_reload(settings: ReloadSettings) -> AutoReload:
+    return AutoReload(
+        enabled=settings.enabled,
+        state=settings.state,
+        threshold_units=settings.threshold_units,
+        package=settings.package_id,
+        daily_cap=settings.daily_cap,
+        notice=settings.notice,
+    )
+
+
+ROUTES = (
+    Route(
+        "GET",
+        "/api/v1/wallet",
+        wallet,
+        "Balance and auto-reload",
+        access=Access.MEMBER,
+        reply=WalletReply,
+    ),
+    Route("GET", "/api/v1/wallet/packages", packages, "The price list", reply=PackagesReply),
+    Route(
+        "GET",
+        "/api/v1/wallet/transactions",
+        list_transactions,
+        "What moved the balance",
+        access=Access.MEMBER,
+        reply=TransactionsReply,
+        refusals=("422 invalid",),
+    ),
+    Route(
+        "PUT",
+        "/api/v1/wallet/auto-reload",
+        set_auto_reload,
+        "Opt in or out of auto-reload",
+        access=Access.MEMBER,
+        body=AutoReloadSettings,
+        reply=AutoReload,
+        refusals=("409 no_payment_method", "422 package_too_small", "422 unknown_package"),
+    ),
+    Route(
+        "GET",
+        "/api/v1/orders",
+        list_orders,
+        "The member's orders",
+        access=Access.MEMBER,
+        reply=OrdersReply,
+    ),
+    Route(
+        "POST",
+        "/api/v1/orders",
+        create_order,
+        "Order a package",
+        access=Access.MEMBER,
+        body=NewOrder,
+        reply=OrderReply,
+        status=201,
+        refusals=(
+            "400 key_missing",
+            "400 key_invalid",
+            "409 key_reused",
+            "422 unknown_package",
+            "422 unknown_method",
+            "429 rate_limited",
+            "503 payments_unavailable",
+        ),
+    ),
+    Route(
+        "POST",
+        "/api/v1/orders/{order}/pay",
+        pay,
+        "Pay an order",
+        access=Access.MEMBER,
+        body=Payment,
+        reply=OrderReply,
+        refusals=("404 unknown_order", "409 order_closed", "422 invalid", "429 rate_limited"),
+    ),
+)

@@ -1,0 +1,72 @@
+"""WHEP (draft-ietf-wish-whep): a player watches a public free stream; private media never."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from signaling.problem import Problem
+from signaling.routing import Access, Call, Route
+from signaling.sdp_http import SDP_TYPE, answer_reply, no_patch, offer_of, options
+
+
+async def watch(call: Call) -> web.Response:
+    """Take an offer to receive; 409 with Retry-After while there is no free stream."""
+    profile = call.services.experts.expert_by_name(call.path["expert"])
+    if profile is None:
+        raise Problem(404, "no_such_expert", "There is no expert with this name.")
+    offer = await offer_of(call)
+    outcome = await call.services.house.watch_public(profile.name, offer)
+    return answer_reply(call, outcome, f"/whep/{profile.name}")
+
+
+async def end(call: Call) -> web.Response:
+    """Stop receiving; knowing the unguessable address is the permission."""
+    if not call.services.house.end_public(call.path["expert"], call.path["resource"]):
+        raise Problem(404, "not_found", "This player is not there any more.")
+    return web.Response(status=200)
+
+
+ROUTES = (
+    Route(
+        "POST",
+        "/whep/{expert}",
+        watch,
+        "Watch a free stream over WHEP",
+        access=Access.RESOURCE,
+        body=SDP_TYPE,
+        reply=SDP_TYPE,
+        status=201,
+        refusals=(
+            "400 bad_sdp",
+            "404 no_such_expert",
+            "406 codec_unsupported",
+            "406 too_many_tracks",
+            "408 body_too_slow",
+            "409 not_live",
+            "413 too_large",
+            "415 wrong_content_type",
+            "429 rate_limited",
+            "503 overloaded",
+            "503 server_draining",
+        ),
+    ),
+    Route("OPTIONS", "/whep/{expert}", options, "What WHEP takes"),
+    Route(
+        "DELETE",
+        "/whep/{expert}/{resource}",
+        end,
+        "Stop watching over WHEP",
+        access=Access.RESOURCE,
+        refusals=("404 not_found",),
+    ),
+    Route("OPTIONS", "/whep/{expert}/{resource}", options, "What a WHEP resource takes"),
+    Route(
+        "PATCH",
+        "/whep/{expert}/{resource}",
+        no_patch,
+        "Not needed here",
+        status=405,
+        access=Access.RESOURCE,
+        refusals=("405 patch_not_supported",),
+    ),
+)

@@ -1,0 +1,90 @@
+"""WHIP (RFC 9725): an encoder publishes into an expert's room with the stream key."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from rooms.directory import ExpertProfile
+from signaling.identity import bearer_token
+from signaling.problem import Problem
+from signaling.routing import Access, Call, Route
+from signaling.sdp_http import SDP_TYPE, answer_reply, no_patch, offer_of, options
+
+
+async def publish(call: Call) -> web.Response:
+    """Take an offer; 409 while somebody else is publishing to this room."""
+    profile = _expert_by_key(call)
+    offer = await offer_of(call)
+    outcome = await call.services.house.publish_encoder(profile.expert_id, offer)
+    return answer_reply(call, outcome, f"/whip/{profile.name}")
+
+
+async def end(call: Call) -> web.Response:
+    """End the publication. 200 and not 204: OBS logs anything else as an error."""
+    profile = _expert_by_key(call)
+    if not call.services.house.end_encoder(profile.expert_id, call.path["resource"]):
+        raise Problem(404, "not_found", "This publication is not there any more.")
+    return web.Response(status=200)
+
+
+def _expert_by_key(call: Call) -> ExpertProfile:
+    """The expert whose room and key this is; a wrong name and a wrong key look the same."""
+    key = bearer_token(call.request)
+    if key is None:
+        raise Problem(
+            401,
+            "stream_key_missing",
+            "Send the stream key as bearer token.",
+            headers={"WWW-Authenticate": 'Bearer realm="parlour"'},
+        )
+    profile = call.services.experts.expert_by_name(call.path["expert"])
+    if profile is None or not call.services.experts.key_matches(profile.expert_id, key):
+        raise Problem(403, "stream_key_wrong", "This is not the stream key of this expert.")
+    return profile
+
+
+_REFUSALS = ("401 stream_key_missing", "403 stream_key_wrong")
+ROUTES = (
+    Route(
+        "POST",
+        "/whip/{expert}",
+        publish,
+        "Publish over WHIP",
+        access=Access.STREAM_KEY,
+        body=SDP_TYPE,
+        reply=SDP_TYPE,
+        status=201,
+        refusals=(
+            *_REFUSALS,
+            "400 bad_sdp",
+            "406 codec_unsupported",
+            "406 too_many_tracks",
+            "408 body_too_slow",
+            "409 already_publishing",
+            "413 too_large",
+            "415 wrong_content_type",
+            "429 rate_limited",
+            "503 overloaded",
+            "503 server_draining",
+        ),
+    ),
+    Route("OPTIONS", "/whip/{expert}", options, "What WHIP takes"),
+    Route(
+        "DELETE",
+        "/whip/{expert}/{resource}",
+        end,
+        "End a WHIP publication",
+        access=Access.STREAM_KEY,
+        refusals=(*_REFUSALS, "404 not_found"),
+    ),
+    Route("OPTIONS", "/whip/{expert}/{resource}", options, "What a WHIP resource takes"),
+    Route(
+        "PATCH",
+        "/whip/{expert}/{resource}",
+        no_patch,
+        "Not needed here",
+        status=405,
+        access=Access.RESOURCE,
+        refusals=("405 patch_not_supported",),
+    ),
+)

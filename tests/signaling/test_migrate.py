@@ -1,0 +1,131 @@
+"""Migrations: what they make is what the code expects, and strange databases are refused."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+
+import billing_meter.schema
+import signaling.schema  # noqa: F401 - registers its tables
+from signaling import migrate
+
+
+def url_of(file: Path) -> str:
+    return f"sqlite+aiosqlite:///{file}"
+
+
+async def test_fresh_database_gets_exactly_the_schema_of_the_code(tmp_path: Path) -> None:
+    file = tmp_path / "p.db"
+    assert await migrate.upgrade(url_of(file)) == (None, migrate.newest())
+    engine = sa.create_engine(f"sqlite:///{file}", poolclass=sa.pool.NullPool)
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        differences = compare_metadata(context, billing_meter.schema.METADATA)
+    engine.dispose()
+    assert differences == []
+
+
+async def test_constraints_are_the_same_too(tmp_path: Path) -> None:
+    """Alembic's comparison does not see CHECK constraints; SQLite's own text does."""
+    file, made = tmp_path / "p.db", tmp_path / "m.db"
+    await migrate.upgrade(url_of(file))
+    engine = sa.create_engine(f"sqlite:///{made}", poolclass=sa.pool.NullPool)
+    billing_meter.schema.METADATA.create_all(engine)
+    engine.dispose()
+
+    def checks(database: Path) -> dict[str, list[str]]:
+        with sqlite3.connect(database) as connection:
+            rows = connection.execute("SELECT name, sql FROM sqlite_master WHERE type='table'")
+            return {
+                name: sorted(part.strip() for part in sql.split("\n") if "CHECK" in part)
+                for name, sql in rows.fetchall()
+                if name != migrate.VERSION_TABLE
+            }
+
+    normal = {name: [text.rstrip(", ") for text in texts] for name, texts in checks(file).items()}
+    wanted = {name: [text.rstrip(", ") for text in texts] for name, texts in checks(made).items()}
+    assert normal == wanted
+
+
+async def test_upgrading_again_changes_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "p.db"
+    await migrate.upgrade(url_of(file))
+    before = file.read_bytes()
+    assert await migrate.upgrade(url_of(file)) == (migrate.newest(), migrate.newest())
+    assert file.read_bytes() == before
+
+
+async def test_older_database_is_migrated_with_its_rows(tmp_path: Path) -> None:
+    file = tmp_path / "p.db"
+    engine = sa.create_engine(f"sqlite:///{file}", poolclass=sa.pool.NullPool)
+    config = migrate._alembic()
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        migrate.command.upgrade(config, "0001_money")
+        connection.exec_driver_sql(
+            "INSERT INTO billing_members (member_id, created_at_ms) VALUES ('m_1', 5)"
+        )
+    engine.dispose()
+    assert await migrate.upgrade(url_of(file)) == ("0001_money", migrate.newest())
+    with sqlite3.connect(file) as connection:
+        rows = connection.execute("SELECT member_id FROM billing_members").fetchall()
+    assert rows == [("m_1",)]
+
+
+@pytest.mark.parametrize(
+    ("statements", "says"),
+    [
+        (["CREATE TABLE holiday_photos (id INTEGER)"], "not one of Parlour's.*holiday_photos"),
+        (
+            [
+                "CREATE TABLE alembic_version (version_num VARCHAR(32))",
+                "INSERT INTO alembic_version VALUES ('9999_future')",
+            ],
+            "'9999_future', which this version does not know",
+        ),
+        (["CREATE TABLE alembic_version (version_num VARCHAR(32))"], "0 revisions"),
+    ],
+)
+async def test_strange_database_is_refused_and_untouched(
+    tmp_path: Path, statements: list[str], says: str
+) -> None:
+    file = tmp_path / "p.db"
+    with sqlite3.connect(file) as connection:
+        for statement in statements:
+            connection.execute(statement)
+    connection.close()
+    before = file.read_bytes()
+    with pytest.raises(migrate.SchemaRefused, match=says):
+        await migrate.upgrade(url_of(file))
+    assert file.read_bytes() == before
+
+
+async def test_not_a_database_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "p.db"
+    file.write_bytes(b"this is a text file, and a rather long one" * 50)
+    with pytest.raises(migrate.SchemaRefused, match="cannot be opened"):
+        await migrate.upgrade(url_of(file))
+
+
+async def test_failed_upgrade_leaves_nothing_behind(tmp_path: Path, monkeypatch) -> None:
+    """A crash in the middle of the last revision: the first one's tables are not there either."""
+    file = tmp_path / "p.db"
+
+    def broken(config: object, revision: str) -> None:
+        real(config, "0001_money")
+        raise sa.exc.OperationalError("CREATE", {}, Exception("disk full"))
+
+    real = migrate.command.upgrade
+    monkeypatch.setattr(migrate.command, "upgrade", broken)
+    with pytest.raises(migrate.SchemaRefused):
+        await migrate.upgrade(url_of(file))
+    monkeypatch.undo()
+    with sqlite3.connect(file) as connection:
+        assert connection.execute("SELECT name FROM sqlite_master").fetchall() == []
+    connection.close()
+    assert await migrate.upgrade(url_of(file)) == (None, migrate.newest())
