@@ -14,12 +14,11 @@ from typing import Any, Final, Protocol
 
 import cffi
 import numpy as np
-from pylibsrtp._binding import ffi as srtp_ffi
-from pylibsrtp._binding import lib
+from pylibsrtp import _binding
 
 PACKET_BYTES_MAX: Final = 1_500
 """Longest datagram that is read: an Ethernet frame; nothing longer crosses the Internet whole."""
-SLOT_BYTES: Final = 1_664
+SLOT_BYTES: Final = 1_728
 """A plain packet with our own header extensions and SRTP's trailer (at most 144 bytes), and not a
 multiple of 2048, so that the slots do not all fall into the same sets of the cache."""
 SLOTS: Final = 256
@@ -50,10 +49,11 @@ libc_ffi.cdef(
 _libc: Any = libc_ffi.dlopen(None)
 _sendmmsg: Any = _libc.sendmmsg
 
-srtp_protect: Any = lib.srtp_protect
-srtp_unprotect: Any = lib.srtp_unprotect
-srtp_protect_rtcp: Any = lib.srtp_protect_rtcp
-srtp_unprotect_rtcp: Any = lib.srtp_unprotect_rtcp
+srtp_ffi: Any = _binding.ffi
+srtp_protect: Any = _binding.lib.srtp_protect
+srtp_unprotect: Any = _binding.lib.srtp_unprotect
+srtp_protect_rtcp: Any = _binding.lib.srtp_protect_rtcp
+srtp_unprotect_rtcp: Any = _binding.lib.srtp_unprotect_rtcp
 
 
 class Destination:
@@ -153,7 +153,7 @@ class BatchSender:
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock  # kept: its descriptor must not be given to another file
         self._fd = sock.fileno()
-        self.packets = 0
+        self.packets = 0  # RTP alone
         self.octets = 0
         self.dropped_full = 0
         self.send_errors = 0
@@ -175,14 +175,20 @@ class BatchSender:
         self._message.msg_hdr.msg_iov = self._iovec
         self._message.msg_hdr.msg_iovlen = 1
 
-    def send_rtp(self, lane: Lane, template: bytes, word: int, sequence: int, stamp: int) -> bool:
-        """Protect and send one packet; False when it did not leave."""
-        return self.send_plain(
-            lane.srtp,
-            lane.destination,
-            HEADER.pack(word | sequence & 0xFFFF, stamp & 0xFFFFFFFF, lane.ssrc),
-            template,
-        )
+    def send_rtp(
+        self,
+        lane: Lane,
+        template: bytes,
+        word: int,
+        sequence: int,
+        stamp: int,
+        *,
+        ssrc: int | None = None,
+    ) -> bool:
+        """Protect and send one packet; False when it did not leave. `ssrc` replaces the lane's."""
+        number = lane.ssrc if ssrc is None else ssrc
+        header = HEADER.pack(word | sequence & 0xFFFF, stamp & 0xFFFFFFFF, number)
+        return self.send_plain(lane.srtp, lane.destination, header, template)
 
     def send_plain(self, srtp: Any, to: Destination, header: bytes, template: bytes) -> bool:
         """The same with the 12 header bytes given: they replace the first 12 of `template`."""
@@ -197,7 +203,12 @@ class BatchSender:
         if srtp_protect(srtp, slot, length):
             self.protect_failures += 1
             return False
-        return self._send_slot(to, length[0])
+        size = length[0]
+        if not self._send_slot(to, size):
+            return False
+        self.packets += 1
+        self.octets += size
+        return True
 
     def send_rtcp(self, srtp: Any, to: Destination, compound: bytes) -> bool:
         """Protect and send an RTCP compound; False when it did not leave."""
@@ -216,16 +227,12 @@ class BatchSender:
         self._iovec.iov_len = size
         self._message.msg_hdr.msg_name = to.pointer
         self._message.msg_hdr.msg_namelen = to.length
-        sent = self.flush(self._message, 1) == 1
-        if sent:
-            self.octets += size
-        return sent
+        return self.flush(self._message, 1) == 1
 
     def flush(self, messages: Any, count: int) -> int:
         """Hand prepared messages to the kernel: how many it took."""
         taken = int(_sendmmsg(self._fd, messages, count, _DONTWAIT))
         if taken == count:
-            self.packets += count
             return count
         return self._flush_rest(messages, count, taken)
 
@@ -247,5 +254,4 @@ class BatchSender:
             if position >= count:
                 break
             taken = int(_sendmmsg(self._fd, messages + position, count - position, _DONTWAIT))
-        self.packets += total
         return total

@@ -151,8 +151,9 @@ class _Chunk:
             return
         self._iov_lengths[:] = self._lengths
         sender = self._sender
-        if sender.flush(self._messages, self._count) == self._count:
-            sender.octets += int(self._lengths.sum())
+        taken = sender.flush(self._messages, self._count)
+        sender.packets += taken
+        sender.octets += taken * int(self._lengths[0])  # all but the same size
 
     def _write_columns(self, packet: Any, index: int, timestamp: int, now_ns: int) -> None:
         lengths = self._lengths
@@ -190,6 +191,7 @@ class _Chunk:
         for slot in range(self._count + 1):
             if slot == self._count or failures[slot]:
                 if slot > start:
-                    self._sender.flush(self._messages + start, slot - start)
+                    sent = self._sender.flush(self._messages + start, slot - start)
+                    self._sender.packets += sent
                 start = slot + 1
         self._sender.protect_failures += sum(map(bool, failures))

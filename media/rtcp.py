@@ -253,12 +253,6 @@ def ns_from_ntp(ntp: int) -> int:
     return ntp * 1_000_000_000 >> 32
 
 
-def round_trip_ns(block: ReportBlock, now_ntp: int) -> int | None:
-    """RFC 3550 §6.4.1: round trip from the middle 32 bits of `now_ntp`; None without a last SR."""
-    if not block.last_sr:
-        return None
-    middle = now_ntp >> 16 & 0xFFFFFFFF
-    trip = (middle - block.last_sr - block.delay_since_sr) & 0xFFFFFFFF
-    if trip >= 0x80000000:  # the far end's clock is a little fast, or it is lying
-        return 0
-    return trip * 1_000_000_000 >> 16
+def delay_ns(block: ReportBlock) -> int:
+    """How long the far end waited between our last SR and this block (RFC 3550 §6.4.1)."""
+    return block.delay_since_sr * 1_000_000_000 >> 16

@@ -1,0 +1,411 @@
+"""The forwarder: who sends, who watches, and the table between them. No sockets of its own.
+
+An RTP packet's way: `on_publisher_rtp` here (limits, decryption) → `Publisher.on_rtp` (parsing,
+repair streams) → `Track.on_packet` (numbers, ring) → `FanOut.send` for rows that get everything,
+`Row.offer` for those that must be asked. All of it is synchronous; when the call returns the
+packet is with the kernel.
+
+The table changes synchronously too: when `stop` or `seal` returns, no packet passes any more.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from media.api import (
+    BOTH_KINDS,
+    SOURCE_STALE_NS,
+    Direction,
+    Kind,
+    OnMediaEvent,
+    QualityChanged,
+    QualityLevel,
+    SourceFresh,
+    SourceKinds,
+    SourceStale,
+    SourceState,
+    SourceUp,
+)
+from media.batch import BatchSender, PacketBuffer
+from media.codecs import public_name
+from media.gate import Gate
+from media.links import PublisherLink, ViewerLink
+from media.outlet import Row
+from media.publisher import Publisher
+from media.quality import Measured, QualityTrend, judge
+from media.rtp import RtpError
+from media.track import Shared, Track
+from media.viewer import Viewer
+
+REPORT_INTERVAL_NS = 1_000_000_000
+"""Sender and receiver reports, REMB and quality: as often as browsers do it."""
+
+
+@dataclass(slots=True)
+class Counters:
+    """Sums since the start."""
+
+    packets_forwarded: int = 0
+    bytes_forwarded: int = 0
+    dropped_flood: int = 0
+    dropped_srtp: int = 0
+    dropped_malformed: int = 0
+    dropped_full: int = 0
+    send_errors: int = 0
+    resent: int = 0
+
+
+class Source:
+    """A source by its id: two tracks, and the publisher who sends them now."""
+
+    def __init__(self, source_id: str, shared: Shared) -> None:
+        self.id = source_id
+        self.tracks = {kind: Track(kind, shared) for kind in Kind}
+        self.publisher: Publisher | None = None
+        self.known = False  # a publisher was attached once
+        self.up = False  # its first packet came
+        self.stale = False
+        self.kinds: frozenset[Kind] = frozenset()
+        self.last_ns: int | None = None
+        self.trend = QualityTrend()
+
+    def kinds_at(self, now_ns: int) -> frozenset[Kind]:
+        """The kinds of which packets came lately."""
+        return frozenset(
+            kind
+            for kind, track in self.tracks.items()
+            if track.last_ns is not None and now_ns - track.last_ns < SOURCE_STALE_NS
+        )
+
+
+class Forwarder:
+    """Publishers, viewers and rows of one media port. `media.links` says who calls what."""
+
+    def __init__(
+        self,
+        sender: BatchSender,
+        clock_ns: Callable[[], int],
+        on_event: OnMediaEvent,
+        *,
+        random_bits: Callable[[int], int] = secrets.randbits,
+    ) -> None:
+        self._sender = sender
+        self._clock_ns = clock_ns
+        self._on_event = on_event
+        self._random_bits = random_bits
+        self._shared = Shared(sender, self._unsupported)
+        self._sources: dict[str, Source] = {}
+        self._viewers: dict[str, Viewer] = {}
+        self._publishers: dict[PublisherLink, tuple[Source, Publisher]] = {}
+        self._reports: deque[tuple[int, Publisher | Viewer]] = deque()
+        self._counters = Counters()
+
+    # --- peers -------------------------------------------------------------------------------
+
+    def attach_publisher(self, link: PublisherLink) -> None:
+        """A publisher is connected; it replaces a former one of the same source."""
+        source = self._source(link.source_id)
+        if source.publisher is not None:
+            self.detach_publisher(source.publisher.link)
+            source = self._source(link.source_id)
+        publisher = Publisher(link, source.tracks, self._sender)
+        source.publisher = publisher
+        source.known = True
+        source.up = False
+        self._publishers[link] = (source, publisher)
+        now_ns = self._clock_ns()
+        publisher.report(now_ns)  # the REMB in it lets a browser start at full rate
+        self._reports.append((now_ns + REPORT_INTERVAL_NS, publisher))
+
+    def detach_publisher(self, link: PublisherLink) -> None:
+        """The publisher is gone; rows and numbers stay for the next one."""
+        source, publisher = self._publishers.pop(link, (None, None))
+        if source is None or publisher is None:
+            return
+        publisher.detach()
+        if source.publisher is publisher:
+            source.publisher = None
+        self._forget_if_unused(source)
+
+    def attach_viewer(self, link: ViewerLink) -> None:
+        """A viewer is connected: rows that wait for it begin."""
+        viewer = self._viewer(link.viewer_id)
+        viewer.attach(link, self._random_bits)
+        now_ns = self._clock_ns()
+        for row in tuple(viewer.rows.values()):
+            viewer.connect(row, now_ns)
+        self._reports.append((now_ns + REPORT_INTERVAL_NS, viewer))
+
+    def detach_viewer(self, link: ViewerLink) -> None:
+        """The viewer is gone, with all of its rows."""
+        viewer = self._viewers.get(link.viewer_id)
+        if viewer is not None and viewer.link is link:
+            self.forget_viewer(link.viewer_id)
+
+    def forget_viewer(self, viewer_id: str) -> None:
+        """Drop a viewer's rows, whether it ever connected or not."""
+        viewer = self._viewers.pop(viewer_id, None)
+        if viewer is None:
+            return
+        for row in tuple(viewer.rows.values()):
+            self._remove_row(viewer, row)
+        viewer.link = None
+
+    # --- the table ---------------------------------------------------------------------------
+
+    def forward(self, source_id: str, viewer_id: str, kinds: Iterable[Kind] = BOTH_KINDS) -> None:
+        """Free rows: every packet of these kinds goes to the viewer.
+
+        A row that exists stays as it is; another row that feeds the same stream of the viewer is
+        removed first.
+        """
+        self._add_rows(source_id, viewer_id, kinds, None)
+
+    def forward_gated(self, source_id: str, viewer_id: str, kinds: Iterable[Kind]) -> Gate:
+        """Paid rows behind one new gate, closed until it is opened."""
+        gate = Gate()
+        self._add_rows(source_id, viewer_id, kinds, gate)
+        return gate
+
+    def _add_rows(
+        self, source_id: str, viewer_id: str, kinds: Iterable[Kind], gate: Gate | None
+    ) -> None:
+        source = self._source(source_id)
+        viewer = self._viewer(viewer_id)
+        for kind in kinds:
+            track = source.tracks[kind]
+            old = viewer.rows.get(kind)
+            if old is not None:
+                if old.track is track and old.gate is None and gate is None:
+                    continue
+                self._remove_row(viewer, old)
+            row = Row(track, viewer_id, gate)
+            track.add_row(row)
+            viewer.rows[kind] = row
+            viewer.connect(row, self._clock_ns())
+        self._sources[source_id] = source  # an old row may have been its last
+
+    def stop(self, source_id: str, viewer_id: str) -> None:
+        """Remove the rows between the two; nothing passes any more when this returns."""
+        source = self._sources.get(source_id)
+        viewer = self._viewers.get(viewer_id)
+        if source is None or viewer is None:
+            return
+        for row in tuple(viewer.rows.values()):
+            if row.track in source.tracks.values():
+                self._remove_row(viewer, row)
+        if viewer.link is None and not viewer.rows:
+            del self._viewers[viewer_id]
+        self._forget_if_unused(source)
+
+    def seal(self, source_id: str) -> None:
+        """Remove every row of a source and forget what it sent so far, for good."""
+        source = self._sources.get(source_id)
+        if source is None:
+            return
+        now_ns = self._clock_ns()
+        for track in source.tracks.values():
+            for viewer_id in tuple(track.rows):
+                viewer = self._viewers.get(viewer_id)
+                if viewer is not None:
+                    self._remove_row(viewer, track.rows[viewer_id])
+            track.seal(now_ns)
+            if source.publisher is not None:
+                source.publisher.forget_losses(track)
+        self._forget_if_unused(source)
+
+    def _remove_row(self, viewer: Viewer, row: Row) -> None:
+        row.track.remove_row(viewer.id, self._clock_ns())
+        if viewer.rows.get(row.track.kind) is row:
+            del viewer.rows[row.track.kind]
+
+    def _source(self, source_id: str) -> Source:
+        source = self._sources.get(source_id)
+        if source is None:
+            source = self._sources[source_id] = Source(source_id, self._shared)
+        return source
+
+    def _viewer(self, viewer_id: str) -> Viewer:
+        viewer = self._viewers.get(viewer_id)
+        if viewer is None:
+            viewer = self._viewers[viewer_id] = Viewer(viewer_id, self._sender)
+        return viewer
+
+    def _forget_if_unused(self, source: Source) -> None:
+        if source.publisher is None and not any(t.rows for t in source.tracks.values()):
+            self._sources.pop(source.id, None)
+
+    # --- packets in --------------------------------------------------------------------------
+
+    def on_publisher_rtp(
+        self, link: PublisherLink, buffer: PacketBuffer, length: int, now_ns: int
+    ) -> None:
+        """One protected packet from a publisher's validated address."""
+        entry = self._publishers.get(link)
+        if entry is None:
+            return
+        source, publisher = entry
+        if not publisher.bucket.take(now_ns):
+            self._counters.dropped_flood += 1
+            return
+        ssrc = int.from_bytes(buffer.view[8:12], "big")
+        size = 0
+        if publisher.may_decrypt(ssrc):
+            size = buffer.unprotect(link.srtp_rx, length)
+        if not size:
+            self._counters.dropped_srtp += 1
+            return
+        link.last_media_ns = now_ns
+        try:
+            track = publisher.on_rtp(buffer, size, now_ns)
+        except RtpError:
+            self._counters.dropped_malformed += 1
+            return
+        if track is not None:
+            source.last_ns = now_ns
+            if source.stale or not source.up or track.kind not in source.kinds:
+                self._source_revived(source, track.kind, now_ns)
+
+    def on_publisher_rtcp(
+        self, link: PublisherLink, buffer: PacketBuffer, length: int, now_ns: int
+    ) -> None:
+        """One protected RTCP compound from a publisher."""
+        entry = self._publishers.get(link)
+        if entry is None:
+            return
+        publisher = entry[1]
+        if not publisher.bucket.take(now_ns):
+            self._counters.dropped_flood += 1
+            return
+        size = buffer.unprotect_rtcp(link.srtp_rx, length)
+        if not size:
+            self._counters.dropped_srtp += 1
+            return
+        link.last_media_ns = now_ns
+        publisher.on_rtcp(buffer, size, now_ns)
+
+    def on_viewer_rtcp(
+        self, link: ViewerLink, buffer: PacketBuffer, length: int, now_ns: int
+    ) -> None:
+        """One protected RTCP compound from a viewer."""
+        viewer = self._viewers.get(link.viewer_id)
+        if viewer is None or viewer.link is not link:
+            return
+        if not viewer.bucket.take(now_ns):
+            self._counters.dropped_flood += 1
+            return
+        size = buffer.unprotect_rtcp(link.srtp_rx, length)
+        if not size:
+            self._counters.dropped_srtp += 1
+            return
+        link.last_media_ns = now_ns
+        self._counters.resent += viewer.on_rtcp(buffer, size, now_ns)
+
+    def _source_revived(self, source: Source, kind: Kind, now_ns: int) -> None:
+        kinds = source.kinds_at(now_ns) | {kind}
+        if not source.up:
+            source.up, source.stale, source.kinds = True, False, kinds
+            self._on_event(SourceUp(source.id, kinds))
+            return
+        if source.stale:
+            source.stale = False
+            self._on_event(SourceFresh(source.id))
+        if kinds != source.kinds:
+            source.kinds = kinds
+            self._on_event(SourceKinds(source.id, kinds))
+
+    # --- time --------------------------------------------------------------------------------
+
+    def timer(self, now_ns: int) -> None:
+        """Everything that is due: repairs, keyframe requests, replays, reports, staleness."""
+        for row in tuple(self._shared.replaying):
+            row.replay(now_ns)
+        for track in tuple(self._shared.wanting):
+            track.request_keyframe(now_ns)
+        for source, publisher in tuple(self._publishers.values()):
+            publisher.ask_again(now_ns)
+            if source.up and not source.stale:
+                self._check_freshness(source, now_ns)
+        while self._reports and self._reports[0][0] <= now_ns:
+            _, peer = self._reports.popleft()
+            if self._report(peer, now_ns):
+                self._reports.append((now_ns + REPORT_INTERVAL_NS, peer))
+
+    def _check_freshness(self, source: Source, now_ns: int) -> None:
+        last_ns = source.last_ns
+        if last_ns is not None and now_ns - last_ns >= SOURCE_STALE_NS:
+            source.stale = True
+            source.kinds = frozenset()
+            self._on_event(SourceStale(source.id, last_ns))
+            return
+        kinds = source.kinds_at(now_ns)
+        if kinds != source.kinds:
+            source.kinds = kinds
+            self._on_event(SourceKinds(source.id, kinds))
+
+    def _report(self, peer: Publisher | Viewer, now_ns: int) -> bool:
+        """Send the peer's reports; False when it is gone."""
+        match peer:
+            case Publisher():
+                entry = self._publishers.get(peer.link)
+                if entry is None or entry[1] is not peer:
+                    return False
+                peer.report(now_ns)
+                self._judge_publisher(entry[0], peer, now_ns)
+            case Viewer():
+                if peer.link is None:
+                    return False
+                peer.report(now_ns)
+                judged = judge(peer.measured(now_ns))
+                if peer.trend.update(judged):
+                    self._on_event(QualityChanged(peer.id, Direction.WATCH, *judged))
+        return True
+
+    def _judge_publisher(self, source: Source, publisher: Publisher, now_ns: int) -> None:
+        last_ns = source.last_ns
+        silent_ms = None if last_ns is None else (now_ns - last_ns) // 1_000_000
+        judged = judge(
+            Measured(publisher.fraction_lost, None, None, publisher.incoming_bps, silent_ms)
+        )
+        if source.trend.update(judged):
+            self._on_event(QualityChanged(source.id, Direction.PUBLISH, *judged))
+
+    def _unsupported(self, viewer_id: str, kind: Kind) -> None:
+        self._on_event(
+            QualityChanged(
+                viewer_id, Direction.WATCH, QualityLevel.POOR, f"codec_unsupported:{kind}"
+            )
+        )
+
+    # --- looking in --------------------------------------------------------------------------
+
+    def source_state(self, source_id: str) -> SourceState | None:
+        """What a source does now, None when it has neither publisher nor rows."""
+        source = self._sources.get(source_id)
+        if source is None or not source.known:
+            return None
+        formats = [source.tracks[kind].format for kind in sorted(source.kinds)]
+        return SourceState(
+            kinds=source.kinds,
+            codecs=tuple(public_name(codec.name) for codec in formats if codec is not None),
+            fresh=source.up and not source.stale and source.publisher is not None,
+            bitrate_bps=source.publisher.incoming_bps if source.publisher is not None else 0,
+        )
+
+    @staticmethod
+    def last_media_ns(link: PublisherLink | ViewerLink) -> int | None:
+        """When the peer's last authentic SRTP or SRTCP packet came, None for never."""
+        return link.last_media_ns
+
+    @property
+    def counters(self) -> Counters:
+        """The sums of now."""
+        counters, sender = self._counters, self._sender
+        counters.packets_forwarded = sender.packets
+        counters.bytes_forwarded = sender.octets
+        counters.dropped_full = sender.dropped_full
+        counters.send_errors = sender.send_errors + sender.protect_failures
+        return counters

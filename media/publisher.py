@@ -1,0 +1,267 @@
+"""A connected publisher: its streams, what it is told by RTCP, and its limits.
+
+Packets arrive here protected and leave for their `Track` as payload and header. A repair stream
+(RFC 4588) is taken apart and its packets go where the lost ones would have gone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from media import rtcp, rtp
+from media.api import Kind
+from media.batch import BatchSender, PacketBuffer
+from media.links import CodecFormat, PublishedTrack, PublisherLink
+from media.nack import LossTracker
+from media.quality import START_BPS, next_estimate_bps
+from media.reception import Reception
+from media.track import Track
+
+SSRCS_MAX: Final = 8
+"""Two kinds, a repair stream each, and a restarted encoder. libsrtp keeps a state per SSRC for
+ever, so what goes beyond is not even decrypted."""
+PACKETS_PER_S_MAX: Final = 3_000
+"""Ten times a 2.5 Mbit/s publisher with sound."""
+PACKETS_BURST_MAX: Final = 1_500
+"""A large keyframe after a pause of the network."""
+EXTENSION_BYTES_MAX: Final = 64
+"""Forwarded header extensions of one packet together; the usual ones have one to three bytes."""
+SECOND_NS: Final = 1_000_000_000
+
+
+class TokenBucket:
+    """A packet rate limit; cheap enough to ask before decrypting."""
+
+    __slots__ = ("_cost_ns", "_full_ns", "_level_ns", "_updated_ns")
+
+    def __init__(self, per_s: int, burst: int) -> None:
+        self._cost_ns = SECOND_NS // per_s
+        self._full_ns = self._level_ns = burst * self._cost_ns
+        self._updated_ns: int | None = None
+
+    def take(self, now_ns: int) -> bool:
+        """True when one more packet is allowed now."""
+        if self._updated_ns is not None:
+            self._level_ns = min(self._level_ns + now_ns - self._updated_ns, self._full_ns)
+        self._updated_ns = now_ns
+        if self._level_ns < self._cost_ns:
+            return False
+        self._level_ns -= self._cost_ns
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class PayloadType:
+    """What a payload type of this publisher means."""
+
+    track: Track
+    codec: CodecFormat
+    extension_ids: Mapping[str, int]
+    is_rtx: bool
+
+
+class Stream:
+    """One SSRC of the publisher."""
+
+    __slots__ = ("loss", "meaning", "reception", "ssrc")
+
+    def __init__(self, ssrc: int, meaning: PayloadType | None) -> None:
+        self.ssrc = ssrc
+        self.meaning = meaning  # None: authentic, but nothing that was negotiated
+        clock_rate_hz = meaning.codec.clock_rate_hz if meaning else 90_000
+        self.reception = Reception(clock_rate_hz)
+        repairs = meaning is not None and "nack" in meaning.codec.feedback
+        self.loss = LossTracker() if repairs and meaning and not meaning.is_rtx else None
+
+
+class Publisher:
+    """One publisher's peer connection, attached to the tracks of its source."""
+
+    def __init__(
+        self, link: PublisherLink, tracks: Mapping[Kind, Track], sender: BatchSender
+    ) -> None:
+        self.link = link
+        self.bucket = TokenBucket(PACKETS_PER_S_MAX, PACKETS_BURST_MAX)
+        self.streams: dict[int, Stream] = {}
+        self.estimate_bps = START_BPS
+        self.fraction_lost = 0.0
+        self.incoming_bps = 0
+        self._tracks = tracks
+        self._sender = sender
+        self._meanings: dict[int, PayloadType] = {}
+        self._ntp_shift_ns: int | None = None
+        self._octets = self._reported_octets = 0
+        self._reported_ns: int | None = None
+        for published in link.tracks:
+            self._learn(published)
+            tracks[published.kind].attach(self)
+
+    def _learn(self, published: PublishedTrack) -> None:
+        track, ids = self._tracks[published.kind], published.extension_ids
+        for codec in published.formats:
+            self._meanings[codec.payload_type] = PayloadType(track, codec, ids, False)
+            if codec.rtx_payload_type is not None:
+                self._meanings[codec.rtx_payload_type] = PayloadType(track, codec, ids, True)
+
+    def detach(self) -> None:
+        """The peer connection is gone."""
+        for track in self._tracks.values():
+            track.detach(self)
+
+    # --- packets in --------------------------------------------------------------------------
+
+    def may_decrypt(self, ssrc: int) -> bool:
+        """False for one SSRC too many."""
+        return ssrc in self.streams or len(self.streams) < SSRCS_MAX
+
+    def on_rtp(self, buffer: PacketBuffer, size: int, now_ns: int) -> Track | None:
+        """A decrypted packet: the track that it belongs to, None when it was not used.
+
+        Raises RtpError when it is malformed.
+        """
+        data = buffer.data
+        header = rtp.parse(data, size)
+        meaning = self._meanings.get(header.payload_type)
+        stream = self.streams.get(header.ssrc)
+        if stream is None:
+            stream = self.streams[header.ssrc] = Stream(header.ssrc, meaning)
+        if meaning is None or stream.meaning is None or stream.meaning.track is not meaning.track:
+            return None
+        self._octets += size
+        number = stream.reception.arrived(header.sequence, header.timestamp, now_ns)
+        if meaning.is_rtx:
+            self._on_repair(meaning, header, data, now_ns)
+        else:
+            if stream.loss is not None:
+                stream.loss.arrived(number, now_ns)
+            payload = bytes(data[header.payload_start : header.payload_end])
+            self._deliver(meaning, stream.ssrc, header, payload, data, now_ns)
+        return meaning.track
+
+    def _on_repair(
+        self, meaning: PayloadType, header: rtp.Header, data: bytearray, now_ns: int
+    ) -> None:
+        """RFC 4588 §4: the first two bytes of the payload are the lost sequence number."""
+        track = meaning.track
+        primary = self.streams.get(track.ssrc) if track.ssrc is not None else None
+        if header.payload_end - header.payload_start < 3 or primary is None:
+            return  # padding that probes the path, or nothing to repair yet
+        start = header.payload_start
+        sequence = data[start] << 8 | data[start + 1]
+        if primary.loss is not None:
+            number = rtp.unwrap(sequence, primary.reception.highest)
+            if not primary.loss.arrived(number, now_ns):
+                return  # not missing (any more)
+        primary.reception.repaired()
+        repaired = rtp.Header(
+            meaning.codec.payload_type,
+            header.marker,
+            sequence,
+            header.timestamp,
+            primary.ssrc,
+            header.extension_profile,
+            header.extension_start,
+            header.extension_end,
+            start + 2,
+            header.payload_end,
+        )
+        payload = bytes(data[start + 2 : header.payload_end])
+        self._deliver(meaning, primary.ssrc, repaired, payload, data, now_ns)
+
+    @staticmethod
+    def _deliver(
+        meaning: PayloadType,
+        ssrc: int,
+        header: rtp.Header,
+        payload: bytes,
+        data: bytearray,
+        now_ns: int,
+    ) -> None:
+        extensions: dict[str, bytes] = {}
+        if header.extension_end:
+            elements = rtp.extensions(data, header)
+            extensions = rtp.named_extensions(elements, meaning.extension_ids)
+            if sum(map(len, extensions.values())) > EXTENSION_BYTES_MAX:
+                extensions = {}
+        meaning.track.on_packet(ssrc, meaning.codec, header, payload, extensions, now_ns)
+
+    def on_rtcp(self, buffer: PacketBuffer, size: int, now_ns: int) -> None:
+        """A decrypted compound from the publisher."""
+        for packet in rtcp.parse(buffer.data, size):
+            if isinstance(packet, rtcp.SenderReport):
+                self._on_sender_report(packet, now_ns)
+
+    def _on_sender_report(self, report: rtcp.SenderReport, now_ns: int) -> None:
+        stream = self.streams.get(report.ssrc)
+        if stream is None or stream.meaning is None or stream.meaning.is_rtx:
+            return
+        stream.reception.sender_report(report.ntp, now_ns)
+        ntp_ns = rtcp.ns_from_ntp(report.ntp)
+        if self._ntp_shift_ns is None:
+            # One shift for all of its tracks: what was in step with the publisher's clock stays
+            # in step, and nobody learns what that clock shows.
+            self._ntp_shift_ns = now_ns - ntp_ns
+        track = stream.meaning.track
+        if track.ssrc == report.ssrc:
+            track.on_sender_report(ntp_ns + self._ntp_shift_ns, report.rtp_timestamp, now_ns)
+
+    # --- RTCP out ----------------------------------------------------------------------------
+
+    def send_pli(self, track: Track) -> bool:
+        """Ask for a keyframe; False while the stream is not known."""
+        ssrc = track.ssrc
+        if ssrc is None:
+            named = [t.ssrcs for t in self.link.tracks if t.kind is track.kind and t.ssrcs]
+            if not named:
+                return False
+            ssrc = named[0][0]
+        self._send(rtcp.build_pli(self.link.rtcp_ssrc, ssrc))
+        return True
+
+    def ask_again(self, now_ns: int) -> None:
+        """NACK what is missing and due."""
+        for stream in self.streams.values():
+            loss = stream.loss
+            if loss is None or stream.meaning is None:
+                continue
+            if loss.overwhelmed:
+                loss.overwhelmed = False
+                stream.meaning.track.request_keyframe(now_ns)
+            if len(loss) and (due := loss.due(now_ns)):
+                self._send(rtcp.build_nack(self.link.rtcp_ssrc, stream.ssrc, due))
+
+    def forget_losses(self, track: Track) -> None:
+        """What is missing of this track is not wanted any more."""
+        for stream in self.streams.values():
+            if stream.loss is not None and stream.meaning and stream.meaning.track is track:
+                stream.loss.forget()
+
+    def report(self, now_ns: int) -> None:
+        """RR, SDES and REMB, once a second."""
+        if self._reported_ns is not None:
+            elapsed_ns = max(now_ns - self._reported_ns, 1)
+            octets = self._octets - self._reported_octets
+            self.incoming_bps = octets * 8 * SECOND_NS // elapsed_ns
+        self._reported_ns, self._reported_octets = now_ns, self._octets
+        blocks = []
+        for stream in self.streams.values():
+            block = stream.reception.block(stream.ssrc, now_ns)
+            if block is not None and stream.meaning is not None and not stream.meaning.is_rtx:
+                blocks.append(block)
+        self.fraction_lost = max((block.fraction_lost for block in blocks), default=0) / 256
+        self.estimate_bps = next_estimate_bps(
+            self.estimate_bps, self.fraction_lost, self.incoming_bps
+        )
+        ssrc = self.link.rtcp_ssrc
+        compound = rtcp.build_rr(ssrc, blocks) + rtcp.build_sdes(ssrc, self.link.cname)
+        media = [block.ssrc for block in blocks]
+        if any("goog-remb" in m.codec.feedback for m in self._meanings.values()):
+            compound += rtcp.build_remb(ssrc, self.estimate_bps, media)
+        self._sender.send_rtcp(self.link.srtp_tx, self.link.destination, compound)
+
+    def _send(self, feedback: bytes) -> None:
+        """Feedback behind an empty report: RFC 3550 §6.1 wants one first."""
+        compound = rtcp.build_rr(self.link.rtcp_ssrc) + feedback
+        self._sender.send_rtcp(self.link.srtp_tx, self.link.destination, compound)

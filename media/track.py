@@ -1,0 +1,258 @@
+"""One kind of one source: from a publisher's decrypted packet to everybody who gets it.
+
+A track lives as long as its source has an id: publishers come and go, its numbers go on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from media.api import Kind
+from media.batch import BatchSender
+from media.codecs import VP8
+from media.fanout import FanOut
+from media.keyframes import audio_start, detector
+from media.links import CodecFormat, ViewerTrack
+from media.outlet import CLOCK_RATE_HZ, Row
+from media.rewrite import PictureIds, Place, SourceNumbering
+from media.ring import AUDIO_PACKETS, VIDEO_PACKETS, Packet, PacketRing
+from media.rtp import Header
+from media.shape import PacketShape, ShapeKey
+
+if TYPE_CHECKING:
+    from media.publisher import Publisher
+
+PLI_INTERVAL_NS: Final = 500_000_000
+"""At most one keyframe request per track in this time however many ask: a keyframe costs as much
+as a second of pictures."""
+TAKEOVER_NS: Final = 500_000_000
+"""Another stream of the same publisher takes the track over when the first was silent this long."""
+SEAL_NS: Final = 2_000_000_000
+"""How long a packet from before a seal may still come: longer than any repair is tried."""
+SHAPES_MAX: Final = 64
+"""Kinds of viewers per track whose shapes are kept; there are as many as browsers, about five."""
+
+
+@dataclass(slots=True, eq=False)
+class Shared:
+    """What all tracks of a forwarder share: the way out, and who waits for the next tick."""
+
+    sender: BatchSender
+    on_unsupported: Callable[[str, Kind], None]
+    replaying: set[Row] = field(default_factory=set)
+    wanting: set[Track] = field(default_factory=set)
+
+
+@dataclass(frozen=True, slots=True)
+class SenderClock:
+    """A publisher's sender report: its clock showed `ntp_ns` at `timestamp` of the source."""
+
+    ntp_ns: int
+    timestamp: int
+    arrived_ns: int
+
+
+class Track:
+    """One source's audio or video, its ring, and its rows."""
+
+    def __init__(self, kind: Kind, shared: Shared) -> None:
+        self.kind = kind
+        self.shared = shared
+        self.clock_rate_hz = CLOCK_RATE_HZ[kind]
+        self.numbering = SourceNumbering(self.clock_rate_hz)
+        self.ring = PacketRing(VIDEO_PACKETS if kind is Kind.VIDEO else AUDIO_PACKETS)
+        self.fan = FanOut(shared.sender)
+        self.rows: dict[str, Row] = {}
+        self.format: CodecFormat | None = None
+        self.newest: Packet | None = None
+        self.publisher: Publisher | None = None
+        self.ssrc: int | None = None
+        self.last_ns: int | None = None
+        self.clock: SenderClock | None = None
+        self.octets = 0
+        self._careful: dict[Row, None] = {}
+        self._shapes: dict[ShapeKey, PacketShape] = {}
+        self._pictures = PictureIds()
+        self._starts_keyframe: Callable[[bytes], bool] = audio_start
+        self._sealed_timestamp = self._sealed_until_ns = 0
+        self._pli_ns: int | None = None
+
+    # --- packets in --------------------------------------------------------------------------
+
+    def on_packet(
+        self,
+        ssrc: int,
+        codec: CodecFormat,
+        header: Header,
+        payload: bytes,
+        extensions: Mapping[str, bytes],
+        now_ns: int,
+    ) -> None:
+        """One packet of the publisher's primary stream, in whatever order it came."""
+        if ssrc != self.ssrc:
+            if self.ssrc is not None and now_ns - (self.last_ns or 0) < TAKEOVER_NS:
+                return
+            self.ssrc = ssrc
+            self.numbering.running = False
+        place = self._place(codec, header, payload, now_ns)
+        self.last_ns = now_ns
+        if place is None:
+            return
+        self.octets += len(payload)
+        if not payload and place.newest:
+            self.numbering.withdraw()  # padding: viewers have no use for it
+            return
+        if codec.name == VP8:
+            payload = self._pictures.rewrite(payload, place.newest)
+        keyframe = self._starts_keyframe(payload)
+        packet = Packet(
+            place.index,
+            place.timestamp,
+            header.marker,
+            payload,
+            extensions,
+            codec,
+            now_ns,
+            keyframe,
+        )
+        self._deliver(packet, place.newest, now_ns)
+
+    def _place(
+        self, codec: CodecFormat, header: Header, payload: bytes, now_ns: int
+    ) -> Place | None:
+        numbering = self.numbering
+        if codec is not self.format:
+            if codec != self.format:
+                self._change_format(codec, now_ns)
+            self.format = codec  # the same one of another publisher: compared once
+        if numbering.running and numbering.restarted(header.sequence):
+            numbering.running = False
+        if numbering.running:
+            place = numbering.place(header.sequence, header.timestamp)
+            if place is None or self._is_sealed(place.timestamp, now_ns):
+                return None
+            known = not place.newest and self.ring.get(place.index) is not None
+            return None if known else place
+        if not payload or not self._starts_keyframe(payload):
+            self.request_keyframe(now_ns)
+            return None
+        self._pictures.start()
+        self.clock = None
+        elapsed_ns = now_ns - (self.last_ns or now_ns)
+        return numbering.start(header.sequence, header.timestamp, elapsed_ns)
+
+    def _is_sealed(self, timestamp: int, now_ns: int) -> bool:
+        """True for what was taken before the seal and comes after it."""
+        return timestamp <= self._sealed_timestamp and now_ns < self._sealed_until_ns
+
+    def _deliver(self, packet: Packet, newest: bool, now_ns: int) -> None:
+        self.ring.put(packet)
+        if packet.keyframe:
+            self.shared.wanting.discard(self)
+        if not newest:
+            for row in tuple(self.rows.values()):
+                row.offer_late(packet, now_ns)
+            return
+        self.newest = packet
+        if len(self.fan):
+            self.fan.send(packet, packet.index, packet.timestamp, len(packet.payload), now_ns)
+        if self._careful:
+            for row in tuple(self._careful):
+                row.offer(packet, now_ns)
+
+    def _change_format(self, codec: CodecFormat, now_ns: int) -> None:
+        self.format = codec
+        self._starts_keyframe = detector(codec.name) if self.kind is Kind.VIDEO else audio_start
+        self.numbering.running = False
+        self._shapes.clear()
+        for row in tuple(self.rows.values()):
+            row.codec_changed(now_ns)
+        self.newest = None
+        self.ring.clear()
+
+    # --- rows --------------------------------------------------------------------------------
+
+    def add_row(self, row: Row) -> None:
+        """A new entry of the forwarding table; a former one of the same viewer was removed."""
+        self.rows[row.viewer_id] = row
+        self._careful[row] = None
+
+    def remove_row(self, viewer_id: str, now_ns: int) -> None:
+        """Nothing of this track goes to this viewer any more when this returns."""
+        row = self.rows.pop(viewer_id, None)
+        if row is not None:
+            row.close(now_ns)
+            self._careful.pop(row, None)
+        if not self.rows:
+            self.shared.wanting.discard(self)
+
+    def went_live(self, row: Row) -> None:
+        """The row is served by the fan-out from now on."""
+        self._careful.pop(row, None)
+
+    def left_live(self, row: Row) -> None:
+        """The row decides for itself again."""
+        self._careful[row] = None
+
+    def seal(self, now_ns: int) -> None:
+        """Forget every packet so far; what is still on its way from before is not taken either."""
+        self.ring.clear()
+        if self.newest is not None:
+            self._sealed_timestamp = self.newest.timestamp
+            self._sealed_until_ns = now_ns + SEAL_NS
+        self.newest = None
+
+    def shape(self, codec: CodecFormat, track: ViewerTrack) -> PacketShape:
+        """The shape for a viewer, shared with those who negotiated the same."""
+        key = PacketShape.key(codec, track)
+        shape = self._shapes.get(key)
+        if shape is None:
+            if len(self._shapes) >= SHAPES_MAX:
+                self._shapes.clear()
+            shape = self._shapes[key] = PacketShape(codec, track)
+        return shape
+
+    # --- the publisher -----------------------------------------------------------------------
+
+    def attach(self, publisher: Publisher) -> None:
+        """Another peer connection sends this track from now on."""
+        self.publisher = publisher
+        self.ssrc = None
+        self.numbering.running = False
+        self._pli_ns = None
+
+    def detach(self, publisher: Publisher) -> None:
+        """The peer connection is gone."""
+        if self.publisher is publisher:
+            self.publisher = None
+            self.shared.wanting.discard(self)
+
+    def request_keyframe(self, now_ns: int) -> None:
+        """Ask the publisher, now or when the interval is over, until a keyframe comes."""
+        if self.kind is not Kind.VIDEO or self.publisher is None:
+            return
+        self.shared.wanting.add(self)
+        due = self._pli_ns is None or now_ns - self._pli_ns >= PLI_INTERVAL_NS
+        if due and self.publisher.send_pli(self):
+            self._pli_ns = now_ns
+
+    def on_sender_report(self, ntp_ns: int, timestamp: int, now_ns: int) -> None:
+        """The publisher's clock, already shifted to ours, at a timestamp of its stream."""
+        if self.numbering.running:
+            stamp = self.numbering.timestamp_of(timestamp)
+            self.clock = SenderClock(ntp_ns, stamp, now_ns)
+
+    def clock_at(self, now_ns: int) -> tuple[int, int] | None:
+        """(time in ns, timestamp of the source) at this moment, None while nothing flows."""
+        clock = self.clock
+        if clock is None:
+            newest = self.newest
+            if newest is None:
+                return None
+            clock = SenderClock(newest.arrived_ns, newest.timestamp, newest.arrived_ns)
+        passed_ns = now_ns - clock.arrived_ns
+        return clock.ntp_ns + passed_ns, clock.timestamp + (
+            passed_ns * self.clock_rate_hz // 1_000_000_000
+        )

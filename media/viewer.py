@@ -1,0 +1,129 @@
+"""A viewer's peer connection: its streams, and what its RTCP says about them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from media import rtcp
+from media.api import Kind
+from media.batch import BatchSender, PacketBuffer
+from media.links import ViewerLink
+from media.outlet import Outlet, Row
+from media.publisher import TokenBucket
+from media.quality import Measured, QualityTrend
+
+RTCP_PER_S_MAX: Final = 200
+"""A browser that repairs heavy loss sends about 50 compounds a second."""
+RTCP_BURST_MAX: Final = 200
+REPORTS_REMEMBERED: Final = 8
+"""Sender reports whose echo gives the round trip: the last four seconds of two streams."""
+
+
+class Viewer:
+    """A viewer by its id, with or without a link yet."""
+
+    def __init__(self, viewer_id: str, sender: BatchSender) -> None:
+        self.id = viewer_id
+        self.link: ViewerLink | None = None
+        self.rows: dict[Kind, Row] = {}
+        self.outlets: dict[Kind, Outlet] = {}
+        self.bucket = TokenBucket(RTCP_PER_S_MAX, RTCP_BURST_MAX)
+        self.estimate_bps: int | None = None
+        self.trend = QualityTrend()
+        self._sender = sender
+        self._by_ssrc: dict[int, Outlet] = {}
+        self._reported_ns: int | None = None  # its last report to us
+        self._reports_sent: dict[int, int] = {}  # middle of its NTP time → when it left
+        self._sent_octets = 0
+        self._sent_ns: int | None = None
+
+    def attach(self, link: ViewerLink, random_bits: Callable[[int], int]) -> None:
+        """The viewer is connected."""
+        self.link = link
+        self.outlets = {t.kind: Outlet(link, t, random_bits) for t in link.tracks}
+        self._by_ssrc = {outlet.track.ssrc: outlet for outlet in self.outlets.values()}
+
+    def connect(self, row: Row, now_ns: int) -> None:
+        """Let a row feed its stream, once both are there."""
+        outlet = self.outlets.get(row.track.kind)
+        if outlet is not None:
+            row.connect(outlet, now_ns)
+
+    def on_rtcp(self, buffer: PacketBuffer, size: int, now_ns: int) -> int:
+        """A decrypted compound: how many packets it made us send again."""
+        resent = 0
+        for packet in rtcp.parse(buffer.data, size):
+            match packet:
+                case rtcp.Nack():
+                    outlet = self._by_ssrc.get(packet.media_ssrc)
+                    if outlet is not None and outlet.row is not None:
+                        resent += outlet.row.resend(packet.sequences, now_ns)
+                case rtcp.KeyframeRequest():
+                    outlet = self._by_ssrc.get(packet.media_ssrc)
+                    if outlet is not None and outlet.row is not None and outlet.row.live:
+                        outlet.row.track.request_keyframe(now_ns)
+                case rtcp.Remb():
+                    self.estimate_bps = packet.bitrate_bps
+                    self._reported_ns = now_ns
+                case rtcp.ReceiverReport() | rtcp.SenderReport():
+                    self._on_blocks(packet.reports, now_ns)
+                case rtcp.Bye():
+                    pass  # the transport hears of the end; a stream alone cannot leave
+        return resent
+
+    def _on_blocks(self, blocks: tuple[rtcp.ReportBlock, ...], now_ns: int) -> None:
+        for block in blocks:
+            outlet = self._by_ssrc.get(block.ssrc)
+            if outlet is None:
+                continue
+            self._reported_ns = now_ns
+            outlet.fraction_lost = block.fraction_lost / 256
+            outlet.jitter_ticks = block.jitter
+            sent_ns = self._reports_sent.get(block.last_sr)
+            if sent_ns is not None:
+                outlet.round_trip_ns = max(now_ns - sent_ns - rtcp.delay_ns(block), 0)
+
+    def report(self, now_ns: int) -> None:
+        """One compound with a sender report for every stream that flows, once a second."""
+        link = self.link
+        if link is None:
+            return
+        reports = descriptions = b""
+        for outlet in self.outlets.values():
+            row = outlet.row
+            clock = row.track.clock_at(now_ns) if row is not None and row.live else None
+            if row is None or clock is None:
+                continue
+            row.count_fan()
+            time_ns, timestamp = clock
+            stamp = row.out_timestamp(timestamp)
+            if stamp is None:
+                continue
+            ntp = rtcp.ntp_from_ns(time_ns)
+            reports += rtcp.build_sr(outlet.track.ssrc, ntp, stamp, outlet.packets, outlet.octets)
+            self._reports_sent[ntp >> 16 & 0xFFFFFFFF] = now_ns
+            descriptions += rtcp.build_sdes(outlet.track.ssrc, link.cname)
+        while len(self._reports_sent) > REPORTS_REMEMBERED:
+            del self._reports_sent[next(iter(self._reports_sent))]
+        if reports:
+            self._sender.send_rtcp(link.srtp_tx, link.destination, reports + descriptions)
+
+    def measured(self, now_ns: int) -> Measured:
+        """What is known of the way to this viewer."""
+        octets = sum(outlet.octets for outlet in self.outlets.values())
+        elapsed_ns = now_ns - self._sent_ns if self._sent_ns is not None else 0
+        stream_bps = (
+            (octets - self._sent_octets) * 8_000_000_000 // elapsed_ns if elapsed_ns > 0 else 0
+        )
+        self._sent_ns, self._sent_octets = now_ns, octets
+        losses = [o.fraction_lost for o in self.outlets.values() if o.fraction_lost is not None]
+        trips_ns = [o.round_trip_ns for o in self.outlets.values() if o.round_trip_ns]
+        reported_ns = self._reported_ns
+        return Measured(
+            fraction_lost=max(losses, default=None),
+            round_trip_ms=max(trips_ns) / 1_000_000 if trips_ns else None,
+            estimate_bps=self.estimate_bps,
+            stream_bps=stream_bps,
+            silent_ms=None if reported_ns is None else (now_ns - reported_ns) // 1_000_000,
+        )
