@@ -19,10 +19,12 @@
 
 export const SUBPROTOCOL = "parlour.v1";
 
+const CLOSE_NORMAL = 1000;
 const CLOSE_BAD_MESSAGE = 4400;
 const CLOSE_UNAUTHENTICATED = 4401;
 const CLOSE_REPLACED = 4409;
 const CLOSE_TOO_MANY_MESSAGES = 4429;
+const CLOSE_TOO_MANY_CONNECTIONS = 4430;
 /** Ours: the server's numbering has a gap, so something was lost; a fresh connection heals it. */
 const CLOSE_GAP = 4000;
 
@@ -152,6 +154,8 @@ export class Wire {
       const timer = this.setTimer(() => {
         this.#waiting.delete(id);
         reject(new WireError("timeout"));
+        // The server answers everything; silence means that the link only looks alive.
+        this.reconnect();
       }, REPLY_TIMEOUT_MS);
       this.#waiting.set(id, { resolve, reject, timer });
     });
@@ -193,7 +197,6 @@ export class Wire {
     // Messages of one connection are numbered from 1; defaults are left out of the JSON.
     const seq = message.seq ?? 0;
     if (seq !== this.#seq + 1) {
-      this.#socket?.close(CLOSE_GAP);
       this.#lost(generation, CLOSE_GAP);
       return;
     }
@@ -235,7 +238,7 @@ export class Wire {
   #lost(generation, code) {
     if (generation !== this.#generation) return;
     this.closeCode = code;
-    this.#abandon();
+    this.#abandon(code === CLOSE_GAP ? CLOSE_GAP : CLOSE_NORMAL);
     if (code === CLOSE_UNAUTHENTICATED) {
       // The resume token may be what is refused: the next try does without it.
       this.resume = null;
@@ -249,7 +252,8 @@ export class Wire {
       this.#setState("closed");
       return;
     }
-    this.#again(code === CLOSE_TOO_MANY_MESSAGES ? BACKOFF_FLOODED_MS : 0);
+    const tooMuch = code === CLOSE_TOO_MANY_MESSAGES || code === CLOSE_TOO_MANY_CONNECTIONS;
+    this.#again(tooMuch ? BACKOFF_FLOODED_MS : 0);
   }
 
   /** Tries again after a random pause, so that a restarted server is not stormed. */
@@ -266,7 +270,8 @@ export class Wire {
     );
   }
 
-  #abandon() {
+  /** @param {number} code told to the server, if it still listens */
+  #abandon(code = CLOSE_NORMAL) {
     this.#generation += 1;
     this.clearTimer(this.#timer);
     const socket = this.#socket;
@@ -274,7 +279,7 @@ export class Wire {
     this.#seq = 0;
     if (socket !== null) {
       socket.onopen = socket.onmessage = socket.onclose = null;
-      socket.close();
+      socket.close(code);
     }
     const waiting = [...this.#waiting.values()];
     this.#waiting.clear();

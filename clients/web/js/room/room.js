@@ -50,7 +50,7 @@ export function mount(root, context) {
   // For tests and for bug reports: what the page believes, and its connections. Changes nothing.
   /** @type {any} */ (window).parlourDebug = {
     state: () => controller.store.value,
-    pcs: () => ({ watch: controller.watcher.peer, publish: controller.own.peer }),
+    pcs: () => [controller.watcher.peer, controller.own.peer].filter((peer) => peer !== null),
   };
   render(html`<${RoomPage} controller=${controller} />`, root);
 }

@@ -1,0 +1,370 @@
+// What an expert can do in the studio and what follows from what the server says. Knows no DOM.
+
+import { DeviceError } from "../devices.js";
+import { OwnMedia } from "../own-media.js";
+import { Watcher } from "../rtc.js";
+import { INITIAL, inPrivate, reduce } from "../state.js";
+import { figures } from "../stats.js";
+import { Store } from "../store.js";
+
+/**
+ * @typedef {import("../state.js").State} State
+ * @typedef {"audio" | "video"} Kind
+ * @typedef {"browser" | "encoder"} Source
+ *
+ * @typedef {object} Studio as `GET /api/v1/studio` says
+ * @property {import("../state.js").ExpertCard & {about: string}} expert
+ * @property {string} whip_url
+ * @property {string} stream_key_hint
+ * @property {import("../../wire.js").Prices} prices
+ * @property {boolean} cam2cam
+ * @property {boolean} two_way_audio
+ * @property {boolean} in_session
+ * @property {number} earned_units_today
+ *
+ * @typedef {object} Local
+ * @property {Studio} studio
+ * @property {Source} source
+ * @property {boolean} onAir this tab sends, or wants to
+ * @property {import("../own-media.js").OwnView} own
+ * @property {import("../rtc.js").LinkPhase} memberPhase
+ * @property {Partial<Record<Kind, DeviceError | null>>} problems
+ * @property {boolean} busy
+ * @property {import("../stats.js").Figures | null} figures of what is sent
+ * @property {string | null} key a stream key that was just made
+ */
+
+const STREAM = "stream";
+const PRIVATE = "private";
+const SENT_BITS_PER_S = 2_500_000;
+const SENT_TALL = 720;
+const WATCHDOG_MS = 1_000;
+const SILENT_MS = 6_000;
+const OFFER_AGAIN_MS = 400;
+const LIVE_STATES = new Set(["live_free", "ringing", "entering_private", "in_private"]);
+
+/** @param {State} state whether the server says that this expert is on air */
+export function isOnAir(state) {
+  return state.room !== null && LIVE_STATES.has(state.room.expert.state);
+}
+
+/** One expert at the desk. */
+export class StudioController {
+  /** @type {Store<{server: State, local: Local}>} */ store;
+
+  #lastMessageMs = 0;
+
+  /**
+   * @param {object} options
+   * @param {any} options.wire the page's hub
+   * @param {Studio} options.studio
+   * @param {{ studio: () => Promise<Studio>, rotateKey: () => Promise<{stream_key: string}>, change: (body: object) => Promise<Studio>, summary: (session: string) => Promise<any> }} options.http
+   * @param {() => Promise<RTCIceServer[]>} options.iceServers
+   * @param {(error: unknown) => void} options.onFailure
+   * @param {() => number} [options.nowMs]
+   */
+  constructor({ wire, studio, http, iceServers, onFailure, nowMs = () => performance.now() }) {
+    this.wire = wire;
+    this.http = http;
+    this.onFailure = onFailure;
+    this.nowMs = nowMs;
+    this.own = new OwnMedia({
+      signal: (sdp) => this.#offer("media.publish", STREAM, sdp),
+      iceServers,
+      videoBitsPerS: SENT_BITS_PER_S,
+      tall: SENT_TALL,
+      onChange: (own) => this.#local({ own }),
+      onLost: (kind) => this.#problem(kind, new DeviceError("missing", kind)),
+      onRefused: (error) => this.#publishRefused(error),
+    });
+    /** The member's picture and sound in a session. */
+    this.member = this.#watcher(PRIVATE, (memberPhase) => this.#local({ memberPhase }));
+    /** What viewers get, when an encoder sends it. */
+    this.monitor = this.#watcher(STREAM, () => {});
+    this.iceServers = iceServers;
+    this.store = new Store({
+      server: INITIAL,
+      local: /** @type {Local} */ ({
+        studio,
+        source: "browser",
+        onAir: false,
+        own: this.own.view,
+        memberPhase: "idle",
+        problems: {},
+        busy: false,
+        figures: null,
+        key: null,
+      }),
+    });
+    this.options = { iceServers };
+  }
+
+  get server() {
+    return this.store.value.server;
+  }
+
+  get local() {
+    return this.store.value.local;
+  }
+
+  start() {
+    this.wire.onMessage((/** @type {any} */ message) => this.#received(message));
+    this.wire.onStatus((/** @type {any} */ status, /** @type {any} */ detail) => {
+      const closedWith = detail?.closed ? (detail.code ?? 0) : null;
+      this.#reduce({ type: "local.link", status, closedWith });
+    });
+    setInterval(() => void this.#watch(), WATCHDOG_MS);
+  }
+
+  /** @param {Source} source */
+  setSource(source) {
+    if (source === "encoder") this.own.close();
+    this.#local({ source, problems: {} });
+  }
+
+  /**
+   * Opens a camera or microphone, or changes to another.
+   * @param {Kind} kind
+   * @param {string} [id]
+   */
+  async openDevice(kind, id) {
+    try {
+      await this.own.turnOn(kind, id === undefined ? {} : { id });
+      this.#problem(kind, null);
+    } catch (error) {
+      if (!(error instanceof DeviceError)) throw error;
+      this.#problem(kind, error);
+    }
+  }
+
+  /** @param {Kind} kind */
+  closeDevice(kind) {
+    this.own.turnOff(kind);
+    this.#problem(kind, null);
+  }
+
+  /** Puts this browser's camera on air. */
+  goLive() {
+    this.#local({ onAir: true });
+    this.own.publish(["video", "audio"]);
+  }
+
+  /** Off air, whoever sends; devices stay open for the next time. */
+  async goOffline() {
+    this.#local({ onAir: false, figures: null });
+    this.own.unpublish();
+    await this.#intent(() => this.wire.send({ type: "studio.go_offline" }));
+  }
+
+  async accept() {
+    const session = this.server.incoming?.session.session;
+    if (session === undefined) return;
+    await this.#intent(() => this.wire.send({ type: "private.accept", session }));
+  }
+
+  async decline() {
+    const session = this.server.incoming?.session.session;
+    if (session === undefined) return;
+    await this.#intent(() => this.wire.send({ type: "private.decline", session }));
+  }
+
+  async end() {
+    await this.#intent(() => this.wire.send({ type: "private.end" }));
+  }
+
+  toggleMute() {
+    if (this.own.tracks.audio !== null) this.own.mute(!this.own.muted);
+  }
+
+  /**
+   * @param {string} text
+   * @returns {Promise<boolean>} whether it was taken
+   */
+  async say(text) {
+    try {
+      await this.wire.send({ type: "chat.send", text });
+      return true;
+    } catch (error) {
+      this.onFailure(error);
+      return false;
+    }
+  }
+
+  /** A new stream key; the old one is dead at once. */
+  async rotateKey() {
+    await this.#intent(async () => {
+      const { stream_key: key } = await this.http.rotateKey();
+      this.#local({
+        key,
+        studio: { ...this.local.studio, stream_key_hint: key.slice(-4) },
+      });
+    });
+  }
+
+  /**
+   * @param {object} body prices, switches, texts
+   * @returns {Promise<boolean>} whether the server took them
+   */
+  async change(body) {
+    return this.#intent(async () => this.#local({ studio: await this.http.change(body) }));
+  }
+
+  /** @param {"summary" | "unstarted"} what */
+  dismiss(what) {
+    this.#reduce({ type: "local.dismiss", what });
+  }
+
+  /**
+   * @param {string} feed
+   * @param {(phase: import("../rtc.js").LinkPhase) => void} onPhase
+   */
+  #watcher(feed, onPhase) {
+    return new Watcher({
+      signal: (sdp) => this.#offer("media.watch", feed, sdp),
+      iceServers: () => this.iceServers(),
+      onPhase,
+      onRefused: (error) => !["no_session", "not_active", "walled", "no_feed"].includes(error?.code),
+    });
+  }
+
+  /** @param {any} message */
+  #received(message) {
+    this.#lastMessageMs = this.nowMs();
+    const before = this.server;
+    this.#reduce(message);
+    if (message.type === "welcome") {
+      if (!message.resumed && inPrivate(before)) {
+        void this.#showLost(before.session?.session ?? "");
+      }
+      void this.#enter();
+    }
+    if (message.type === "media.stopped") this.#stopped(message);
+    if (message.type === "private.summary") void this.#refresh();
+    this.#sync();
+  }
+
+  /** @param {any} message */
+  #reduce(message) {
+    this.store.patch({ server: reduce(this.server, message) });
+  }
+
+  /** @param {Partial<Local>} change */
+  #local(change) {
+    if (this.store !== undefined) this.store.patch({ local: { ...this.local, ...change } });
+  }
+
+  /**
+   * @param {Kind} kind
+   * @param {DeviceError | null} problem
+   */
+  #problem(kind, problem) {
+    this.#local({ problems: { ...this.local.problems, [kind]: problem } });
+  }
+
+  async #enter() {
+    try {
+      await this.wire.send({ type: "room.enter", expert: this.local.studio.expert.name });
+    } catch (error) {
+      if (/** @type {any} */ (error).code !== "link_lost") this.onFailure(error);
+    }
+  }
+
+  /**
+   * @param {"media.watch" | "media.publish"} type
+   * @param {string} feed
+   * @param {string} sdp
+   */
+  async #offer(type, feed, sdp) {
+    const answer = await this.wire.send({ type, feed, sdp });
+    return answer.sdp;
+  }
+
+  /** @param {any} error */
+  #publishRefused(error) {
+    // Our own old connection may hold the place until the server sees that it is dead.
+    if (["link_lost", "timeout", "not_in_room", "not_host", "place_gone"].includes(error?.code)) {
+      return true;
+    }
+    if (error?.code === "already_publishing" && this.local.own.phase !== "connecting") return true;
+    this.onFailure(error);
+    this.#local({ onAir: false });
+    return false;
+  }
+
+  /** Brings media into line with what the server says. */
+  #sync() {
+    const { room, link } = this.server;
+    if (room === null || link !== "online") return;
+    if (this.local.onAir) this.own.publish(["video", "audio"]);
+    if (inPrivate(this.server) && this.server.session?.phase !== "ending") this.member.open();
+    else if (this.member.phase !== "idle" || this.member.wanted) this.member.close();
+    const monitors = this.local.source === "encoder" && isOnAir(this.server);
+    if (monitors) this.monitor.open();
+    else if (this.monitor.wanted) this.monitor.close();
+    // An encoder was already sending when the studio was opened.
+    if (isOnAir(this.server) && !this.local.onAir && this.own.view.phase === "idle") {
+      if (this.local.source !== "encoder" && this.local.own.video === null) this.setSource("encoder");
+    }
+  }
+
+  /** @param {{feed: string, direction: string, reason: string}} message */
+  #stopped({ feed, direction, reason }) {
+    if (feed === STREAM && direction === "publish") {
+      this.own.unpublish();
+      // The expert's own wish, from here or from another tab; anything else is a broken link.
+      if (reason === "offline") this.#local({ onAir: false, figures: null });
+    }
+    if (feed === STREAM && direction === "watch") this.monitor.close();
+    if (feed === PRIVATE && direction === "watch") this.member.close();
+    setTimeout(() => this.#sync(), OFFER_AGAIN_MS);
+  }
+
+  /** @param {string} session that was running when the server restarted */
+  async #showLost(session) {
+    try {
+      this.#reduce({ ...(await this.http.summary(session)), type: "private.summary" });
+    } catch (error) {
+      this.onFailure(error);
+    }
+  }
+
+  /** Today's earnings, after a session. */
+  async #refresh() {
+    try {
+      this.#local({ studio: await this.http.studio() });
+    } catch {
+      // The figure stays a session behind; the summary has shown the right one.
+    }
+  }
+
+  /**
+   * @param {() => Promise<unknown>} run
+   * @returns {Promise<boolean>} whether it went well
+   */
+  async #intent(run) {
+    this.#local({ busy: true });
+    try {
+      await run();
+      return true;
+    } catch (error) {
+      this.onFailure(error);
+      return false;
+    } finally {
+      this.#local({ busy: false });
+    }
+  }
+
+  async #watch() {
+    const nowMs = this.nowMs();
+    const { session, link } = this.server;
+    const silent = nowMs - this.#lastMessageMs > SILENT_MS;
+    if (link === "online" && session?.phase === "active" && silent) {
+      this.#lastMessageMs = nowMs;
+      this.wire.reconnect();
+    }
+    const peer = this.own.peer;
+    if (peer === null || this.own.view.phase !== "up") return;
+    const reports = await peer.getStats();
+    this.#local({ figures: figures(reports.values(), "out", this.local.figures) });
+  }
+}
