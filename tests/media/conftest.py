@@ -1,6 +1,11 @@
-"""Offers of real clients, for the tests of this package."""
+"""Offers of real clients and a running media plane, for the tests of this package."""
+
+from collections.abc import AsyncIterator
 
 import pytest
+import pytest_asyncio
+
+from tests.media.callers import Caller, Stage
 
 FINGERPRINT = ":".join(f"{byte:02X}" for byte in range(32))
 TRANSPORT = (
@@ -145,3 +150,13 @@ OFFERS = {
 def offers() -> dict[str, str]:
     """Offers by the client that makes them."""
     return dict(OFFERS)
+
+
+@pytest_asyncio.fixture
+async def stage() -> AsyncIterator[Stage]:
+    """A media plane that runs on a free port of the loopback interface."""
+    made = Stage()
+    await made.plane.start()
+    yield made
+    await Caller.all_vanish()
+    await made.plane.close()

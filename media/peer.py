@@ -1,0 +1,185 @@
+"""One peer connection: an ICE session, a DTLS handshake, then a link that the forwarder knows.
+
+A peer goes OFFERED → HANDSHAKING (first authenticated check) → CONNECTED (keys) → CLOSED, and never
+back. It owns no timer: the plane's sweep asks `overdue`.
+"""
+
+import asyncio
+import enum
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import structlog
+
+from media.aiortc_seam import Certificate, DtlsSrtp, SrtpSessions
+from media.api import CONNECT_TIMEOUT_NS, CONSENT_TIMEOUT_NS
+from media.batch import Destination, PacketBuffer
+from media.ice_lite import Address, IceSession
+from media.port import OnPacket, PortPeer
+from media.sdp_answer import Negotiated
+
+PUBLISHER_PACKETS_PER_S = 3_000
+"""Some 25 Mbit/s of full packets; more is a flood, dropped before it costs cryptography."""
+VIEWER_PACKETS_PER_S = 500
+"""Feedback only: a report a second, and NACKs while packets are lost."""
+
+log = structlog.get_logger("media.peer")
+
+
+class PeerState(enum.Enum):
+    """How far a peer is."""
+
+    OFFERED = "offered"
+    HANDSHAKING = "handshaking"
+    CONNECTED = "connected"
+    CLOSED = "closed"
+
+
+class Role(enum.Enum):
+    """Which way media flows, seen from the person."""
+
+    PUBLISHER = "publisher"
+    VIEWER = "viewer"
+
+
+class PeerHost(Protocol):
+    """What a peer needs of the plane."""
+
+    def send(self, data: bytes, address: Address) -> None:
+        """Puts one datagram on the wire."""
+
+    def socket_address(self, address: Address) -> bytes:
+        """The raw sockaddr of an address."""
+
+    def connected(self, peer: "Peer", srtp: SrtpSessions, destination: Destination) -> None:
+        """The handshake is done; the plane attaches the peer to the forwarder."""
+
+    def failed(self, peer: "Peer", reason: str) -> None:
+        """The peer cannot go on; the plane closes it."""
+
+
+def ignore_packet(link: Any, buffer: PacketBuffer, length: int, now_ns: int) -> None:
+    """What a peer does with packets that it does not want (yet)."""
+
+
+@dataclass(frozen=True, slots=True)
+class PeerNames:
+    """Who a peer is: `id` is a source id or a viewer id, the others are random."""
+
+    role: Role
+    id: str
+    peer_id: str
+    cname: str
+
+
+class Peer:
+    """See the file's first lines. Made for one accepted offer; closed exactly once."""
+
+    __slots__ = (
+        "_destination",
+        "_dtls",
+        "_handshake",
+        "_host",
+        "created_ns",
+        "flood_at_ns",
+        "ice",
+        "link",
+        "names",
+        "negotiated",
+        "on_rtcp",
+        "on_rtp",
+        "packet_cost_ns",
+        "state",
+    )
+
+    def __init__(
+        self,
+        names: PeerNames,
+        negotiated: Negotiated,
+        certificate: Certificate,
+        host: PeerHost,
+        *,
+        credentials: tuple[str, str],
+        now_ns: int,
+    ) -> None:
+        rate = PUBLISHER_PACKETS_PER_S if names.role is Role.PUBLISHER else VIEWER_PACKETS_PER_S
+        self.names = names
+        self.negotiated = negotiated
+        self.created_ns = now_ns
+        self.state = PeerState.OFFERED
+        self.packet_cost_ns = 1_000_000_000 // rate
+        self.flood_at_ns = 0
+        self.link: Any = None
+        self.on_rtp: OnPacket = ignore_packet
+        self.on_rtcp: OnPacket = ignore_packet
+        self.ice: IceSession[PortPeer] = IceSession(
+            self, credentials[0], credentials[1], negotiated.remote.ufrag
+        )
+        self._host = host
+        self._dtls = DtlsSrtp(certificate, server=negotiated.remote.we_are_server, send=self._send)
+        self._destination: Destination | None = None
+        self._handshake: asyncio.Task[None] | None = None
+
+    def _send(self, data: bytes) -> None:
+        if self.ice.selected is not None:
+            self._host.send(data, self.ice.selected)
+
+    # --- from the port ---------------------------------------------------------------------
+
+    def on_check(self, moved: bool, now_ns: int) -> None:
+        """An authenticated check: begins the handshake, and follows the peer when it moves."""
+        if self.state is PeerState.OFFERED:
+            self.state = PeerState.HANDSHAKING
+            self._handshake = asyncio.get_running_loop().create_task(self._run_handshake())
+        if moved and self._destination is not None and self.ice.selected is not None:
+            self._destination.set_raw(self._host.socket_address(self.ice.selected))
+
+    def on_dtls(self, data: bytes) -> bool:
+        """A DTLS datagram from one of our addresses; False when it was dropped."""
+        if self.state is PeerState.CLOSED:
+            return False
+        taken = self._dtls.feed(data)
+        if self._dtls.closed_by_peer:
+            self._host.failed(self, "closed_by_peer")
+        return taken
+
+    async def _run_handshake(self) -> None:
+        try:
+            srtp = await self._dtls.handshake(self.negotiated.remote.fingerprints)
+        except Exception as error:  # noqa: BLE001 whatever a peer sends costs only itself
+            log.warning("handshake_failed", peer=self.names.peer_id, error=repr(error))
+            srtp = None
+        self._handshake = None
+        if self.state is not PeerState.HANDSHAKING:
+            return
+        address = self.ice.selected
+        if srtp is None or address is None:
+            self._host.failed(self, "dtls_failed")
+            return
+        self.state = PeerState.CONNECTED
+        self._destination = Destination.from_raw(self._host.socket_address(address))
+        self._host.connected(self, srtp, self._destination)
+
+    # --- from the plane --------------------------------------------------------------------
+
+    def overdue(self, now_ns: int, last_media_ns: int | None) -> str | None:
+        """Why this peer must be closed now, None while all is well.
+
+        `last_media_ns` is when its last authenticated SRTP packet came, None for never.
+        """
+        if self.state is not PeerState.CONNECTED:
+            late = now_ns - self.created_ns >= CONNECT_TIMEOUT_NS
+            return "connect_timeout" if late else None
+        seen_ns = max(self.ice.last_check_ns or 0, last_media_ns or 0)
+        return "consent_lost" if now_ns - seen_ns >= CONSENT_TIMEOUT_NS else None
+
+    def close(self) -> None:
+        """Says goodbye when possible and stops; nothing is sent or taken afterwards."""
+        if self.state is PeerState.CLOSED:
+            return
+        self.state = PeerState.CLOSED
+        self.on_rtp = self.on_rtcp = ignore_packet
+        self._dtls.close()
+        if self._handshake is not None:
+            self._handshake.cancel()
+            self._handshake = None

@@ -1,0 +1,360 @@
+"""The media plane: offers in, answers out, and the forwarding table that rooms write.
+
+`MediaPlane` owns the port, the certificate and every peer. It knows nothing of rooms or money:
+who may receive is what `forward`, `forward_gated`, `stop` and `seal` say, each of them synchronous.
+All of it runs on one event loop.
+"""
+
+import asyncio
+import secrets
+from collections.abc import Callable
+
+import ifaddr
+import structlog
+
+from media.aiortc_seam import SrtpSessions, new_certificate
+from media.api import (
+    BOTH_KINDS,
+    Answer,
+    Kind,
+    MediaConfig,
+    MediaEvent,
+    MediaMetrics,
+    OnMediaEvent,
+    RefusalCode,
+    SdpRefused,
+    SourceGone,
+    SourceState,
+    ViewerGone,
+    ViewerUp,
+)
+from media.batch import BatchSender, Destination
+from media.forward import Forwarder
+from media.gate import Gate
+from media.ice_lite import Address, IceLite
+from media.links import PublisherLink, ViewerLink
+from media.peer import Peer, PeerNames, PeerState, Role, ignore_packet
+from media.port import MediaPort, PortPeer
+from media.sdp import parse_offer
+from media.sdp_answer import Negotiated, negotiate_publish, negotiate_watch
+from media.sdp_write import LocalTransport, write_answer
+
+TICK_S = 0.02
+"""How often the forwarder may send what is due: NACKs, reports, keyframe requests."""
+SWEEP_EVERY_TICKS = 25
+"""Time-outs of seconds are looked at twice a second."""
+CANDIDATES_MAX = 8
+"""A machine with dozens of bridges would else fill the answer with addresses nobody can reach."""
+WILDCARDS = frozenset({"0.0.0.0", "::", ""})
+
+log = structlog.get_logger("media.server")
+
+
+class MediaPlane:
+    """See the file's first lines.
+
+    `on_event` is called synchronously, on the loop; it must not block and should not raise.
+    """
+
+    def __init__(
+        self, config: MediaConfig, *, clock_ns: Callable[[], int], on_event: OnMediaEvent
+    ) -> None:
+        self._config = config
+        self._clock_ns = clock_ns
+        self._on_event = on_event
+        self._ice: IceLite[PortPeer] = IceLite()
+        self._port = MediaPort(self._ice, clock_ns)
+        self._certificate = new_certificate()
+        self._fingerprint = self._certificate.sha256_fingerprint()
+        self._candidates: tuple[tuple[str, int], ...] = ()
+        self._publishers: dict[str, Peer] = {}
+        self._viewers: dict[str, Peer] = {}
+        self._forwarder: Forwarder | None = None
+        self._ticker: asyncio.Task[None] | None = None
+        self._dtls_failures = 0
+
+    # --- life --------------------------------------------------------
+
+    async def start(self) -> None:
+        """Binds the port and begins to serve. OSError when the address is not free."""
+        self._port.open(self._config.listen_host, self._config.listen_port)
+        self._candidates = tuple((ip, self.port) for ip in self._advertised())
+        sender = BatchSender(self._port.socket)
+        self._forwarder = Forwarder(sender, self._clock_ns, self._emit)
+        self._ticker = asyncio.get_running_loop().create_task(self._tick())
+
+    async def close(self) -> None:
+        """Says goodbye to every peer and frees the port."""
+        if self._ticker is not None:
+            self._ticker.cancel()
+            await asyncio.wait([self._ticker])
+            self._ticker = None
+        for peer in self._peers():
+            self._close_peer(peer, "server_closed")
+        self._port.close()
+
+    @property
+    def port(self) -> int:
+        """The UDP port that is really bound."""
+        return int(self._port.socket.getsockname()[1])
+
+    def _advertised(self) -> tuple[str, ...]:
+        if self._config.advertised:
+            return self._config.advertised[:CANDIDATES_MAX]
+        if self._config.listen_host not in WILDCARDS:
+            return (self._config.listen_host,)
+        found = [
+            ip.ip
+            for adapter in ifaddr.get_adapters()
+            for ip in adapter.ips
+            if isinstance(ip.ip, str) and not ip.ip.startswith("127.")
+        ]
+        # Last, for a browser on this very machine when there is no network.
+        return (*found[: CANDIDATES_MAX - 1], "127.0.0.1")
+
+    # --- offers ------------------------------------------------------
+
+    async def publish(
+        self,
+        source_id: str,
+        offer_sdp: str,
+        *,
+        allowed: frozenset[Kind],
+        replace: bool = False,
+    ) -> Answer:
+        """Answers a publisher's offer; its packets become the source `source_id`.
+
+        A publisher that still connects or sends is only replaced with `replace=True`. Raises
+        SdpRefused.
+        """
+        negotiated = negotiate_publish(parse_offer(offer_sdp), allowed)
+        current = self._publishers.get(source_id)
+        if current is not None:
+            if not replace and self._is_live(current):
+                raise SdpRefused(
+                    RefusalCode.ALREADY_PUBLISHING, "somebody is publishing here already"
+                )
+            self._close_peer(current, "replaced")
+        peer, answer = self._accept(Role.PUBLISHER, source_id, negotiated)
+        self._publishers[source_id] = peer
+        return answer
+
+    async def watch(self, viewer_id: str, offer_sdp: str) -> Answer:
+        """Answers a viewer's offer; nothing flows before a row of the table says so.
+
+        `viewer_id` must be new for every peer connection; ValueError when it is in use. Raises
+        SdpRefused.
+        """
+        if viewer_id in self._viewers:
+            raise ValueError(f"viewer {viewer_id!r} exists")
+        offer = parse_offer(offer_sdp)
+        negotiated = negotiate_watch(offer, new_ssrc=lambda: 1 + secrets.randbelow((1 << 32) - 2))
+        peer, answer = self._accept(Role.VIEWER, viewer_id, negotiated)
+        self._viewers[viewer_id] = peer
+        return answer
+
+    def _accept(self, role: Role, name: str, negotiated: Negotiated) -> tuple[Peer, Answer]:
+        if len(self._publishers) + len(self._viewers) >= self._config.peers_max:
+            raise SdpRefused(RefusalCode.OVERLOADED, "the server has no room for another peer")
+        local = LocalTransport(
+            ufrag=secrets.token_hex(8),
+            password=secrets.token_hex(16),
+            sha256_fingerprint=self._fingerprint,
+            candidates=self._candidates,
+            session_id=secrets.randbits(62),
+            cname=secrets.token_hex(8),
+            stream_id=secrets.token_hex(8),
+        )
+        names = PeerNames(role, name, secrets.token_urlsafe(24), local.cname)
+        peer = Peer(
+            names,
+            negotiated,
+            self._certificate,
+            self,
+            credentials=(local.ufrag, local.password),
+            now_ns=self._clock_ns(),
+        )
+        self._ice.add(peer.ice)
+        return peer, Answer(write_answer(negotiated, local), names.peer_id, local.ufrag)
+
+    def _is_live(self, peer: Peer) -> bool:
+        if peer.state is not PeerState.CONNECTED:
+            return peer.overdue(self._clock_ns(), None) is None
+        state = self.source_state(peer.names.id)
+        return state is not None and state.fresh
+
+    # --- what peers tell (media.peer.PeerHost) -----------------------
+
+    def send(self, data: bytes, address: Address) -> None:
+        """Puts one datagram on the wire."""
+        self._port.send_to(data, address)
+
+    def socket_address(self, address: Address) -> bytes:
+        """The raw sockaddr of an address."""
+        return self._port.socket_address(address)
+
+    def connected(self, peer: Peer, srtp: SrtpSessions, destination: Destination) -> None:
+        """The handshake is done: from now on the peer's packets go to the forwarder."""
+        forwarder = self._running()
+        match peer.names.role:
+            case Role.PUBLISHER:
+                link = PublisherLink(
+                    source_id=peer.names.id,
+                    peer_id=peer.names.peer_id,
+                    srtp_rx=srtp.rx,
+                    srtp_tx=srtp.tx,
+                    destination=destination,
+                    tracks=peer.negotiated.published,
+                    rtcp_ssrc=1 + secrets.randbelow((1 << 32) - 2),
+                    cname=peer.names.cname,
+                    keep_alive=srtp,
+                )
+                peer.link = link
+                forwarder.attach_publisher(link)
+                peer.on_rtp, peer.on_rtcp = forwarder.on_publisher_rtp, forwarder.on_publisher_rtcp
+            case Role.VIEWER:
+                viewer = ViewerLink(
+                    viewer_id=peer.names.id,
+                    srtp_rx=srtp.rx,
+                    srtp_tx=srtp.tx,
+                    destination=destination,
+                    tracks=peer.negotiated.watched,
+                    cname=peer.names.cname,
+                    keep_alive=srtp,
+                )
+                peer.link = viewer
+                forwarder.attach_viewer(viewer)
+                peer.on_rtp, peer.on_rtcp = ignore_packet, forwarder.on_viewer_rtcp
+                self._emit(ViewerUp(peer.names.id))
+
+    def failed(self, peer: Peer, reason: str) -> None:
+        """The peer cannot go on."""
+        if reason == "dtls_failed":
+            self._dtls_failures += 1
+        self._close_peer(peer, reason)
+
+    # --- ending peers ------------------------------------------------
+
+    def close_publisher(self, source_id: str, reason: str, peer_id: str | None = None) -> None:
+        """Ends a source's publisher; with `peer_id` only that very peer connection."""
+        peer = self._publishers.get(source_id)
+        if peer is not None and peer_id in (None, peer.names.peer_id):
+            self._close_peer(peer, reason)
+
+    def close_viewer(self, viewer_id: str, reason: str) -> None:
+        """Ends a viewer's peer connection."""
+        peer = self._viewers.get(viewer_id)
+        if peer is not None:
+            self._close_peer(peer, reason)
+
+    def _close_peer(self, peer: Peer, reason: str) -> None:
+        if peer.state is PeerState.CLOSED:
+            return
+        link, peer.link = peer.link, None
+        match peer.names.role:
+            case Role.PUBLISHER:
+                self._publishers.pop(peer.names.id, None)
+                if link is not None:
+                    self._running().detach_publisher(link)
+            case Role.VIEWER:
+                self._viewers.pop(peer.names.id, None)
+                self._running().forget_viewer(peer.names.id)
+        peer.close()
+        self._ice.remove(peer.ice)
+        self._emit(_gone(peer, reason))
+
+    def _peers(self) -> list[Peer]:
+        return [*self._publishers.values(), *self._viewers.values()]
+
+    # --- the forwarding table ----------------------------------------
+
+    def forward(self, source_id: str, viewer_id: str, kinds: frozenset[Kind] = BOTH_KINDS) -> None:
+        """A free row: every packet of these kinds goes to the viewer. The source may come later."""
+        self._running().forward(source_id, viewer_id, kinds)
+
+    def forward_gated(self, source_id: str, viewer_id: str, kinds: frozenset[Kind]) -> Gate:
+        """A paid row: closed until its gate is opened."""
+        return self._running().forward_gated(source_id, viewer_id, kinds)
+
+    def stop(self, source_id: str, viewer_id: str) -> None:
+        """Removes the rows between the two; no packet passes any more when this returns."""
+        self._running().stop(source_id, viewer_id)
+
+    def seal(self, source_id: str) -> None:
+        """Removes every row of a source and forgets what it sent so far."""
+        self._running().seal(source_id)
+
+    # --- looking in --------------------------------------------------
+
+    def has_viewer(self, viewer_id: str) -> bool:
+        """True while the viewer's peer connection exists, connected or not yet."""
+        return viewer_id in self._viewers
+
+    def source_state(self, source_id: str) -> SourceState | None:
+        """What the source does now, None when it never had a publisher."""
+        return self._running().source_state(source_id)
+
+    def metrics(self) -> MediaMetrics:
+        """Sums and gauges for a scrape."""
+        port = self._port.counters
+        forwarded = self._running().counters
+        return MediaMetrics(
+            publishers=len(self._publishers),
+            viewers=len(self._viewers),
+            datagrams_in=port.datagrams,
+            bytes_in=port.bytes,
+            packets_forwarded=forwarded.packets_forwarded,
+            bytes_forwarded=forwarded.bytes_forwarded,
+            dropped_length=port.dropped_length,
+            dropped_unknown_address=port.dropped_unknown_address,
+            dropped_first_byte=port.dropped_first_byte,
+            dropped_stun=port.dropped_stun,
+            dropped_flood=port.dropped_flood,
+            dropped_queue_full=port.dropped_queue_full,
+            dropped_srtp=forwarded.dropped_srtp,
+            send_errors=port.send_errors + forwarded.send_errors,
+            dtls_failures=self._dtls_failures,
+        )
+
+    # --- time --------------------------------------------------------
+
+    async def _tick(self) -> None:
+        ticks = 0
+        while True:
+            await asyncio.sleep(TICK_S)
+            ticks += 1
+            try:
+                self.tick(self._clock_ns(), sweep=ticks % SWEEP_EVERY_TICKS == 0)
+            except Exception:  # one peer's trouble must not stop everybody's timer
+                log.exception("tick_failed")
+
+    def tick(self, now_ns: int, *, sweep: bool) -> None:
+        """What is due at `now_ns`; with `sweep` also the peers that are overdue."""
+        forwarder = self._running()
+        forwarder.timer(now_ns)
+        if not sweep:
+            return
+        for peer in self._peers():
+            last_media_ns = None if peer.link is None else peer.link.last_media_ns
+            reason = peer.overdue(now_ns, last_media_ns)
+            if reason is not None:
+                self._close_peer(peer, reason)
+
+    def _running(self) -> Forwarder:
+        if self._forwarder is None:
+            raise RuntimeError("the media plane is not started")
+        return self._forwarder
+
+    def _emit(self, event: MediaEvent) -> None:
+        try:
+            self._on_event(event)
+        except Exception:  # a listener's bug must not cut packets
+            log.exception("listener_failed", event_type=type(event).__name__)
+
+
+def _gone(peer: Peer, reason: str) -> SourceGone | ViewerGone:
+    match peer.names.role:
+        case Role.PUBLISHER:
+            return SourceGone(peer.names.id, peer.names.peer_id, reason)
+        case Role.VIEWER:
+            return ViewerGone(peer.names.id, reason)

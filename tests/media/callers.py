@@ -1,0 +1,333 @@
+"""Clients for the tests of the media plane: a small one of our own, and aiortc as a stranger."""
+
+import asyncio
+import fractions
+import itertools
+import re
+import secrets
+import socket
+import time
+from typing import Any, ClassVar, TypeVar
+
+import aioice.ice
+import av
+import pytest
+from aiortc import (
+    MediaStreamTrack,
+    RTCConfiguration,
+    RTCPeerConnection,
+    RTCSessionDescription,
+)
+
+from media.aiortc_seam import DtlsSrtp, Fingerprint, SrtpSessions, new_certificate
+from media.api import BOTH_KINDS, Answer, MediaConfig, MediaEvent
+from media.batch import PacketBuffer, srtp_protect, srtp_protect_rtcp
+from media.server import MediaPlane
+from media.stun import binding_request
+
+WAIT_S = 10
+"""A test that waits this long for an event has failed."""
+
+CERTIFICATE = new_certificate()
+
+Event = TypeVar("Event", bound=MediaEvent)
+
+
+class Stage:
+    """A running media plane, its events, and a way to wait for one of them."""
+
+    def __init__(self, config: MediaConfig | None = None) -> None:
+        self.shift_ns = 0
+        self.events: list[MediaEvent] = []
+        self.listener_raises = False
+        self._changed = asyncio.Event()
+        self.plane = MediaPlane(
+            config or MediaConfig("127.0.0.1", 0),
+            clock_ns=self.clock_ns,
+            on_event=self._on_event,
+        )
+
+    @property
+    def addresses(self) -> int:
+        """How many socket addresses the port lets in now."""
+        return len(self.plane._ice.owners)
+
+    @property
+    def failures(self) -> int:
+        """How many datagrams made a handler raise."""
+        return self.plane._port.counters.failures
+
+    def clock_ns(self) -> int:
+        """Real time plus what a test has skipped."""
+        return time.monotonic_ns() + self.shift_ns
+
+    def _on_event(self, event: MediaEvent) -> None:
+        if self.listener_raises:
+            raise RuntimeError("a bug in the listener")
+        self.events.append(event)
+        self._changed.set()
+
+    async def wait_for(self, kind: type[Event], **fields: Any) -> Event:
+        """The first event of this kind with these fields, past or to come."""
+        async with asyncio.timeout(WAIT_S):
+            while True:
+                self._changed.clear()
+                for event in self.events:
+                    if isinstance(event, kind) and all(
+                        getattr(event, name) == value for name, value in fields.items()
+                    ):
+                        return event
+                await self._changed.wait()
+
+    def skip(self, seconds: float) -> None:
+        """Lets that much time pass for the plane, and everything that is due happen."""
+        self.shift_ns += int(seconds * 1e9)
+        self.plane.tick(self.clock_ns(), sweep=True)
+
+
+# --- a small client of our own ------------------------------------------------------------------
+
+
+def offer(
+    direction: str,
+    *,
+    setup: str = "actpass",
+    ufrag: str = "client",
+    certificate: Any = CERTIFICATE,
+    audio: bool = True,
+) -> str:
+    """An offer with Opus (payload type 111, mid 0) and VP8 (96, RTX 97, mid 1)."""
+    transport = (
+        f"a=ice-ufrag:{ufrag}\r\na=ice-pwd:client-password-0123456789\r\n"
+        f"a=fingerprint:sha-256 {certificate.sha256_fingerprint()}\r\na=setup:{setup}\r\n"
+        "a=rtcp-mux\r\na=rtcp-rsize\r\n"
+        "a=extmap:4 urn:ietf:params:rtp-hdrext:sdes:mid\r\n"
+    )
+    sections = (
+        f"m=audio 9 UDP/TLS/RTP/SAVPF 111\r\nc=IN IP4 0.0.0.0\r\na=mid:0\r\na={direction}\r\n"
+        f"{transport}a=rtpmap:111 opus/48000/2\r\n"
+        if audio
+        else ""
+    ) + (
+        f"m=video 9 UDP/TLS/RTP/SAVPF 96 97\r\nc=IN IP4 0.0.0.0\r\na=mid:1\r\na={direction}\r\n"
+        f"{transport}a=rtpmap:96 VP8/90000\r\na=rtcp-fb:96 nack\r\na=rtcp-fb:96 nack pli\r\n"
+        "a=rtpmap:97 rtx/90000\r\na=fmtp:97 apt=96\r\n"
+    )
+    bundle = "a=group:BUNDLE 0 1\r\n" if audio else "a=group:BUNDLE 1\r\n"
+    return f"v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\n{bundle}{sections}"
+
+
+def rtp(sequence: int, *, ssrc: int = 4711, pt: int = 96, payload: bytes | None = None) -> bytes:
+    """A plain RTP packet; by default a VP8 keyframe that fits one packet."""
+    frame = b"\x10" + b"\x10\x02\x00\x9d\x01\x2a\x80\x02\xe0\x01"
+    body = frame + bytes(200) + marker(sequence)
+    head = bytes([0x80, 0x80 | pt]) + sequence.to_bytes(2) + (sequence * 3_000).to_bytes(4)
+    return head + ssrc.to_bytes(4) + (body if payload is None else payload)
+
+
+def marker(sequence: int) -> bytes:
+    """How the payload of `rtp(sequence)` ends, whatever the header became on the way."""
+    return b"mark" + sequence.to_bytes(4)
+
+
+async def flowing(sender: "Caller", receiver: "Caller", sequence: int) -> None:
+    """Fails unless this packet of the sender reaches the receiver."""
+    sender.send(rtp(sequence))
+    end = marker(sequence)
+    await receiver.until(lambda: any(packet.endswith(end) for packet in receiver.media()))
+
+
+class Caller:
+    """One UDP socket that speaks ICE, DTLS and SRTP, and shows everything it gets in clear."""
+
+    _transactions = itertools.count(secrets.randbits(60))
+    _made: ClassVar[list["Caller"]] = []
+
+    def __init__(self, answer: Answer, *, certificate: Any = CERTIFICATE) -> None:
+        self.answer = answer
+        self.received: list[bytes] = []
+        self.stun_answers = 0
+        self.srtp: SrtpSessions | None = None
+        self._changed = asyncio.Event()
+        text = answer.sdp
+        self.server = ("127.0.0.1", int(re.findall(r"127\.0\.0\.1 (\d+) typ", text)[0]))
+        self.username = re.findall(r"ice-ufrag:(\S+)", text)[0] + ":client"
+        self.password = re.findall(r"ice-pwd:(\S+)", text)[0]
+        self._fingerprint = Fingerprint("sha-256", re.findall(r"sha-256 (\S+)", text)[0])
+        self.socket = self._new_socket()
+        self.dtls = DtlsSrtp(certificate, server="a=setup:active" in text, send=self.send_raw)
+        self._buffer = PacketBuffer()
+        self._task: asyncio.Future[Any] | None = None
+        self._made.append(self)
+
+    def _new_socket(self) -> socket.socket:
+        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        sock.setblocking(False)
+        sock.bind(("127.0.0.1", 0))
+        asyncio.get_running_loop().add_reader(sock.fileno(), self._on_readable, sock)
+        return sock
+
+    def _on_readable(self, sock: socket.socket) -> None:
+        while True:
+            try:
+                data = sock.recv(2_000)
+            except OSError:
+                return
+            if data[0] < 4:
+                self.stun_answers += 1
+            elif data[0] < 64:
+                self.dtls.feed(data)
+            elif self.srtp is not None:
+                self._on_srtp(data, self.srtp)
+            self._changed.set()
+
+    def _on_srtp(self, data: bytes, srtp: SrtpSessions) -> None:
+        buffer = self._buffer
+        buffer.data[: len(data)] = data
+        rtcp = 191 < data[1] < 224
+        unprotect = buffer.unprotect_rtcp if rtcp else buffer.unprotect
+        length = unprotect(srtp.rx, len(data))
+        assert length > 0, "the server sent something that is not ours"
+        self.received.append(bytes(buffer.data[:length]))
+
+    async def until(self, condition: Any) -> None:
+        """Waits until what arrived satisfies `condition()`."""
+        async with asyncio.timeout(WAIT_S):
+            while not condition():
+                self._changed.clear()
+                await self._changed.wait()
+
+    def send_raw(self, data: bytes) -> None:
+        """One datagram as it is."""
+        self.socket.sendto(data, self.server)
+
+    def check(self, *, nominate: bool = True) -> bytes:
+        """Sends an authenticated check and returns it."""
+        data = binding_request(
+            (next(self._transactions) % (1 << 96)).to_bytes(12),
+            self.username.encode(),
+            self.password.encode(),
+            use_candidate=nominate,
+        )
+        self.send_raw(data)
+        return data
+
+    async def ice(self) -> None:
+        """Checks until answered."""
+        before = self.stun_answers
+        self.check()
+        await self.until(lambda: self.stun_answers > before)
+
+    async def connect(self) -> "Caller":
+        """ICE and DTLS to the end; AssertionError when the handshake fails."""
+        await self.ice()
+        async with asyncio.timeout(WAIT_S):
+            self.srtp = await self.dtls.handshake([self._fingerprint])
+        assert self.srtp is not None
+        return self
+
+    def start_handshake(self) -> None:
+        """Begins DTLS and does not wait for what becomes of it."""
+        self._task = asyncio.ensure_future(self.dtls.handshake([self._fingerprint]))
+
+    async def move(self) -> None:
+        """Goes on from another port, as a phone that changes networks."""
+        asyncio.get_running_loop().remove_reader(self.socket.fileno())
+        self.socket.close()
+        self.socket = self._new_socket()
+        await self.ice()
+
+    def protected(self, plain: bytes) -> bytes:
+        """The packet as SRTP or SRTCP under this call's keys."""
+        assert self.srtp is not None
+        buffer = PacketBuffer()
+        buffer.data[: len(plain)] = plain
+        buffer.length_pointer[0] = len(plain)
+        protect = srtp_protect_rtcp if 191 < plain[1] < 224 else srtp_protect
+        assert protect(self.srtp.tx, buffer.pointer, buffer.length_pointer) == 0
+        return bytes(buffer.data[: buffer.length_pointer[0]])
+
+    def send(self, plain: bytes) -> None:
+        """Protects and sends one packet."""
+        self.send_raw(self.protected(plain))
+
+    def media(self) -> list[bytes]:
+        """The RTP packets that came, without the RTCP."""
+        return [data for data in self.received if not 191 < data[1] < 224]
+
+    def hang_up(self) -> None:
+        """Says close_notify."""
+        self.dtls.close()
+
+    def vanish(self) -> None:
+        """Is gone without a word."""
+        if self.socket.fileno() >= 0:
+            asyncio.get_running_loop().remove_reader(self.socket.fileno())
+            self.socket.close()
+
+    @classmethod
+    async def all_vanish(cls) -> None:
+        """What the end of a test does."""
+        while cls._made:
+            caller = cls._made.pop()
+            caller.vanish()
+            if caller._task is not None:
+                caller._task.cancel()
+                await asyncio.wait([caller._task])
+
+
+async def publisher(stage: Stage, source_id: str = "source", **options: Any) -> Caller:
+    """A connected publisher of our own kind."""
+    answer = await stage.plane.publish(source_id, offer("sendonly", **options), allowed=BOTH_KINDS)
+    return await Caller(answer).connect()
+
+
+async def viewer(stage: Stage, viewer_id: str = "viewer", **options: Any) -> Caller:
+    """A connected viewer of our own kind."""
+    answer = await stage.plane.watch(viewer_id, offer("recvonly", **options))
+    return await Caller(answer).connect()
+
+
+# --- aiortc as the client ------------------------------------------------------------------------
+
+
+class Picture(MediaStreamTrack):
+    """A small moving picture, fast enough to be decoded within a test."""
+
+    kind = "video"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._count = 0
+
+    async def recv(self) -> av.VideoFrame:
+        await asyncio.sleep(0.05)
+        frame = av.VideoFrame(160, 120, "yuv420p")
+        for number, plane in enumerate(frame.planes):
+            level = (self._count * 7 + number * 40) % 256
+            plane.update(bytes([level]) * plane.buffer_size)
+        frame.pts = self._count * 4_500
+        frame.time_base = fractions.Fraction(1, 90_000)
+        self._count += 1
+        return frame
+
+
+def loopback_ice(patch: pytest.MonkeyPatch) -> None:
+    """aioice leaves out 127.0.0.1; a machine without a network has nothing else."""
+    patch.setattr(aioice.ice, "get_host_addresses", lambda use_ipv4, use_ipv6: ["127.0.0.1"])
+
+
+def aiortc_connection() -> RTCPeerConnection:
+    """A peer connection that asks no STUN server."""
+    return RTCPeerConnection(RTCConfiguration(iceServers=[]))
+
+
+async def aiortc_offer(connection: RTCPeerConnection) -> str:
+    """The complete local offer."""
+    await connection.setLocalDescription(await connection.createOffer())
+    return connection.localDescription.sdp
+
+
+async def aiortc_accept(connection: RTCPeerConnection, answer: Answer) -> None:
+    """Takes the server's answer."""
+    await connection.setRemoteDescription(RTCSessionDescription(answer.sdp, "answer"))

@@ -1,0 +1,351 @@
+"""The media plane as rooms use it: offers, events, time-outs, and packets through a live call."""
+
+import asyncio
+
+import pytest
+from aiortc.mediastreams import AudioStreamTrack
+
+from media.aiortc_seam import new_certificate
+from media.api import (
+    BOTH_KINDS,
+    Kind,
+    MediaConfig,
+    RefusalCode,
+    SdpRefused,
+    SourceFresh,
+    SourceGone,
+    SourceStale,
+    SourceUp,
+    ViewerGone,
+    ViewerUp,
+)
+from media.server import MediaPlane
+from tests.media.callers import (
+    Caller,
+    Picture,
+    Stage,
+    aiortc_accept,
+    aiortc_connection,
+    aiortc_offer,
+    flowing,
+    loopback_ice,
+    offer,
+    publisher,
+    rtp,
+    viewer,
+)
+
+# --- a call -------------------------------------------------------------------------------------
+
+
+async def test_a_packet_goes_from_a_publisher_to_a_viewer_with_the_viewers_ssrc(
+    stage: Stage,
+) -> None:
+    sender, receiver = await publisher(stage), await viewer(stage)
+    await stage.wait_for(ViewerUp, viewer_id="viewer")
+    stage.plane.forward("source", "viewer")
+    sender.send(rtp(1))
+    await receiver.until(receiver.media)
+    packet = receiver.media()[0]
+    assert packet[8:12] != rtp(1)[8:12]
+    assert f"a=ssrc:{int.from_bytes(packet[8:12])} " in receiver.answer.sdp
+    assert packet.endswith(rtp(1)[-208:])
+    up = await stage.wait_for(SourceUp, source_id="source")
+    assert up.kinds == {Kind.VIDEO}
+    state = stage.plane.source_state("source")
+    assert state is not None
+    assert state.fresh
+    assert stage.plane.has_viewer("viewer")
+
+
+async def test_without_a_row_nothing_is_sent_and_stop_is_at_once(stage: Stage) -> None:
+    sender, receiver = await publisher(stage), await viewer(stage)
+    witness = await viewer(stage, "witness")
+    stage.plane.forward("source", "witness")
+    await flowing(sender, witness, 1)
+    assert receiver.media() == []
+    stage.plane.forward("source", "viewer")
+    await flowing(sender, receiver, 2)
+    count = len(receiver.media())
+    stage.plane.stop("source", "viewer")
+    await flowing(sender, witness, 3)
+    assert len(receiver.media()) == count
+
+
+async def test_a_row_made_before_either_is_there_works_when_both_are(stage: Stage) -> None:
+    answer = await stage.plane.watch("viewer", offer("recvonly"))
+    stage.plane.forward("source", "viewer")
+    receiver = await Caller(answer).connect()
+    sender = await publisher(stage)
+    await flowing(sender, receiver, 1)
+
+
+async def test_a_gated_row_is_closed_until_it_is_opened(stage: Stage) -> None:
+    sender, receiver = await publisher(stage), await viewer(stage)
+    witness = await viewer(stage, "witness")
+    stage.plane.forward("source", "witness")
+    gate = stage.plane.forward_gated("source", "viewer", BOTH_KINDS)
+    await flowing(sender, witness, 1)
+    assert receiver.media() == []
+    gate.open_until(stage.clock_ns() + 10**12)
+    await flowing(sender, receiver, 2)
+    assert gate.last_forwarded_ns is not None
+
+
+async def test_both_sides_may_move_to_another_address(stage: Stage) -> None:
+    sender, receiver = await publisher(stage), await viewer(stage)
+    stage.plane.forward("source", "viewer")
+    await flowing(sender, receiver, 1)
+    await receiver.move()
+    await flowing(sender, receiver, 2)
+    await sender.move()
+    await flowing(sender, receiver, 3)
+
+
+async def test_an_encoder_that_wants_to_be_the_dtls_server_is_served(stage: Stage) -> None:
+    answer = await stage.plane.publish(
+        "source", offer("sendonly", setup="passive"), allowed=BOTH_KINDS
+    )
+    assert "a=setup:active" in answer.sdp
+    sender, receiver = await Caller(answer).connect(), await viewer(stage)
+    stage.plane.forward("source", "viewer")
+    await flowing(sender, receiver, 1)
+
+
+async def test_aiortc_publishes_and_another_aiortc_decodes(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loopback_ice(monkeypatch)
+    sender, receiver = aiortc_connection(), aiortc_connection()
+    try:
+        sender.addTrack(AudioStreamTrack())
+        sender.addTrack(Picture())
+        text = await aiortc_offer(sender)
+        answer = await stage.plane.publish(
+            "source", text.replace("sendrecv", "sendonly"), allowed=BOTH_KINDS
+        )
+        await aiortc_accept(sender, answer)
+        receivers = [
+            receiver.addTransceiver(kind, direction="recvonly").receiver
+            for kind in ("audio", "video")
+        ]
+        watching = await stage.plane.watch("viewer", await aiortc_offer(receiver))
+        stage.plane.forward("source", "viewer")
+        await aiortc_accept(receiver, watching)
+        tracks = [item.track for item in receivers]
+        async with asyncio.timeout(15):
+            for _ in range(3):
+                sound, picture = await asyncio.gather(*(track.recv() for track in tracks))
+        assert sound.samples == 960
+        assert (picture.width, picture.height) == (160, 120)
+    finally:
+        await sender.close()
+        await receiver.close()
+
+
+# --- offers that are refused --------------------------------------------------------------------
+
+
+async def test_a_second_publisher_is_refused_while_the_first_connects_or_sends(
+    stage: Stage,
+) -> None:
+    await stage.plane.publish("source", offer("sendonly"), allowed=BOTH_KINDS)
+    with pytest.raises(SdpRefused) as caught:
+        await stage.plane.publish("source", offer("sendonly"), allowed=BOTH_KINDS)
+    assert caught.value.code is RefusalCode.ALREADY_PUBLISHING
+    stage.skip(16)
+    gone = await stage.wait_for(SourceGone)
+    assert gone.reason == "connect_timeout"
+    sender = await publisher(stage)
+    sender.send(rtp(1))
+    await stage.wait_for(SourceUp)
+    with pytest.raises(SdpRefused):
+        await stage.plane.publish("source", offer("sendonly"), allowed=BOTH_KINDS)
+
+
+async def test_an_encoder_that_fell_silent_may_be_replaced_by_its_successor(
+    stage: Stage,
+) -> None:
+    first, receiver = await publisher(stage), await viewer(stage)
+    stage.plane.forward("source", "viewer")
+    await flowing(first, receiver, 1)
+    stage.skip(2.5)
+    await stage.wait_for(SourceStale, source_id="source")
+    second = await publisher(stage)
+    gone = await stage.wait_for(SourceGone)
+    assert (gone.reason, gone.peer_id) == ("replaced", first.answer.peer_id)
+    await flowing(second, receiver, 7_000)
+
+
+async def test_a_publisher_may_be_replaced_on_request_and_the_viewer_sees_one_stream(
+    stage: Stage,
+) -> None:
+    first, receiver = await publisher(stage), await viewer(stage)
+    stage.plane.forward("source", "viewer")
+    await flowing(first, receiver, 100)
+    answer = await stage.plane.publish(
+        "source", offer("sendonly"), allowed=BOTH_KINDS, replace=True
+    )
+    second = await Caller(answer).connect()
+    await flowing(second, receiver, 40_000)
+    before, after = receiver.media()[0], receiver.media()[-1]
+    assert before[8:12] == after[8:12]
+    assert int.from_bytes(after[2:4]) == int.from_bytes(before[2:4]) + 1
+
+
+async def test_more_peers_than_configured_are_refused_as_overloaded() -> None:
+    config = MediaConfig("127.0.0.1", 0, peers_max=1)
+    stage = Stage(config)
+    await stage.plane.start()
+    await stage.plane.watch("one", offer("recvonly"))
+    with pytest.raises(SdpRefused) as caught:
+        await stage.plane.watch("two", offer("recvonly"))
+    assert caught.value.code is RefusalCode.OVERLOADED
+    stage.plane.close_viewer("one", "left")
+    await stage.plane.watch("two", offer("recvonly"))
+    await stage.plane.close()
+
+
+async def test_a_viewers_id_is_used_once(stage: Stage) -> None:
+    await stage.plane.watch("viewer", offer("recvonly"))
+    with pytest.raises(ValueError, match="exists"):
+        await stage.plane.watch("viewer", offer("recvonly"))
+
+
+async def test_what_is_not_started_says_so() -> None:
+    plane = MediaPlane(MediaConfig(), clock_ns=lambda: 0, on_event=lambda event: None)
+    with pytest.raises(RuntimeError):
+        plane.forward("source", "viewer")
+    await plane.close()
+
+
+async def test_the_advertised_addresses_are_in_the_answer() -> None:
+    stage = Stage(MediaConfig("127.0.0.1", 0, advertised=("203.0.113.9", "10.0.0.4")))
+    await stage.plane.start()
+    answer = await stage.plane.watch("viewer", offer("recvonly"))
+    assert f"203.0.113.9 {stage.plane.port} typ host" in answer.sdp
+    assert answer.sdp.index("203.0.113.9") < answer.sdp.index("10.0.0.4")
+    await stage.plane.close()
+
+
+async def test_listening_on_all_addresses_advertises_them_loopback_last() -> None:
+    stage = Stage(MediaConfig("0.0.0.0", 0))
+    await stage.plane.start()
+    answer = await stage.plane.watch("viewer", offer("recvonly", audio=False))
+    hosts = [line.split()[4] for line in answer.sdp.split("\r\n") if "typ host" in line]
+    assert hosts[-1] == "127.0.0.1"
+    assert len(hosts) <= 8
+    await stage.plane.close()
+
+
+# --- endings ------------------------------------------------------------------------------------
+
+
+async def test_a_goodbye_ends_the_peer_at_once(stage: Stage) -> None:
+    sender, receiver = await publisher(stage), await viewer(stage)
+    receiver.hang_up()
+    sender.hang_up()
+    assert (await stage.wait_for(ViewerGone)).reason == "closed_by_peer"
+    gone = await stage.wait_for(SourceGone)
+    assert (gone.source_id, gone.peer_id, gone.reason) == (
+        "source",
+        sender.answer.peer_id,
+        "closed_by_peer",
+    )
+    assert not stage.plane.has_viewer("viewer")
+
+
+async def test_closing_is_told_to_the_peer_and_happens_once(stage: Stage) -> None:
+    receiver = await viewer(stage)
+    stage.plane.close_viewer("viewer", "left")
+    stage.plane.close_viewer("viewer", "left")
+    await receiver.until(lambda: receiver.dtls.closed_by_peer)
+    assert [e for e in stage.events if isinstance(e, ViewerGone)] == [ViewerGone("viewer", "left")]
+
+
+async def test_only_the_named_connection_of_a_source_is_closed(stage: Stage) -> None:
+    sender = await publisher(stage)
+    stage.plane.close_publisher("source", "offline", peer_id="another")
+    assert not [e for e in stage.events if isinstance(e, SourceGone)]
+    stage.plane.close_publisher("source", "offline", peer_id=sender.answer.peer_id)
+    assert (await stage.wait_for(SourceGone)).reason == "offline"
+
+
+async def test_a_peer_that_never_comes_is_closed_after_fifteen_seconds(stage: Stage) -> None:
+    await stage.plane.watch("viewer", offer("recvonly"))
+    stage.skip(14)
+    assert stage.plane.has_viewer("viewer")
+    stage.skip(2)
+    assert (await stage.wait_for(ViewerGone)).reason == "connect_timeout"
+
+
+async def test_a_peer_that_stops_in_the_handshake_is_closed_too(stage: Stage) -> None:
+    caller = Caller(await stage.plane.watch("viewer", offer("recvonly")))
+    await caller.ice()
+    stage.skip(16)
+    assert (await stage.wait_for(ViewerGone)).reason == "connect_timeout"
+
+
+async def test_a_peer_that_vanished_is_closed_after_thirty_seconds(stage: Stage) -> None:
+    receiver = await viewer(stage)
+    stage.skip(20)
+    await receiver.ice()
+    stage.skip(20)
+    assert stage.plane.has_viewer("viewer")
+    stage.skip(11)
+    assert (await stage.wait_for(ViewerGone)).reason == "consent_lost"
+
+
+async def test_packets_are_consent_as_good_as_checks(stage: Stage) -> None:
+    sender, receiver = await publisher(stage), await viewer(stage)
+    stage.plane.forward("source", "viewer")
+    stage.skip(20)
+    await receiver.ice()
+    await flowing(sender, receiver, 1)
+    stage.skip(20)
+    assert not [e for e in stage.events if isinstance(e, SourceGone)]
+
+
+async def test_a_certificate_other_than_announced_ends_the_peer(stage: Stage) -> None:
+    answer = await stage.plane.publish("source", offer("sendonly"), allowed=BOTH_KINDS)
+    imposter = Caller(answer, certificate=new_certificate())
+    await imposter.ice()
+    imposter.start_handshake()
+    assert (await stage.wait_for(SourceGone)).reason == "dtls_failed"
+    assert stage.plane.metrics().dtls_failures == 1
+    assert not [e for e in stage.events if isinstance(e, SourceUp)]
+
+
+async def test_a_source_is_stale_after_two_seconds_and_fresh_again(stage: Stage) -> None:
+    sender, receiver = await publisher(stage), await viewer(stage)
+    stage.plane.forward("source", "viewer")
+    await flowing(sender, receiver, 1)
+    stage.skip(1)
+    assert not [e for e in stage.events if isinstance(e, SourceStale)]
+    stage.skip(1.2)
+    await stage.wait_for(SourceStale, source_id="source")
+    await flowing(sender, receiver, 2)
+    await stage.wait_for(SourceFresh, source_id="source")
+
+
+async def test_nothing_is_left_behind_by_calls_that_ended(stage: Stage) -> None:
+    tasks = asyncio.all_tasks()
+    for round_number in range(3):
+        sender = await publisher(stage, f"source{round_number}")
+        receiver = await viewer(stage, f"viewer{round_number}")
+        sender.hang_up()
+        receiver.hang_up()
+        await stage.wait_for(SourceGone, source_id=f"source{round_number}")
+        await stage.wait_for(ViewerGone, viewer_id=f"viewer{round_number}")
+    metrics = stage.plane.metrics()
+    assert (metrics.publishers, metrics.viewers) == (0, 0)
+    assert stage.addresses == 0
+    assert asyncio.all_tasks() == tasks
+
+
+async def test_a_listener_that_raises_does_not_stop_the_plane(stage: Stage) -> None:
+    stage.listener_raises = True
+    sender, receiver = await publisher(stage), await viewer(stage)
+    stage.listener_raises = False
+    stage.plane.forward("source", "viewer")
+    await flowing(sender, receiver, 1)
