@@ -257,6 +257,15 @@ class Airing:
                 stopped = FeedStopped(Feed.STREAM, Direction.WATCH, reason)
                 self._floor.tell(watcher.place_id, stopped)
 
+    def close_idle_viewers(self, expert_id: str) -> None:
+        """The stream did not come back. In a private session its own grace decides."""
+        room = self._floor.room(expert_id)
+        if room.sealed:
+            at_ns = self._floor.clock_ns() + IDLE_VIEWERS_NS
+            self._floor.set_deadline(Key(Due.IDLE_VIEWERS, expert_id), at_ns)
+        elif not room.presence.media_fresh:
+            self.close_viewers(expert_id, "offline")
+
     # --- rows ---------------------------------------------------------------------------------
 
     def clear_rows(self, expert_id: str) -> None:

@@ -65,6 +65,7 @@ class Floor:
         self.new_id = new_id
         self.emit: Callable[[str, Event], None] = lambda place_id, event: None
         self.places: dict[str, Place] = {}
+        self._places_of: dict[tuple[VisitorKind, str], dict[str, Place]] = {}
         self.rooms: dict[str, Room] = {}
         self.grid: dict[str, None] = {}
         self.deadlines = Deadlines()
@@ -91,8 +92,21 @@ class Floor:
         return None if place.expert_id is None else self.room(place.expert_id)
 
     def places_of(self, visitor_key: tuple[VisitorKind, str]) -> list[Place]:
-        """Every place of one person."""
-        return [p for p in self.places.values() if p.visitor.key == visitor_key]
+        """Every place of one person, in order of arrival."""
+        return list(self._places_of.get(visitor_key, {}).values())
+
+    def add_place(self, place: Place) -> None:
+        """A new place."""
+        self.places[place.place_id] = place
+        self._places_of.setdefault(place.visitor.key, {})[place.place_id] = place
+
+    def remove_place(self, place: Place) -> None:
+        """The place is gone."""
+        del self.places[place.place_id]
+        of_person = self._places_of[place.visitor.key]
+        del of_person[place.place_id]
+        if not of_person:
+            del self._places_of[place.visitor.key]
 
     def somebody_at_desk(self, room: Room) -> bool:
         """Whether a connected studio attends the room."""
@@ -227,10 +241,11 @@ class Floor:
         task.add_done_callback(self._done)
         return task
 
-    async def finish_tasks(self) -> None:
-        """Wait until all spawned work is done."""
-        while self._tasks:
-            await asyncio.wait(set(self._tasks))
+    async def finish_tasks(self, within_s: float) -> None:
+        """Wait until all spawned work is done, but not for ever."""
+        deadline_s = asyncio.get_running_loop().time() + within_s
+        while self._tasks and (left_s := deadline_s - asyncio.get_running_loop().time()) > 0:
+            await asyncio.wait(set(self._tasks), timeout=left_s)
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

@@ -5,6 +5,7 @@ Places, rooms and chat are the business of `lobby`, streams of `airing`, private
 """
 
 import asyncio
+import logging
 import secrets
 import time
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from billing_meter.meter import MeterEvent
 from billing_meter.tariff import Component
 from media.api import Answer, MediaEvent
 from rooms.airing import Airing, Connected
-from rooms.deadlines import Due
+from rooms.deadlines import Due, Key
 from rooms.directory import Directory
 from rooms.engines import MediaEngine, MeterEngine, Purse
 from rooms.events import (
@@ -28,7 +29,7 @@ from rooms.events import (
     Upgraded,
 )
 from rooms.floor import Floor, Place
-from rooms.limits import NS_PER_S
+from rooms.limits import NS_PER_S, SETTLE_NS
 from rooms.lobby import Lobby
 from rooms.media_listener import MediaListener
 from rooms.member_feed import MemberFeed
@@ -36,6 +37,11 @@ from rooms.private import Cue
 from rooms.private_desk import Ask, PrivateDesk
 from rooms.refusals import Code, Refusal
 from rooms.roles import VisitorKind
+
+log = logging.getLogger(__name__)
+
+SETTLE_S = SETTLE_NS / NS_PER_S
+"""How long a stop waits for final posts; what is late is settled by the next start."""
 
 
 def _utc_now() -> datetime:
@@ -268,17 +274,23 @@ class House:
     # --- life ---------------------------------------------------------------------------------
 
     def tick(self, now_ns: int) -> None:
-        """Do everything that is due."""
+        """Do everything that is due. A fault in one thing does not stop the others."""
         while (key := self.floor.deadlines.pop_due(now_ns)) is not None:
-            match key.due:
-                case Due.SESSION:
-                    self.desk.cue_session(key.of, Cue.TIME_OUT)
-                case Due.PLACE:
-                    self.lobby.depart(key.of)
-                case Due.NOTICE | Due.CARD:
-                    self.floor.announce(key.of)
-                case Due.IDLE_VIEWERS:
-                    self.airing.close_viewers(key.of, "offline")
+            try:
+                self._do(key)
+            except Exception:
+                log.exception("what was due failed: %s", key.due)
+
+    def _do(self, key: Key) -> None:
+        match key.due:
+            case Due.SESSION:
+                self.desk.cue_session(key.of, Cue.TIME_OUT)
+            case Due.PLACE:
+                self.lobby.depart(key.of)
+            case Due.NOTICE | Due.CARD:
+                self.floor.announce(key.of)
+            case Due.IDLE_VIEWERS:
+                self.airing.close_idle_viewers(key.of)
 
     async def start(self) -> None:
         """Start the one timer."""
@@ -292,7 +304,7 @@ class House:
         if self.desk.sessions and notice_s:
             await asyncio.wait({self.floor.spawn(self.desk.wait_until_empty())}, timeout=notice_s)
         self.desk.cue_all(Cue.SERVER_STOPPED)
-        await self.floor.finish_tasks()
+        await self.floor.finish_tasks(SETTLE_S)
 
     async def close(self) -> None:
         """Stop the timer; call after `drain`."""
@@ -300,7 +312,7 @@ class House:
             self._timer.cancel()
             await asyncio.wait({self._timer})
             self._timer = None
-        await self.floor.finish_tasks()
+        await self.floor.finish_tasks(SETTLE_S)
 
     async def _run(self) -> None:
         while True:

@@ -49,7 +49,7 @@ class Lobby:
         if len(self._floor.places) >= PLACES_MAX:
             return Refusal(Code.OVERLOADED)
         place_id = self._floor.new_id()
-        self._floor.places[place_id] = Place(place_id, visitor, standing)
+        self._floor.add_place(Place(place_id, visitor, standing))
         return place_id
 
     def resume(self, place_id: str, visitor: Visitor, standing: Standing) -> bool:
@@ -97,7 +97,7 @@ class Lobby:
         self._leave(place)
         self._floor.set_deadline(Key(Due.PLACE, place_id), None)
         self._floor.grid.pop(place_id, None)
-        del self._floor.places[place_id]
+        self._floor.remove_place(place)
         self.on_departed(place_id)
 
     def send_away(self, kind: VisitorKind, account_id: str) -> None:

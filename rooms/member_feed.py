@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 from billing_meter.tariff import Component
 from billing_meter.till import Refused
-from media.api import BOTH_KINDS, Answer, Kind, SdpRefused
+from media.api import BOTH_KINDS, Answer, Direction, Kind, SdpRefused
 from rooms.airing import refused
 from rooms.engines import MediaEngine, MeterEngine
-from rooms.events import BalanceBand
+from rooms.events import BalanceBand, Feed, FeedStopped
 from rooms.floor import Floor, Place
 from rooms.private import RUNNING, SWITCHABLE, PrivateSession
 from rooms.refusals import Code, Refusal
@@ -96,6 +96,9 @@ class MemberFeed:
         if session.phase not in RUNNING or not self._floor.is_party(place, session):
             self._media.close_viewer(viewer_id, "session ended")
             return Refusal(Code.NO_SESSION)
+        if live.feed_viewer is not None and live.feed_place != place.place_id:
+            stopped = FeedStopped(Feed.PRIVATE, Direction.WATCH, "replaced")
+            self._floor.tell(live.feed_place, stopped)
         self.drop_viewer(live, "replaced")
         live.feed_viewer, live.feed_place = viewer_id, place.place_id
         for component in sorted(session.on):

@@ -8,6 +8,7 @@ import asyncio
 import logging
 from dataclasses import dataclass
 
+from billing_meter.database import DatabaseUnavailable
 from billing_meter.meter import (
     Exhausted,
     LedgerLost,
@@ -85,7 +86,10 @@ class PrivateDesk:
         refusal = self._objection(place, ask)
         if refusal is not None:
             return refusal
-        balance = await self._purse.balance(place.visitor.account_id)
+        try:
+            balance = await self._purse.balance(place.visitor.account_id)
+        except DatabaseUnavailable:
+            return Refusal(Code.LEDGER_UNAVAILABLE)
         room = self._floor.room_of(place)
         refusal = self._objection(place, ask)  # the world went on while the balance was read
         if refusal is not None or room is None:

@@ -128,7 +128,13 @@ class Connection:
         if not isinstance(hello, wire.Hello):
             self.close(wire.CLOSE_UNAUTHENTICATED, "hello comes first")
             return None
-        admitted = await self._hub.hello(self, hello)
+        try:
+            admitted = await self._hub.hello(self, hello)
+        except Exception:
+            log.exception("a hello failed")
+            self.post(wire.Error(code="internal", message="Something broke.", id=hello.id))
+            self.close(wire.CLOSE_INTERNAL, "internal")
+            return None
         if isinstance(admitted, Turned):
             self.post(admitted.error)
             self.close(admitted.close_code, admitted.error.code)
@@ -158,7 +164,11 @@ class Connection:
         if isinstance(message, wire.Error):
             self._strike(message.code, message.message, wire.CLOSE_BAD_MESSAGE)
             return
-        outcome = self._hub.handle(place_id, message)
+        try:
+            outcome = self._hub.handle(place_id, message)
+        except Exception:
+            log.exception("a message failed")
+            outcome = wire.Error(code="internal", message="Something broke.", id=message.id)
         if isinstance(outcome, Coroutine):
             self._queue(outcome, message.id)
         elif outcome is not None:

@@ -20,7 +20,7 @@ from rooms.events import Feed
 from rooms.floor import Place
 from rooms.house import House
 from rooms.private_desk import Ask
-from rooms.refusals import Refusal
+from rooms.refusals import Code, Refusal
 from rooms.roles import Standing, Visitor, VisitorKind
 from signaling import wire, wire_out
 from signaling.tickets import ResumeTokens, Tickets
@@ -62,6 +62,7 @@ class Hub:
         self._tickets = tickets
         self._resume = ResumeTokens()
         self._links: dict[str, Link] = {}
+        self.draining = False
         house.emit = self.deliver
         house.lobby.on_departed = self._resume.forget
 
@@ -74,6 +75,9 @@ class Hub:
 
     async def hello(self, link: Link, hello: wire.Hello) -> str | Turned:
         """Let a connection in: its place id, or why not. Posts the welcome and what follows it."""
+        if self.draining:
+            refusal = Refusal(Code.SERVER_DRAINING)
+            return Turned(wire_out.error(refusal, hello.id), wire.CLOSE_DRAINING)
         ticket = self._tickets.redeem(hello.ticket)
         if ticket is None:
             return _turned(hello, "bad_ticket", "Get a new ticket.", wire.CLOSE_UNAUTHENTICATED)
@@ -129,8 +133,7 @@ class Hub:
         return await self._house.purse.balance(visitor.account_id)
 
     def _arrive(self, hello: wire.Hello, visitor: Visitor, standing: Standing) -> str | Turned:
-        lost = [p for p in self._house.floor.places_of(visitor.key) if not p.connected]
-        open_count = len(self._house.floor.places_of(visitor.key)) - len(lost)
+        open_count = sum(p.connected for p in self._house.floor.places_of(visitor.key))
         if open_count >= CONNECTIONS_PER_PERSON_MAX:
             return _turned(
                 hello,

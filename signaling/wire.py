@@ -31,6 +31,7 @@ CLOSE_TOO_MANY_MESSAGES = 4429
 CLOSE_TOO_MANY_CONNECTIONS = 4430
 """One account has too many open; reconnecting will not help until one is closed."""
 CLOSE_DRAINING = 1012
+CLOSE_INTERNAL = 1011
 CLOSE_OVERFLOW = 1013
 
 MessageId = Annotated[int, Meta(ge=1, le=2**31 - 1)]
