@@ -218,7 +218,7 @@ class Forwarder:
         self._forget_if_unused(source)
 
     def _remove_row(self, viewer: Viewer, row: Row) -> None:
-        row.track.remove_row(viewer.id, self._clock_ns())
+        row.track.remove_row(viewer.id)
         if viewer.rows.get(row.track.kind) is row:
             del viewer.rows[row.track.kind]
 

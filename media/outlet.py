@@ -78,7 +78,7 @@ class Row:
         self._shape: PacketShape | None = None
         self._segments: deque[Segment] = deque(maxlen=SEGMENTS_MAX)
         self._cursor = 0  # the next index to send
-        self._last_stamp = 0
+        self._last_stamp = self._last_ns = 0  # of what was sent last
         self._not_before = 0
         self._in_fan = False
         self._fan_packets = self._fan_octets = 0
@@ -92,9 +92,9 @@ class Row:
         self.choose_format()
         self.start(now_ns)
 
-    def close(self, now_ns: int) -> None:
+    def close(self) -> None:
         """Nothing is sent any more when this returns, and nothing is sent again."""
-        self._end_segment(now_ns)
+        self._end_segment()
         self._segments.clear()
         self.state = RowState.WAITING
         if self.outlet is not None and self.outlet.row is self:
@@ -118,9 +118,9 @@ class Row:
         self._shape = self.track.shape(codec, outlet.track)
         self._lane = Lane(link.srtp_tx, link.destination, outlet.track.ssrc, self._shape)
 
-    def codec_changed(self, now_ns: int) -> None:
+    def codec_changed(self) -> None:
         """The source sends another codec from now on."""
-        self._end_segment(now_ns)
+        self._end_segment()
         self._lane = None
         self.choose_format()
 
@@ -209,7 +209,7 @@ class Row:
         if gate is None or now_ns < gate.open_until_ns:
             return False
         if self.state in (RowState.LIVE, RowState.REPLAYING):
-            self._end_segment(now_ns)
+            self._end_segment()
             self.state = RowState.WAITING
         if gate.first_forwarded_ns is not None:
             # What comes while an opened gate is shut was not paid for: it is never made up for.
@@ -224,13 +224,14 @@ class Row:
         sequence = packet.index + segment.sequence_offset
         stamp = segment.out_timestamp(packet.timestamp)
         self._last_stamp = max(packet.timestamp, self._last_stamp)
+        self._last_ns = now_ns
         if self.track.shared.sender.send_rtp(lane, template, word, sequence, stamp):
             outlet.packets += 1
             outlet.octets += len(packet.payload)
             if self.gate is not None:
                 self.gate.note(now_ns)
 
-    def _end_segment(self, now_ns: int) -> None:
+    def _end_segment(self) -> None:
         self.track.shared.replaying.discard(self)
         if self.state not in (RowState.LIVE, RowState.REPLAYING):
             return
@@ -240,11 +241,11 @@ class Row:
             self._in_fan = False
             self._cursor = self.track.numbering.last_index + 1
             newest = self.track.newest
-            self._last_stamp = newest.timestamp if newest is not None else self._last_stamp
+            if newest is not None:
+                self._last_stamp, self._last_ns = newest.timestamp, newest.arrived_ns
         if self.outlet is not None:
-            self.outlet.numbering.end(
-                self._segments[-1], self._cursor - 1, self._last_stamp, now_ns
-            )
+            last = (self._cursor - 1, self._last_stamp, self._last_ns)
+            self.outlet.numbering.end(self._segments[-1], *last)
         self.track.left_live(self)
 
     def count_fan(self) -> None:

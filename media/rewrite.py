@@ -224,10 +224,13 @@ class OutNumbering:
         segment.timestamp_offset = target + replayed - live_stamp
         return segment
 
-    def end(self, segment: Segment, last_index: int, last_stamp: int, now_ns: int) -> None:
-        """Stop a run after `last_index` (which may lie before its first: nothing was sent)."""
+    def end(self, segment: Segment, last_index: int, last_stamp: int, last_ns: int) -> None:
+        """Stop a run after the packet `last_index`, which left at `last_ns` with `last_stamp`.
+
+        An index before the run's first means that nothing was sent.
+        """
         segment.last_index = last_index
         if last_index >= segment.first_index:
             self.sequence = last_index + segment.sequence_offset
             self.timestamp = max(segment.out_timestamp(last_stamp), self.timestamp)
-            self._last_ns = now_ns
+            self._last_ns = last_ns

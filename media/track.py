@@ -125,7 +125,7 @@ class Track:
         numbering = self.numbering
         if codec is not self.format:
             if codec != self.format:
-                self._change_format(codec, now_ns)
+                self._change_format(codec)
             self.format = codec  # the same one of another publisher: compared once
         if numbering.running and numbering.restarted(header.sequence):
             numbering.running = False
@@ -162,13 +162,13 @@ class Track:
             for row in tuple(self._careful):
                 row.offer(packet, now_ns)
 
-    def _change_format(self, codec: CodecFormat, now_ns: int) -> None:
+    def _change_format(self, codec: CodecFormat) -> None:
         self.format = codec
         self._starts_keyframe = detector(codec.name) if self.kind is Kind.VIDEO else audio_start
         self.numbering.running = False
         self._shapes.clear()
         for row in tuple(self.rows.values()):
-            row.codec_changed(now_ns)
+            row.codec_changed()
         self.newest = None
         self.ring.clear()
 
@@ -179,11 +179,11 @@ class Track:
         self.rows[row.viewer_id] = row
         self._careful[row] = None
 
-    def remove_row(self, viewer_id: str, now_ns: int) -> None:
+    def remove_row(self, viewer_id: str) -> None:
         """Nothing of this track goes to this viewer any more when this returns."""
         row = self.rows.pop(viewer_id, None)
         if row is not None:
-            row.close(now_ns)
+            row.close()
             self._careful.pop(row, None)
         if not self.rows:
             self.shared.wanting.discard(self)

@@ -1,0 +1,218 @@
+"""The way out: what a full or refusing socket costs, and that both ways of writing agree."""
+
+import errno
+import os
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pylibsrtp import Policy, Session
+
+from media import batch, fanout
+from media.batch import BatchSender, Destination, Lane, PacketBuffer
+from media.fanout import FanOut
+
+KEY = bytes(range(30))
+
+
+class PlainShape:
+    """Twelve blank bytes and the packet."""
+
+    def __init__(self, word: int = 0x80600000) -> None:
+        self._word = word
+
+    def render(self, packet: Any, now_ns: int) -> tuple[bytes, int]:
+        return bytes(12) + packet, self._word
+
+
+@pytest.fixture
+def sender() -> Iterator[BatchSender]:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.setblocking(False)
+        yield BatchSender(sock)
+
+
+@pytest.fixture
+def receiver() -> Iterator[socket.socket]:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind(("127.0.0.1", 0))
+        sock.setblocking(False)
+        yield sock
+
+
+def outbound() -> Session:
+    profile = Policy.SRTP_PROFILE_AEAD_AES_128_GCM
+    return Session(Policy(key=KEY, ssrc_type=Policy.SSRC_ANY_OUTBOUND, srtp_profile=profile))
+
+
+def received(sock: socket.socket) -> list[bytes]:
+    found = []
+    while True:
+        try:
+            found.append(sock.recv(2_048))
+        except BlockingIOError:
+            return found
+
+
+def lanes(receiver: socket.socket, count: int, sessions: list[Session]) -> list[Lane]:
+    sessions += [outbound() for _ in range(count)]
+    shapes = [PlainShape(0x80600000), PlainShape(0x80E60000)]
+    to = Destination.from_address(*receiver.getsockname())
+    return [
+        Lane(s._srtp[0], to, 1_000 + n, shapes[n % 2], 7 * n, 1_000_003 * n)
+        for n, s in enumerate(sessions[-count:])
+    ]
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    st.integers(1, 40),
+    st.integers(0, 2**40),
+    st.lists(st.tuples(st.integers(0, 2**40), st.binary(max_size=80)), min_size=1, max_size=4),
+)
+def test_rows_and_columns_write_the_same_bytes(
+    count: int, first: int, packets: list[tuple[int, bytes]]
+) -> None:
+    found: list[list[bytes]] = []
+    for rows_min in (1, 1_000):
+        with (
+            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as out,
+            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver,
+            pytest.MonkeyPatch.context() as patch,
+        ):
+            patch.setattr(fanout, "VECTOR_ROWS_MIN", rows_min)
+            receiver.bind(("127.0.0.1", 0))
+            receiver.setblocking(False)
+            fan = FanOut(BatchSender(out))
+            sessions: list[Session] = []
+            for lane in lanes(receiver, count, sessions):
+                fan.add(lane)
+            for index, (timestamp, payload) in enumerate(packets, first):
+                fan.send(payload, index, timestamp, len(payload), 0)
+            found.append(received(receiver))
+            assert len(found[-1]) == count * len(packets)
+    assert found[0] == found[1]
+
+
+def test_removed_lanes_get_nothing_and_the_rest_everything(
+    sender: BatchSender, receiver: socket.socket
+) -> None:
+    sessions: list[Session] = []
+    everybody = lanes(receiver, 5, sessions)
+    fan = FanOut(sender)
+    for lane in everybody:
+        fan.add(lane)
+    fan.send(b"one", 1, 0, 3, 0)
+    fan.remove(everybody[2])
+    fan.send(b"two", 2, 0, 3, 0)
+    assert len(received(receiver)) == 9
+    assert len(fan) == 4
+    assert (fan.packets, fan.octets) == (2, 6)
+
+
+def outcomes(monkeypatch: pytest.MonkeyPatch, results: list[int]) -> None:
+    """The next calls of sendmmsg give these: a count, or a negative errno."""
+
+    def sendmmsg(fd: int, messages: Any, count: int, flags: int) -> int:
+        result = results.pop(0)
+        if result < 0:
+            batch.libc_ffi.errno = -result
+            return -1
+        return min(result, count)
+
+    monkeypatch.setattr(batch, "_sendmmsg", sendmmsg)
+
+
+@pytest.mark.parametrize(
+    ("results", "taken", "full", "errors"),
+    [
+        ([10], 10, 0, 0),
+        ([4, -errno.EAGAIN], 4, 6, 0),
+        ([-errno.EAGAIN], 0, 10, 0),
+        ([-errno.ENOBUFS], 0, 10, 0),
+        ([-errno.EINTR, 10], 10, 0, 0),
+        ([-errno.ENETUNREACH, 9], 9, 0, 1),
+        ([3, -errno.EPERM, 6], 9, 0, 1),
+        ([9, -errno.EMSGSIZE], 9, 0, 1),
+        ([3, 7], 10, 0, 0),
+    ],
+)
+def test_what_the_kernel_does_not_take_is_dropped_and_counted(
+    sender: BatchSender,
+    monkeypatch: pytest.MonkeyPatch,
+    results: list[int],
+    taken: int,
+    full: int,
+    errors: int,
+) -> None:
+    outcomes(monkeypatch, results)
+    messages = batch.libc_ffi.new("struct mmsghdr[]", 10)
+    assert sender.flush(messages, 10) == taken
+    assert (sender.dropped_full, sender.send_errors) == (full, errors)
+    assert results == []
+
+
+def test_a_really_full_socket_never_blocks(receiver: socket.socket) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as out:
+        peer = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        path = f"\0parlour-{os.getpid()}-{id(out)}"
+        peer.bind(path)
+        out.connect(path)
+        sender = BatchSender(out)
+        iovec = batch.libc_ffi.new("struct iovec *")
+        iovec.iov_base = batch.libc_ffi.cast("void *", sender.slot_addresses[0])
+        iovec.iov_len = 1_000
+        messages = batch.libc_ffi.new("struct mmsghdr[]", 1_000)
+        for n in range(1_000):
+            messages[n].msg_hdr.msg_iov = iovec
+            messages[n].msg_hdr.msg_iovlen = 1
+        taken = sender.flush(messages, 1_000)
+        assert 0 < taken < 1_000
+        assert sender.dropped_full == 1_000 - taken
+        peer.close()
+
+
+def test_too_long_for_a_slot_is_refused(sender: BatchSender, receiver: socket.socket) -> None:
+    session = outbound()
+    to = Destination.from_address(*receiver.getsockname())
+    assert not sender.send_plain(session._srtp[0], to, bytes(12), bytes(batch.SLOT_BYTES))
+    assert not sender.send_rtcp(session._srtp[0], to, bytes(batch.SLOT_BYTES))
+    assert sender.send_errors == 2
+    assert received(receiver) == []
+
+
+def test_destinations_move_within_their_family(
+    sender: BatchSender, receiver: socket.socket
+) -> None:
+    session = outbound()
+    to = Destination.from_address("127.0.0.1", 9)
+    to.set_raw(batch.pack_address(*receiver.getsockname()))
+    assert sender.send_plain(session._srtp[0], to, b"\x80\x60" + bytes(10), bytes(20))
+    assert len(received(receiver)) == 1
+    with pytest.raises(ValueError, match="family"):
+        to.set_raw(batch.pack_address("::1", 9))
+    with pytest.raises(ValueError, match="sockaddr"):
+        Destination.from_raw(b"\0" * 5)
+    assert Destination.from_address("::1", 9).length == 28
+    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as six:
+        six.bind(("::1", 0))
+        six.setblocking(False)
+        out = BatchSender(six)
+        there = Destination.from_raw(batch.pack_address("::1", six.getsockname()[1]))
+        other = outbound()
+        assert out.send_plain(other._srtp[0], there, b"\x80\x60" + bytes(10), bytes(20))
+        assert len(received(six)) == 1
+
+
+@given(st.binary(max_size=1_500))
+def test_unprotecting_bytes_from_anyone_gives_zero(data: bytes) -> None:
+    profile = Policy.SRTP_PROFILE_AEAD_AES_128_GCM
+    inbound = Session(Policy(key=KEY, ssrc_type=Policy.SSRC_ANY_INBOUND, srtp_profile=profile))
+    buffer = PacketBuffer()
+    buffer.data[: len(data)] = data
+    assert buffer.unprotect(inbound._srtp[0], len(data)) == 0
+    buffer.data[: len(data)] = data
+    assert buffer.unprotect_rtcp(inbound._srtp[0], len(data)) == 0

@@ -1,0 +1,370 @@
+"""Repair and feedback with real SRTP: NACK and RTX both ways, keyframe requests, reports."""
+
+import itertools
+from collections.abc import Iterator
+
+import pytest
+
+from media import nack, rtcp
+from media.api import Direction, Kind, QualityChanged, QualityLevel
+from media.track import PLI_INTERVAL_NS
+from tests.media.farends import (
+    AUDIO_SSRC,
+    DELTA,
+    KEY,
+    MS,
+    SECOND_NS,
+    VIDEO_SSRC,
+    FarPublisher,
+    FarViewer,
+    World,
+)
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    world = World()
+    yield world
+    world.close()
+
+
+def live(world: World, **changes: object) -> tuple[FarPublisher, FarViewer]:
+    publisher = world.publisher()
+    viewer = world.viewer(**changes)
+    world.forwarder.forward("s", "v")
+    publisher.video(KEY, 100, 3_000)
+    publisher.asked()
+    return publisher, viewer
+
+
+def plis(publisher: FarPublisher) -> int:
+    return sum(isinstance(packet, rtcp.KeyframeRequest) for packet in publisher.asked())
+
+
+def nacked(publisher: FarPublisher) -> list[int]:
+    asked = [packet for packet in publisher.asked() if isinstance(packet, rtcp.Nack)]
+    assert {packet.media_ssrc for packet in asked} <= {VIDEO_SSRC}
+    return [sequence for packet in asked for sequence in packet.sequences]
+
+
+# --- towards viewers ---------------------------------------------------------------------------
+
+
+def test_a_nack_is_answered_on_the_repair_stream(world: World) -> None:
+    publisher, viewer = live(world)
+    for n in range(1, 5):
+        publisher.video(DELTA + b"%d" % n, 100 + n, 3_000 * n, marker=n == 2)
+    sent = viewer.packets()
+    viewer.nack(sent[2].sequence, sent[4].sequence)
+    repairs = viewer.packets()
+    assert [got.header.ssrc for got in repairs] == [viewer.rtx_ssrc] * 2
+    assert [got.header.payload_type for got in repairs] == [121] * 2
+    assert repairs[0].payload == sent[2].sequence.to_bytes(2, "big") + sent[2].payload
+    assert repairs[1].payload == sent[4].sequence.to_bytes(2, "big") + sent[4].payload
+    assert repairs[0].header.timestamp == sent[2].header.timestamp
+    assert [got.header.marker for got in repairs] == [True, False]
+    assert repairs[1].sequence == (repairs[0].sequence + 1) & 0xFFFF
+    assert world.forwarder.counters.resent == 2
+
+
+def test_replayed_packets_are_repaired_with_the_timestamps_they_had(world: World) -> None:
+    publisher = world.publisher()
+    publisher.video(KEY, 1, 0)
+    for n in range(1, 20):
+        publisher.video(DELTA, 1 + n, 3_000 * n)
+    viewer = world.viewer()
+    world.forwarder.forward("s", "v")
+    sent = viewer.packets()
+    viewer.nack(*(got.sequence for got in sent))
+    repairs = viewer.packets()
+    assert [got.header.timestamp for got in repairs] == [got.header.timestamp for got in sent]
+
+
+def test_only_what_this_viewer_was_sent_is_sent_again(world: World) -> None:
+    publisher, _ = live(world)
+    publisher.video(DELTA, 101, 6_000)
+    late = world.viewer("late")
+    gate = world.forwarder.forward_gated("s", "late", [Kind.VIDEO])
+    gate.open_until(world.now_ns + 10)
+    publisher.video(DELTA, 102, 9_000)
+    world.now_ns += 20
+    publisher.video(DELTA + b"unpaid", 103, 12_000)
+    gate.open_until(world.now_ns + SECOND_NS)
+    publisher.video(KEY + b"paid", 104, 15_000)
+    sent = late.packets()
+    assert [got.payload for got in sent] == [KEY, DELTA, DELTA, KEY + b"paid"]
+    everything = [(sent[0].sequence + n) & 0xFFFF for n in range(-20, 20)]
+    late.nack(*everything)
+    assert [got.payload[2:] for got in late.packets()] == [got.payload for got in sent]
+    gate.open_until(0)
+    world.now_ns += 200 * MS
+    late.nack(*everything)
+    assert late.datagrams() == []
+
+
+def test_without_a_repair_stream_nothing_is_encrypted_twice(world: World) -> None:
+    publisher, viewer = live(world, rtx=False)
+    publisher.video(DELTA, 101, 6_000)
+    sent = viewer.packets()
+    viewer.nack(*(got.sequence for got in sent))
+    assert viewer.datagrams() == []
+
+
+def test_asking_for_everything_again_and_again_is_bounded(world: World) -> None:
+    publisher, viewer = live(world)
+    sent_octets = 0
+    sequences: list[int] = []
+    repaired_octets = 0
+    for n in range(600):
+        world.now_ns += 10 * MS
+        publisher.video(DELTA + bytes(1_000), 101 + n, 6_000 + 900 * n)
+        for got in viewer.packets():
+            if got.header.ssrc == viewer.video_ssrc:
+                sent_octets += len(got.payload)
+                sequences.append(got.sequence)
+            else:
+                repaired_octets += len(got.payload)
+        viewer.nack(*sequences[-200:])
+    share = nack.RESEND_SHARE_PERCENT / 100
+    assert repaired_octets <= sent_octets * share + nack.RESEND_BURST_OCTETS * 1.05
+    assert repaired_octets > 0
+
+
+def test_old_packets_are_not_sent_again(world: World) -> None:
+    publisher, viewer = live(world)
+    sent = viewer.packets()
+    world.now_ns += 2_001 * MS
+    viewer.nack(sent[0].sequence)
+    assert viewer.datagrams() == []
+    publisher.video(DELTA, 101)
+
+
+def test_the_same_bytes_never_leave_twice_and_no_number_is_used_twice(world: World) -> None:
+    publisher, viewer = live(world)
+    for n in range(1, 50):
+        publisher.video(DELTA + b"%d" % n, 100 + n, 900 * n)
+        world.now_ns += 60 * MS
+        got = viewer.packets()
+        viewer.nack(*(packet.sequence for packet in got if packet.header.ssrc == viewer.video_ssrc))
+    viewer.datagrams()
+    numbers = [datagram[2:4] + datagram[8:12] for datagram in viewer.protected]
+    assert len(numbers) > 60
+    assert len(set(numbers)) == len(numbers)
+
+
+def test_one_of_many_asks_for_a_keyframe_and_the_publisher_hears_it_twice_a_second(
+    world: World,
+) -> None:
+    publisher, viewer = live(world)
+    world.now_ns += SECOND_NS
+    for _ in range(99):
+        viewer.rtcp(rtcp.build_rr(1) + rtcp.build_pli(1, viewer.video_ssrc))
+        world.pass_ms(10)
+    assert plis(publisher) == 2
+    publisher.video(KEY, 101, 6_000)
+    world.pass_ms(2_000)
+    assert plis(publisher) == 0
+
+
+def test_a_fir_is_as_good_and_a_foreign_stream_is_nobodys(world: World) -> None:
+    publisher, viewer = live(world)
+    entry = viewer.video_ssrc.to_bytes(4, "big") + b"\1\0\0\0"
+    viewer.rtcp(rtcp.build_rr(1) + b"\x84\xce\0\4" + bytes(8) + entry)
+    assert plis(publisher) == 1
+    world.now_ns += SECOND_NS
+    publisher.video(KEY, 101, 6_000)
+    viewer.rtcp(rtcp.build_rr(1) + rtcp.build_pli(1, 0xDEAD))
+    viewer.rtcp(rtcp.build_rr(1) + rtcp.build_nack(1, 0xDEAD, [1, 2, 3]))
+    assert plis(publisher) == 0
+
+
+# --- towards publishers ------------------------------------------------------------------------
+
+
+def test_a_waiting_viewer_repeats_the_request_until_a_keyframe_comes(world: World) -> None:
+    publisher = world.publisher()
+    viewer = world.viewer()
+    world.forwarder.forward("s", "v")
+    publisher.asked()
+    for n in range(100):
+        publisher.video(DELTA, n, 900 * n)
+        world.pass_ms(20)
+    assert 3 <= plis(publisher) <= 2_000 * MS // PLI_INTERVAL_NS + 1
+    publisher.video(KEY, 100, 90_000)
+    world.pass_ms(2_000)
+    assert plis(publisher) == 0
+    assert viewer.payloads() == [KEY]
+
+
+def test_gaps_are_asked_for_and_the_repairs_find_their_place(world: World) -> None:
+    publisher, viewer = live(world)
+    publisher.video(DELTA + b"3", 103, 9_000)
+    world.pass_ms(40)
+    assert nacked(publisher) == [101, 102]
+    publisher.rtx(DELTA + b"2", 102, 1, 6_000)
+    publisher.rtx(DELTA + b"1", 101, 2, 6_000)
+    publisher.rtx(DELTA + b"1", 101, 3, 6_000)
+    packets = viewer.packets()
+    base = packets[0].sequence
+    assert {(got.sequence - base) & 0xFFFF: got.payload for got in packets} == {
+        0: KEY,
+        1: DELTA + b"1",
+        2: DELTA + b"2",
+        3: DELTA + b"3",
+    }
+    assert len(packets) == 4
+    world.pass_ms(1_000)
+    assert nacked(publisher) == []
+
+
+def test_gaps_over_the_wrap_of_the_sequence_number(world: World) -> None:
+    publisher = world.publisher()
+    publisher.video(KEY, 65_534, 0)
+    publisher.video(DELTA, 1, 900)
+    world.pass_ms(40)
+    assert nacked(publisher) == [65_535, 0]
+
+
+def test_repairs_that_probe_or_lie_change_nothing(world: World) -> None:
+    publisher, viewer = live(world)
+    viewer.packets()
+    publisher.rtx(b"", 101, 1)  # padding on the repair stream
+    publisher.rtx(DELTA, 100, 2)  # not missing
+    publisher.rtx(DELTA, 30_000, 3)  # never announced
+    publisher.video(DELTA, 101, 6_000)
+    assert viewer.payloads() == [DELTA]
+
+
+def test_a_lost_keyframe_start_that_is_repaired_starts_the_waiting(world: World) -> None:
+    publisher = world.publisher()
+    viewer = world.viewer()
+    publisher.video(KEY, 1, 0)
+    world.now_ns += 6 * SECOND_NS  # too old to start from
+    publisher.video(DELTA, 2, 540_000)
+    world.forwarder.forward("s", "v")
+    publisher.video(b"\x00more of the keyframe", 4, 543_000)
+    assert viewer.payloads() == []
+    publisher.rtx(KEY + b"start", 3, 1, 543_000)
+    assert viewer.payloads() == [KEY + b"start", b"\x00more of the keyframe"]
+
+
+def test_reports_loss_and_an_estimate_to_the_publisher(world: World) -> None:
+    publisher = world.publisher()
+    remb = [packet for packet in publisher.asked() if isinstance(packet, rtcp.Remb)]
+    assert [round(packet.bitrate_bps, -4) for packet in remb] == [2_500_000]
+    publisher.rtcp(rtcp.build_sr(VIDEO_SSRC, 5 << 32, 0, 0, 0))
+    for n in range(100):
+        if n % 4 != 3:
+            publisher.video(KEY, n, 900 * n)
+        publisher.audio(b"a", n, 480 * n)
+        world.now_ns += 10 * MS
+    publisher.rtcp(rtcp.build_sr(VIDEO_SSRC, 5 << 32, 0, 0, 0))
+    world.now_ns += 500 * MS
+    world.forwarder.timer(world.now_ns)
+    asked = publisher.asked()
+    (report,) = (
+        packet for packet in asked if isinstance(packet, rtcp.ReceiverReport) and packet.reports
+    )
+    blocks = {block.ssrc: block for block in report.reports}
+    assert blocks[VIDEO_SSRC].packets_lost == 24  # the hundredth is not missed yet
+    assert 60 <= blocks[VIDEO_SSRC].fraction_lost <= 64
+    assert blocks[VIDEO_SSRC].last_sr == 5 << 16
+    assert blocks[VIDEO_SSRC].delay_since_sr == 1 << 15
+    assert blocks[AUDIO_SSRC].fraction_lost == 0
+    (estimate,) = (packet for packet in asked if isinstance(packet, rtcp.Remb))
+    assert estimate.bitrate_bps < 1_000_000
+
+
+# --- reports to viewers ------------------------------------------------------------------------
+
+
+def test_sender_reports_keep_sound_and_picture_in_step(world: World) -> None:
+    publisher, viewer = live(world)
+    # The publisher's clock: at 50 s its video shows 90_000 and its sound 7_000.
+    publisher.audio(b"a", 1, 7_000)
+    publisher.rtcp(rtcp.build_sr(VIDEO_SSRC, 50 << 32, 93_000, 0, 0))
+    world.now_ns += 300 * MS  # the sound's report comes late; it must not matter
+    publisher.rtcp(rtcp.build_sr(AUDIO_SSRC, 50 << 32, 8_600, 0, 0))
+    publisher.video(DELTA, 101, 93_000)
+    publisher.audio(b"a", 2, 8_600)
+    packets = viewer.packets()
+    stamps = {got.header.ssrc: got.header.timestamp for got in packets}
+    world.pass_ms(1_000)
+    _, reports = viewer.drain()
+    reported = {r.ssrc: r for r in reports if isinstance(r, rtcp.SenderReport)}
+    assert set(reported) == {viewer.audio_ssrc, viewer.video_ssrc}
+    taken_ns = {}
+    for ssrc, rate_hz in ((viewer.audio_ssrc, 48_000), (viewer.video_ssrc, 90_000)):
+        ticks = (stamps[ssrc] - reported[ssrc].rtp_timestamp + 2**31) % 2**32 - 2**31
+        taken_ns[ssrc] = rtcp.ns_from_ntp(reported[ssrc].ntp) + ticks * SECOND_NS // rate_hz
+    assert abs(taken_ns[viewer.audio_ssrc] - taken_ns[viewer.video_ssrc]) < MS
+
+
+def test_a_viewers_reports_become_its_quality(world: World) -> None:
+    publisher, viewer = live(world)
+
+    sequences = itertools.count(101)
+
+    def report(loss: float, bitrate_bps: int = 3_000_000) -> None:
+        publisher.video(DELTA, next(sequences), 6_000)
+        _, reports = viewer.drain()
+        last = [r for r in reports if isinstance(r, rtcp.SenderReport)]
+        middle = last[-1].ntp >> 16 & 0xFFFFFFFF if last else 0
+        block = rtcp.ReportBlock(viewer.video_ssrc, int(loss * 256), 0, 0, 0, middle, 1 << 16)
+        viewer.rtcp(rtcp.build_rr(1, [block]) + rtcp.build_remb(1, bitrate_bps, [1]))
+
+    world.pass_ms(1_000)
+    told: list[tuple[QualityLevel, str]] = []
+    for loss in (0.0, 0.0, 0.2, 0.0, 0.2, 0.2, 0.2, 0.0, 0.0, 0.0):
+        world.now_ns += 40 * MS
+        report(loss)
+        world.pass_ms(1_000)
+        told = [
+            (event.level, event.reason)
+            for event in world.events
+            if isinstance(event, QualityChanged) and event.direction is Direction.WATCH
+        ]
+    assert told == [
+        (QualityLevel.GOOD, "ok"),
+        (QualityLevel.POOR, "loss"),
+        (QualityLevel.GOOD, "ok"),
+    ]
+
+
+def test_the_round_trip_is_what_passed_less_the_viewers_delay(world: World) -> None:
+    _, viewer = live(world)
+    world.pass_ms(1_000)
+    (report,) = (r for r in viewer.drain()[1] if isinstance(r, rtcp.SenderReport))
+    sent_ns = world.now_ns
+    world.now_ns += 750 * MS
+    middle = report.ntp >> 16 & 0xFFFFFFFF
+    viewer.rtcp(
+        rtcp.build_rr(1, [rtcp.ReportBlock(viewer.video_ssrc, 0, 0, 0, 0, middle, 1 << 15)])
+    )
+    outlet = world.forwarder._viewers["v"]._by_ssrc[viewer.video_ssrc]
+    assert outlet.round_trip_ns == world.now_ns - sent_ns - 500 * MS
+    liar = rtcp.ReportBlock(viewer.video_ssrc, 0, 0, 0, 0, middle, 0xFFFFFFFF)
+    viewer.rtcp(rtcp.build_rr(1, [liar]))
+    assert outlet.round_trip_ns == 0
+
+
+def test_rtcp_from_anyone_raises_nothing(world: World) -> None:
+    publisher, viewer = live(world)
+    for body in (b"", b"\xff" * 40, bytes(40), b"\x81\xcd\0\2" + bytes(8)):
+        compound = rtcp.build_rr(1) + body
+        viewer.rtcp(compound)
+        publisher.rtcp(compound)
+    world.buffer.data[:40] = bytes(40)
+    world.forwarder.on_viewer_rtcp(viewer.link, world.buffer, 40, world.now_ns)
+    world.forwarder.on_publisher_rtcp(publisher.link, world.buffer, 0, world.now_ns)
+    assert world.forwarder.counters.dropped_srtp == 2
+    publisher.video(DELTA, 101)
+    assert viewer.payloads() == [KEY, DELTA]
+
+
+def test_a_viewer_that_floods_rtcp_is_clipped(world: World) -> None:
+    publisher, viewer = live(world)
+    for _ in range(400):
+        viewer.rtcp(rtcp.build_rr(1))
+    assert world.forwarder.counters.dropped_flood == 200
+    assert publisher.asked() == []
