@@ -16,6 +16,7 @@ from billing_meter.meter import MeterEvent
 from billing_meter.tariff import Component
 from media.api import Answer, MediaEvent
 from rooms.airing import Airing, Connected
+from rooms.asking import Ask
 from rooms.deadlines import Due, Key
 from rooms.directory import Directory
 from rooms.engines import MediaEngine, MeterEngine, Purse
@@ -34,7 +35,7 @@ from rooms.lobby import Lobby
 from rooms.media_listener import MediaListener
 from rooms.member_feed import MemberFeed
 from rooms.private import Cue
-from rooms.private_desk import Ask, PrivateDesk
+from rooms.private_desk import PrivateDesk
 from rooms.refusals import Code, Refusal
 from rooms.roles import VisitorKind
 

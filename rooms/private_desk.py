@@ -6,7 +6,6 @@ are laid only for the two of a session, and only through gates that the till ope
 
 import asyncio
 import logging
-from dataclasses import dataclass
 
 from billing_meter.database import DatabaseUnavailable
 from billing_meter.meter import (
@@ -26,10 +25,10 @@ from billing_meter.tariff import Component
 from billing_meter.till import Opened, Refused
 from media.api import BOTH_KINDS
 from rooms.airing import Airing, Watcher, stream_source
+from rooms.asking import Ask, balance_band, new_session, objection
 from rooms.deadlines import Due, Key
 from rooms.engines import MediaEngine, MeterEngine, Purse
 from rooms.events import (
-    BalanceBand,
     Hud,
     Incoming,
     LowBalance,
@@ -37,23 +36,13 @@ from rooms.events import (
     SessionView,
 )
 from rooms.floor import Floor, Place
-from rooms.limits import BALANCE_BANDS_S, MINIMUM_BALANCE_S
+from rooms.limits import MINIMUM_BALANCE_S
 from rooms.member_feed import Live, MemberFeed
 from rooms.private import RUNNING, Cue, EndReason, Phase, PrivateSession, total_rate
 from rooms.refusals import Code, Refusal
-from rooms.roles import may_buy_time
 from rooms.room import Room
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """What a member confirmed in the start dialog."""
-
-    accepted_units_per_s: int
-    wanted: frozenset[Component]
-    spend_limit_units: int | None = None
 
 
 class PrivateDesk:
@@ -97,7 +86,7 @@ class PrivateDesk:
         needed_units = MINIMUM_BALANCE_S * ask.accepted_units_per_s
         if balance.available < needed_units:
             return Refusal(Code.INSUFFICIENT_CREDITS, {"needed_units": needed_units})
-        session = self._new_session(place, room, ask)
+        session = new_session(self._floor, place, room.expert_id, ask)
         if session is None or not room.lock(session, session.requested_ns):
             return Refusal(Code.BUSY)
         live = self.sessions[session.session_id] = Live(session)
@@ -184,6 +173,11 @@ class PrivateDesk:
             self._changed.clear()
             await self._changed.wait()
 
+    def _objection(self, place: Place, ask: Ask) -> Refusal | None:
+        if place.visitor.account_id in self._session_of_member:
+            return Refusal(Code.ALREADY_IN_SESSION)
+        return objection(self._floor, place, ask)
+
     def _own(self, place: Place) -> Live | None:
         live = self.of_place(place)
         return None if live is None or place.hosting else live
@@ -193,52 +187,7 @@ class PrivateDesk:
         hosted = live is not None and place.hosting and live.session.session_id == session_id
         return live if hosted else None
 
-    # --- request, in detail -------------------------------------------------------------------
-
-    def _objection(self, place: Place, ask: Ask) -> Refusal | None:
-        room = self._floor.room_of(place)
-        if room is None:
-            return Refusal(Code.NOT_IN_ROOM)
-        profile = self._floor.directory.expert(room.expert_id)
-        if profile is None:
-            return Refusal(Code.NO_SUCH_EXPERT)
-        if not may_buy_time(place.visitor, place.standing):
-            return Refusal(Code.PREMIUM_REQUIRED)
-        if self._floor.draining:
-            return Refusal(Code.SERVER_DRAINING)
-        if place.visitor.account_id in self._session_of_member:
-            return Refusal(Code.ALREADY_IN_SESSION)
-        if room.session is not None:
-            return Refusal(Code.BUSY)
-        if not room.presence.media_fresh:
-            return Refusal(Code.EXPERT_OFFLINE)
-        if not self._floor.somebody_at_desk(room):
-            return Refusal(Code.EXPERT_AWAY)
-        if not ask.wanted <= possible_of(profile.cam2cam, profile.two_way_audio):
-            return Refusal(Code.NOT_AVAILABLE)
-        rate = total_rate(profile.tariff, ask.wanted)
-        if rate != ask.accepted_units_per_s:
-            return Refusal(Code.PRICE_CHANGED, {"rate_units_per_s": rate})
-        return None
-
-    def _new_session(self, place: Place, room: Room, ask: Ask) -> PrivateSession | None:
-        profile = self._floor.directory.expert(room.expert_id)
-        if profile is None:
-            return None
-        return PrivateSession(
-            session_id=self._floor.new_id(),
-            expert_id=room.expert_id,
-            expert_name=profile.name,
-            member_id=place.visitor.account_id,
-            member_name=place.visitor.name,
-            tariff=profile.tariff,
-            possible=possible_of(profile.cam2cam, profile.two_way_audio),
-            member_place=place.place_id,
-            member_rank=place.standing.rank,
-            requested_ns=self._floor.clock_ns(),
-            spend_limit_units=ask.spend_limit_units,
-            wanted=set(ask.wanted),
-        )
+    # --- telling ------------------------------------------------------------------------------
 
     def _ring(self, live: Live, available_units: int) -> None:
         session = live.session
@@ -395,19 +344,3 @@ class PrivateDesk:
             stream_source(session.expert_id), watcher.viewer_id, BOTH_KINDS
         )
         self._till.attach(session.session_id, Component.PRIVATE, gate)
-
-
-def possible_of(cam2cam: bool, two_way_audio: bool) -> frozenset[Component]:
-    """The surcharges that an expert's flags allow."""
-    flags = {Component.CAM2CAM: cam2cam, Component.TWO_WAY_AUDIO: two_way_audio}
-    return frozenset(component for component, allowed in flags.items() if allowed)
-
-
-def balance_band(available_units: int, rate_units_per_s: int) -> BalanceBand:
-    """How long the balance lasts at this rate, roughly."""
-    seconds = available_units // rate_units_per_s if rate_units_per_s else BALANCE_BANDS_S[1]
-    if seconds < BALANCE_BANDS_S[0]:
-        return BalanceBand.UNDER_5_MIN
-    if seconds < BALANCE_BANDS_S[1]:
-        return BalanceBand.FROM_5_TO_10_MIN
-    return BalanceBand.OVER_10_MIN

@@ -15,11 +15,11 @@ from billing_meter.ledger_store import Balance
 from billing_meter.tariff import Component
 from media.api import Answer
 from rooms import events
+from rooms.asking import Ask
 from rooms.chat import ChatLine
 from rooms.events import Feed
 from rooms.floor import Place
 from rooms.house import House
-from rooms.private_desk import Ask
 from rooms.refusals import Code, Refusal
 from rooms.roles import Standing, Visitor, VisitorKind
 from signaling import wire, wire_out

@@ -10,6 +10,7 @@ from billing_meter.tariff import Component, Tariff
 from billing_meter.till import Refused
 from media.api import BOTH_KINDS, Kind, SourceStale
 from rooms.airing import stream_source
+from rooms.asking import Ask, balance_band
 from rooms.events import (
     BalanceBand,
     Feed,
@@ -23,7 +24,6 @@ from rooms.events import (
 from rooms.events import LowBalance as LowBalanceTold
 from rooms.presence import Notice, PresenceState
 from rooms.private import EndReason, Phase
-from rooms.private_desk import Ask, balance_band
 from rooms.refusals import Code, Refusal
 from rooms.roles import VisitorKind
 from tests.rooms.world import FULL_RATE, World

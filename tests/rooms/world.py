@@ -30,10 +30,10 @@ from media.api import (
     ViewerGone,
 )
 from rooms.airing import stream_source
+from rooms.asking import Ask
 from rooms.directory import ExpertProfile
 from rooms.events import Event, Feed, SessionView
 from rooms.house import House
-from rooms.private_desk import Ask
 from rooms.refusals import Refusal
 from rooms.roles import Standing, Visitor, VisitorKind
 
