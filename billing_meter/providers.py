@@ -126,7 +126,7 @@ class FakeProvider:
     """No money moves: `tok_ok` settles, `tok_slow` settles later, others decline by their name."""
 
     name = "fake"
-    methods = (Method("card", "Card"),)
+    methods: tuple[Method, ...] = (Method("card", "Card"),)
     descriptor = "PRLR SERVICES"
 
     def __init__(self, stored: Callable[[str], str | None] = lambda _member_id: "tok_ok") -> None:

@@ -21,7 +21,7 @@ from typing import Literal
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from billing_meter import schema, sessions, till_recover, till_seat, till_store
+from billing_meter import schema, seals, sessions, till_recover, till_seat, till_store
 from billing_meter.database import Database, DatabaseUnavailable
 from billing_meter.ledger_store import (
     Balance,
@@ -50,6 +50,8 @@ from billing_meter.wallet import EXPERT_SHARE_PERCENT, Wallet, ensure_expert
 
 BEAT_S = 0.25
 TICK_NS = NS_PER_S
+SEAL_EVERY_NS = 60 * NS_PER_S
+"""How old a transfer may become before the hash chain covers it."""
 OVER_CLOSES_AFTER_NS = 5 * NS_PER_S
 """A session that ran out and that nobody closes is closed by the till itself."""
 SUMMARIES_KEPT = 1_000
@@ -109,6 +111,7 @@ class Till:
         self._summaries: dict[str, Summary] = {}
         self._spent_listeners: list[SpentListener] = []
         self._ticking = False
+        self._sealed_ns = clock_ns()
         self._timer: asyncio.Task[None] | None = None
         self._tick_task: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()
@@ -162,8 +165,16 @@ class Till:
             self._wake.clear()
             if now_ns >= next_tick_ns:
                 next_tick_ns = max(next_tick_ns + TICK_NS, now_ns + TICK_NS // 2)
-            self._tick_task = asyncio.create_task(self.tick(), name="till tick")
+            self._tick_task = asyncio.create_task(self._tick_and_seal(), name="till tick")
             self._tick_task.add_done_callback(_log_failure)
+
+    async def _tick_and_seal(self) -> None:
+        await self.tick()
+        now_ns = self._clock_ns()
+        if now_ns - self._sealed_ns >= SEAL_EVERY_NS:
+            self._sealed_ns = now_ns
+            with contextlib.suppress(DatabaseUnavailable):
+                await seals.seal(self._database, self._ledger.now_ms())
 
     # --- sessions -------------------------------------------------------------------------
 
@@ -380,7 +391,7 @@ class Till:
     ) -> None:
         """One transaction for these seats; when one of them is bad, one for each instead."""
         try:
-            await self._try_commit(seats, give_back=give_back)
+            durable = await self._try_commit(seats, give_back=give_back)
         except Fenced as error:
             self._doubt(seats, error)
             self._drop_fenced(error)
@@ -398,9 +409,12 @@ class Till:
             self._doubt(seats, error)
             raise
         if tick:
-            self._report(seats)
+            self._report(durable)
 
-    async def _try_commit(self, seats: Sequence[Seat], *, give_back: bool) -> None:
+    async def _try_commit(
+        self, seats: Sequence[Seat], *, give_back: bool
+    ) -> list[tuple[Seat, MeterSnapshot]]:
+        """Returns what the running sessions looked like when their marks were taken."""
         async with self._ledger.transaction() as transaction:
             present = [seat for seat in seats if seat.session_id in self._seats]
             await self._repair(transaction.connection, present)
@@ -410,8 +424,11 @@ class Till:
             steps = till_seat.make_steps(
                 present, due, buckets, self._epoch or 0, transaction.at_ms, give_back=give_back
             )
+            # Taken together with the marks: what is told later must not be ahead of the disk.
+            snapshots = [(seat, seat.meter.snapshot()) for seat in present if seat.running()]
             await self._write(transaction, steps)
             transaction.after_commit += [partial(self._apply, step) for step in steps]
+        return snapshots
 
     async def _write(self, transaction: LedgerTransaction, steps: Sequence[Step]) -> None:
         entries = [step.settlement.entry for step in steps if step.settlement is not None]
@@ -430,13 +447,13 @@ class Till:
         elif step.seat.running():
             step.seat.refresh(self._clock_ns())
 
-    def _report(self, seats: Sequence[Seat]) -> None:
-        for seat in seats:
+    def _report(self, durable: Iterable[tuple[Seat, MeterSnapshot]]) -> None:
+        for seat, snapshot in durable:
             if not seat.running():
                 continue
             for listener in self._spent_listeners:
-                listener(seat.member_id, seat.meter.balance_units)
-            self._emit(seat.session_id, Ticked(seat.meter.snapshot()))
+                listener(seat.member_id, snapshot.balance_units)
+            self._emit(seat.session_id, Ticked(snapshot))
             warning = seat.meter.warning()
             if warning is not None:
                 self._emit(seat.session_id, warning)

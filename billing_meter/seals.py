@@ -1,0 +1,99 @@
+"""The hash chain over the journal, written off the hot path: any later change of a row is seen.
+
+A seal covers every transfer since the one before, with its postings, in number order. Sealing
+reads what is committed, hashes in a thread and writes one row.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from billing_meter import schema
+from billing_meter.database import Database
+
+TRANSFERS_PER_SEAL = 5_000
+"""Bounds the rows in memory; a seal of this many takes a few hundredths of a second."""
+GENESIS = "0" * 64
+
+Rows = Sequence[tuple[Any, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class ChainCheck:
+    """How far the chain reaches, and the first seal that does not fit, if one does not."""
+
+    sealed_transfers: int
+    broken_seal: int | None
+
+
+async def seal(database: Database, at_ms: int) -> int:
+    """Seal everything committed and not sealed yet; returns how many seals were written."""
+    written = 0
+    while True:
+        async with database.read() as connection:
+            previous = await _last(connection)
+            first = previous[1] + 1
+            heads, lines = await _rows(connection, first, first + TRANSFERS_PER_SEAL - 1)
+        if not heads:
+            return written
+        digest = await asyncio.to_thread(chain, previous[2], heads, lines)
+        row = {
+            "seal": previous[0] + 1,
+            "last_transfer": heads[-1][0],
+            "digest": digest,
+            "at_ms": at_ms,
+        }
+        async with database.write() as connection:
+            await connection.execute(sa.insert(schema.seals), [row])
+        written += 1
+
+
+async def check(connection: AsyncConnection) -> ChainCheck:
+    """Recompute the whole chain inside one snapshot."""
+    table = schema.seals
+    query = sa.select(table.c.seal, table.c.last_transfer, table.c.digest).order_by(table.c.seal)
+    digest, reached = GENESIS, 0
+    for number, (seal_no, last, stored) in enumerate(
+        (await connection.execute(query)).all(), start=1
+    ):
+        heads, lines = await _rows(connection, reached + 1, last)
+        digest = await asyncio.to_thread(chain, digest, heads, lines)
+        reaches = bool(heads) and heads[-1][0] == last
+        if digest != stored or seal_no != number or not reaches:
+            return ChainCheck(reached, seal_no)
+        reached = last
+    return ChainCheck(reached, None)
+
+
+def chain(previous: str, heads: Rows, lines: Rows) -> str:
+    """The next digest: SHA-256 over the one before and the canonical rows."""
+    digest = hashlib.sha256(previous.encode())
+    for row in (*heads, *lines):
+        digest.update(json.dumps(list(row), separators=(",", ":")).encode())
+        digest.update(b"\n")
+    return digest.hexdigest()
+
+
+async def _last(connection: AsyncConnection) -> tuple[int, int, str]:
+    table = schema.seals
+    query = sa.select(table.c.seal, table.c.last_transfer, table.c.digest)
+    row = (await connection.execute(query.order_by(table.c.seal.desc()).limit(1))).one_or_none()
+    return (0, 0, GENESIS) if row is None else (row[0], row[1], row[2])
+
+
+async def _rows(connection: AsyncConnection, first: int, last: int) -> tuple[Rows, Rows]:
+    heads = sa.select(schema.transfers).where(schema.transfers.c.transfer.between(first, last))
+    lines = sa.select(schema.postings).where(schema.postings.c.transfer.between(first, last))
+    found = await connection.execute(heads.order_by(schema.transfers.c.transfer))
+    posted = await connection.execute(
+        lines.order_by(schema.postings.c.transfer, schema.postings.c.account)
+    )
+    return [tuple(row) for row in found], [tuple(row) for row in posted]

@@ -1,0 +1,309 @@
+"""`verify` and `reconcile`: prove the books from their rows, and name every row that lies.
+
+`verify` looks at the ledger alone: numbering, double entry, each transfer's own figures, balances
+as replayed from the first posting, holds, the hash chain. `reconcile` compares the ledger with
+what caused it: private sessions and their held seconds, orders and payment attempts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from billing_meter import ledger, schema, seals
+from billing_meter.database import Database
+from billing_meter.till_store import SESSION_CHARGE
+
+WINDOW = 5_000
+"""Transfers looked at in one query."""
+FINDINGS_MAX = 1_000
+"""A broken book need not list every row of itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is wrong; `code` is stable, `subject` names the row."""
+
+    code: str
+    subject: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What was looked at, and what was found wrong."""
+
+    checked: Mapping[str, int]
+    findings: tuple[Finding, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Nothing is wrong."""
+        return not self.findings
+
+
+async def verify(database: Database) -> Report:
+    """Prove the ledger, in one snapshot."""
+    findings: list[Finding] = []
+    async with database.read() as connection:
+        balances, transfers = await _replay(connection, findings)
+        accounts = await _check_accounts(connection, balances, findings)
+        holds = await _check_holds(connection, balances, findings)
+        chain = await seals.check(connection)
+    if chain.broken_seal is not None:
+        findings.append(
+            Finding("chain_broken", f"seal:{chain.broken_seal}", "rows under it were changed")
+        )
+    checked = {
+        "transfers": transfers,
+        "accounts": accounts,
+        "holds": holds,
+        "sealed_transfers": chain.sealed_transfers,
+    }
+    return Report(checked, tuple(findings[:FINDINGS_MAX]))
+
+
+async def _replay(
+    connection: AsyncConnection, findings: list[Finding]
+) -> tuple[dict[str, int], int]:
+    """Every transfer in order; returns the balances that the postings give."""
+    balances: dict[str, int] = {}
+    last = int(await connection.scalar(sa.select(schema.head.c.last_transfer)) or 0)
+    table, lines = schema.transfers, schema.postings
+    highest = int(await connection.scalar(sa.select(sa.func.max(table.c.transfer))) or 0)
+    if highest > last:
+        findings.append(Finding("beyond_head", f"transfer:{highest}", f"head is {last}"))
+    for first in range(1, max(last, highest) + 1, WINDOW):
+        window = (first, min(first + WINDOW - 1, max(last, highest)))
+        heads = await connection.execute(sa.select(table).where(table.c.transfer.between(*window)))
+        by_number = {row["transfer"]: row for row in heads.mappings()}
+        postings: dict[int, dict[str, int]] = {}
+        query = sa.select(lines).where(lines.c.transfer.between(*window))
+        for transfer, account, units in await connection.execute(query):
+            postings.setdefault(transfer, {})[account] = units
+            balances[account] = balances.get(account, 0) + units
+        for number in range(window[0], window[1] + 1):
+            row = by_number.get(number)
+            if row is None:
+                findings.append(Finding("transfer_missing", f"transfer:{number}", "no such row"))
+                continue
+            problems = transfer_problems(row, postings.get(number, {}))
+            findings += [Finding("transfer_wrong", f"transfer:{number}", p) for p in problems]
+    return balances, highest
+
+
+def transfer_problems(row: sa.RowMapping, postings: Mapping[str, int]) -> Iterator[str]:
+    """What is wrong inside one transfer."""
+    if row["outcome"] == "refused":
+        if postings:
+            yield "a refusal has postings"
+        return
+    if sum(postings.values()) != 0:
+        yield f"postings sum to {sum(postings.values())}"
+    if not postings:
+        yield "no postings"
+    own = f"member:{row['member_id']}:"
+    member = {name.removeprefix(own): n for name, n in postings.items() if name.startswith(own)}
+    others = sum(n for name, n in postings.items() if not name.startswith(own))
+    units, promo, paid = row["units"], row["promo_units"], row["paid_units"]
+    if promo + paid != units:
+        yield f"buckets {promo} + {paid} are not {units}"
+    match row["kind"]:
+        case "purchase" | "promo_grant":
+            fits = others == -units and member == _nonzero({"promo": promo, "paid": paid})
+        case "reversal":
+            fits = abs(others) == units and "held" not in member
+        case "hold":
+            fits = others == 0 and member.get("held") == units
+        case "hold_void" | "session_hold":
+            fits = others == 0 and units == 0
+        case _:
+            fits = others == units
+    if not fits:
+        yield f"{row['kind']} of {units} units does not fit its postings"
+
+
+def _nonzero(values: Mapping[str, int]) -> dict[str, int]:
+    return {name: value for name, value in values.items() if value}
+
+
+async def _check_accounts(
+    connection: AsyncConnection, balances: Mapping[str, int], findings: list[Finding]
+) -> int:
+    rows = (await connection.execute(sa.select(schema.accounts))).mappings().all()
+    for row in rows:
+        account, units = row["account"], row["units"]
+        replayed = balances.get(account, 0)
+        if replayed != units:
+            findings.append(
+                Finding("balance_wrong", account, f"is {units}, its postings give {replayed}")
+            )
+        if units < 0 and not row["may_be_negative"]:
+            findings.append(Finding("balance_negative", account, f"is {units}"))
+    known = {row["account"] for row in rows}
+    findings += [
+        Finding("account_missing", account, "has postings but no row")
+        for account in balances
+        if account not in known
+    ]
+    total = sum(row["units"] for row in rows)
+    if total:
+        findings.append(Finding("books_unbalanced", "accounts", f"sum to {total}"))
+    return len(rows)
+
+
+async def _check_holds(
+    connection: AsyncConnection, balances: Mapping[str, int], findings: list[Finding]
+) -> int:
+    table = schema.holds
+    rows = (await connection.execute(sa.select(table))).mappings().all()
+    held: dict[str, int] = {}
+    for row in rows:
+        rest = row["promo_units"] + row["paid_units"]
+        held[row["member_id"]] = held.get(row["member_id"], 0) + rest
+        if row["taken_units"] != row["posted_units"] + row["returned_units"] + rest:
+            findings.append(Finding("hold_wrong", f"hold:{row['hold_id']}", "does not add up"))
+        if row["state"] != "open" and rest:
+            findings.append(Finding("hold_stranded", f"hold:{row['hold_id']}", f"keeps {rest}"))
+    members = {name.split(":")[1] for name in balances if name.endswith(":held")}
+    for member_id in sorted(members | held.keys()):
+        posted = balances.get(ledger.held_account(member_id), 0)
+        if posted != held.get(member_id, 0):
+            detail = f"account has {posted}, open holds {held.get(member_id, 0)}"
+            findings.append(Finding("held_wrong", ledger.held_account(member_id), detail))
+    return len(rows)
+
+
+async def reconcile(database: Database) -> Report:
+    """Compare the ledger with sessions and orders, in one snapshot."""
+    findings: list[Finding] = []
+    async with database.read() as connection:
+        sessions = await _check_sessions(connection, findings)
+        orders = await _check_orders(connection, findings)
+    return Report({"sessions": sessions, "orders": orders}, tuple(findings[:FINDINGS_MAX]))
+
+
+async def _check_sessions(connection: AsyncConnection, findings: list[Finding]) -> int:
+    charged, earned = await _journal_by_session(connection)
+    holds = schema.holds
+    query = sa.select(
+        schema.sessions,
+        holds.c.state.label("hold_state"),
+        holds.c.posted_units.label("hold_posted"),
+        (holds.c.promo_units + holds.c.paid_units).label("hold_rest"),
+    ).select_from(schema.sessions.outerjoin(holds))
+    count = 0
+    for row in (await connection.execute(query)).mappings():
+        count += 1
+        subject = f"session:{row['session_id']}"
+        posted = (charged.pop(subject, 0), earned.pop(subject, 0))
+        findings += [Finding("session_wrong", subject, p) for p in session_problems(row, *posted)]
+    findings += [
+        Finding("session_missing", subject, f"{units} units were charged for no session")
+        for subject, units in charged.items()
+    ]
+    return count
+
+
+async def _journal_by_session(
+    connection: AsyncConnection,
+) -> tuple[dict[str, int], dict[str, int]]:
+    table, lines = schema.transfers, schema.postings
+    units = (
+        sa.select(table.c.subject, sa.func.sum(table.c.units))
+        .where(table.c.kind == SESSION_CHARGE)
+        .group_by(table.c.subject)
+    )
+    shares = (
+        sa.select(table.c.subject, sa.func.sum(lines.c.units))
+        .select_from(table.join(lines))
+        .where(table.c.kind == SESSION_CHARGE, lines.c.account.like("expert:%"))
+        .group_by(table.c.subject)
+    )
+    charged = {subject: int(total) for subject, total in await connection.execute(units)}
+    earned = {subject: int(total) for subject, total in await connection.execute(shares)}
+    return charged, earned
+
+
+def session_problems(row: sa.RowMapping, posted: int, earned: int) -> Iterator[str]:
+    """Where a session's row, its hold and its transfers disagree."""
+    parts = (("private", "held_ms"), ("cam2cam", "cam2cam_held_ms"))
+    due = 0
+    for name, held in (*parts, ("two_way_audio", "two_way_audio_held_ms")):
+        due += row[f"{name}_s"] * row[f"{name}_units_per_s"]
+        if row[f"{name}_s"] * 1_000 > row[held]:
+            yield f"{row[f'{name}_s']} {name} seconds charged, but {row[held]} ms held"
+    if due != row["charged_units"]:
+        yield f"seconds cost {due}, charged {row['charged_units']}"
+    if posted != row["posted_units"]:
+        yield f"transfers post {posted}, the row {row['posted_units']}"
+    share = ledger.share(row["posted_units"], row["share_percent"])
+    if not earned == row["expert_units"] == share:
+        yield f"expert earned {earned}, the row says {row['expert_units']}, the share is {share}"
+    if row["hold_state"] is None or row["hold_posted"] != row["posted_units"]:
+        yield f"its hold posted {row['hold_posted']}, the session {row['posted_units']}"
+        return
+    if row["state"] == "closed":
+        if row["hold_state"] == "open":
+            yield "closed, but its hold is open"
+        if row["posted_units"] != row["charged_units"]:
+            yield f"closed with {row['charged_units'] - row['posted_units']} units not posted"
+    elif row["charged_units"] - row["posted_units"] > row["hold_rest"]:
+        yield "used more than is held"
+
+
+async def _check_orders(connection: AsyncConnection, findings: list[Finding]) -> int:
+    orders, transfers, attempts = schema.orders, schema.transfers, schema.attempts
+    settled_attempts = (
+        sa.select(attempts.c.order_id, sa.func.count().label("settled"))
+        .where(attempts.c.state == "settled")
+        .group_by(attempts.c.order_id)
+        .subquery()
+    )
+    query = sa.select(
+        orders,
+        transfers.c.key.label("transfer_key"),
+        transfers.c.units.label("transfer_units"),
+        transfers.c.member_id.label("transfer_member"),
+        sa.func.coalesce(settled_attempts.c.settled, 0).label("settled_attempts"),
+    ).select_from(
+        orders.outerjoin(transfers, transfers.c.transfer == orders.c.transfer).outerjoin(
+            settled_attempts, settled_attempts.c.order_id == orders.c.order_id
+        )
+    )
+    known = set()
+    rows = (await connection.execute(query)).mappings().all()
+    for row in rows:
+        subject = f"order:{row['order_id']}"
+        known.add(subject)
+        findings += [Finding("order_wrong", subject, problem) for problem in order_problems(row)]
+    credited = sa.select(transfers.c.subject).where(
+        transfers.c.kind == "purchase", transfers.c.key.like("order:%")
+    )
+    findings += [
+        Finding("order_missing", str(subject), "credited, but there is no such order")
+        for subject in await connection.scalars(credited)
+        if subject not in known
+    ]
+    return len(rows)
+
+
+def order_problems(row: sa.RowMapping) -> Iterator[str]:
+    """Where an order, its attempts and its transfer disagree."""
+    settled = row["state"] in ("settled", "refunded", "charged_back")
+    if settled != (row["settled_attempts"] > 0):
+        yield f"{row['state']}, but {row['settled_attempts']} attempts are settled"
+    if row["settled_attempts"] > 1:
+        yield f"paid {row['settled_attempts']} times"
+    if not settled:
+        return
+    if row["transfer_key"] != f"order:{row['order_id']}":
+        yield "its transfer is missing or another's"
+    elif (row["transfer_units"], row["transfer_member"]) != (
+        row["credits_units"],
+        row["member_id"],
+    ):
+        yield f"credited {row['transfer_units']} units to {row['transfer_member']}"
