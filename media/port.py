@@ -27,8 +27,9 @@ ROUNDS_PER_WAKE_UP = 4
 DATAGRAM_BYTES_MAX = 1_500
 """An Ethernet frame; nobody sends larger ones on purpose, and SRTP code trips over them."""
 RECEIVE_BUFFER_BYTES = 8 << 20
-"""About 50 ms of 1 Gbit/s: what arrives while the loop commits a join."""
+"""About 50 ms of 1 Gbit/s: what arrives while the loop is busy with something else."""
 SEND_BUFFER_BYTES = 8 << 20
+"""A keyframe for every viewer of a big room at once."""
 FLOOD_BURST_NS = 1_000_000_000
 """How far ahead of its packet rate a peer may run: a second's worth, for keyframes and stalls."""
 LOG_EVERY_NS = 10_000_000_000
@@ -36,6 +37,10 @@ LOG_EVERY_NS = 10_000_000_000
 
 _SOCKET_ADDRESS_BYTES = 28
 _MSG_DONTWAIT = 0x40
+_SO_SNDBUFFORCE = 32
+_SO_RCVBUFFORCE = 33
+_MAPPED_IPV4 = bytes(10) + b"\xff\xff"
+"""How IPv4 peers look on an IPv6 socket (RFC 4291 §2.5.5.2)."""
 
 _ffi = cffi.FFI()
 _ffi.cdef(
@@ -117,8 +122,7 @@ class MediaPort:
         sock = socket.socket(self._family, socket.SOCK_DGRAM)
         try:
             sock.setblocking(False)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+            _enlarge_buffers(sock)
             if self._family == socket.AF_INET6:
                 sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
             sock.bind((host, port))
@@ -169,9 +173,9 @@ class MediaPort:
         return True
 
     def _tuple_of(self, address: Address) -> tuple[str, int] | tuple[str, int, int, int]:
-        host = socket.inet_ntop(self._family, address.ip)
         if self._family == socket.AF_INET:
-            return host, address.port
+            return socket.inet_ntop(socket.AF_INET, address.ip), address.port
+        host = socket.inet_ntop(socket.AF_INET6, address.key[6:22])
         scope = int.from_bytes(address.key[22:26], sys.byteorder)
         return host, address.port, 0, scope
 
@@ -182,7 +186,11 @@ class MediaPort:
 
     def _address(self, key: bytes) -> Address:
         port = int.from_bytes(key[:2])
-        return Address(key, key[6:22] if self._family == socket.AF_INET6 else key[2:6], port)
+        if self._family == socket.AF_INET:
+            return Address(key, key[2:6], port)
+        ip = key[6:22]
+        # An IPv4 peer must be told its IPv4 address, however our socket sees it.
+        return Address(key, ip[12:] if ip.startswith(_MAPPED_IPV4) else ip, port)
 
     def _on_readable(self) -> None:
         """Takes what is there, in bounded rounds. The hot path starts here."""
@@ -262,3 +270,24 @@ class MediaPort:
         if self._logged_ns is None or now_ns - self._logged_ns >= LOG_EVERY_NS:
             self._logged_ns = now_ns
             log.error("datagram_failed", error=repr(error), failures=self.counters.failures)
+
+
+def _enlarge_buffers(sock: socket.socket) -> None:
+    """As large as wanted when we are privileged, else as the system allows, and says so."""
+    for option, forced, wanted in (
+        (socket.SO_RCVBUF, _SO_RCVBUFFORCE, RECEIVE_BUFFER_BYTES),
+        (socket.SO_SNDBUF, _SO_SNDBUFFORCE, SEND_BUFFER_BYTES),
+    ):
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, forced, wanted)
+        except OSError:
+            sock.setsockopt(socket.SOL_SOCKET, option, wanted)
+    # The kernel reports twice what it granted, for its own book-keeping.
+    granted = sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // 2
+    if granted < RECEIVE_BUFFER_BYTES:
+        log.warning(
+            "receive_buffer_small",
+            granted_bytes=granted,
+            wanted_bytes=RECEIVE_BUFFER_BYTES,
+            remedy=f"sysctl -w net.core.rmem_max={RECEIVE_BUFFER_BYTES}",
+        )

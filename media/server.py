@@ -6,6 +6,7 @@ All of it runs on one event loop.
 """
 
 import asyncio
+import ipaddress
 import secrets
 from collections.abc import Callable
 
@@ -15,6 +16,8 @@ import structlog
 from media.aiortc_seam import SrtpSessions, new_certificate
 from media.api import (
     BOTH_KINDS,
+    CONNECT_TIMEOUT_NS,
+    SOURCE_STALE_NS,
     Answer,
     Kind,
     MediaConfig,
@@ -103,13 +106,8 @@ class MediaPlane:
             return self._config.advertised[:CANDIDATES_MAX]
         if self._config.listen_host not in WILDCARDS:
             return (self._config.listen_host,)
-        found = [
-            ip.ip
-            for adapter in ifaddr.get_adapters()
-            for ip in adapter.ips
-            if isinstance(ip.ip, str) and not ip.ip.startswith("127.")
-        ]
-        # Last, for a browser on this very machine when there is no network.
+        # Loopback last, for a browser on this very machine when there is no network.
+        found = _machine_addresses(with_ipv6=self._config.listen_host == "::")
         return (*found[: CANDIDATES_MAX - 1], "127.0.0.1")
 
     # --- offers ------------------------------------------------------
@@ -178,10 +176,12 @@ class MediaPlane:
         return peer, Answer(write_answer(negotiated, local), names.peer_id, local.ufrag)
 
     def _is_live(self, peer: Peer) -> bool:
-        if peer.state is not PeerState.CONNECTED:
-            return peer.overdue(self._clock_ns(), None) is None
-        state = self.source_state(peer.names.id)
-        return state is not None and state.fresh
+        """True while it connects or sends: an encoder that fell silent may be replaced."""
+        now_ns = self._clock_ns()
+        last_media_ns = None if peer.link is None else peer.link.last_media_ns
+        if last_media_ns is None:
+            return now_ns - peer.created_ns < CONNECT_TIMEOUT_NS
+        return bool(now_ns - last_media_ns < SOURCE_STALE_NS)
 
     # --- what peers tell (media.peer.PeerHost) -----------------------
 
@@ -309,7 +309,7 @@ class MediaPlane:
             dropped_unknown_address=port.dropped_unknown_address,
             dropped_first_byte=port.dropped_first_byte,
             dropped_stun=port.dropped_stun,
-            dropped_flood=port.dropped_flood,
+            dropped_flood=port.dropped_flood + forwarded.dropped_flood,
             dropped_queue_full=port.dropped_queue_full,
             dropped_srtp=forwarded.dropped_srtp,
             send_errors=port.send_errors + forwarded.send_errors,
@@ -358,3 +358,16 @@ def _gone(peer: Peer, reason: str) -> SourceGone | ViewerGone:
             return SourceGone(peer.names.id, peer.names.peer_id, reason)
         case Role.VIEWER:
             return ViewerGone(peer.names.id, reason)
+
+
+def _machine_addresses(*, with_ipv6: bool) -> list[str]:
+    """This machine's addresses that others may reach, IPv4 first."""
+    found = [
+        ip.ip if isinstance(ip.ip, str) else ip.ip[0]
+        for adapter in ifaddr.get_adapters()
+        for ip in adapter.ips
+    ]
+    parsed = [ipaddress.ip_address(text) for text in found]
+    usable = [a for a in parsed if not a.is_loopback and not a.is_link_local]
+    usable.sort(key=lambda address: address.version)
+    return [str(a) for a in usable if a.version == 4 or with_ipv6]

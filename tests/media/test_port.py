@@ -194,3 +194,17 @@ async def test_more_than_one_batch_is_taken(bench: Bench) -> None:
     bench.peer.packet_cost_ns = 1
     await bench.deliver(*[b"\x80\x60" + i.to_bytes(2) for i in range(200)])
     assert [int.from_bytes(p[2:]) for p in bench.peer.rtp] == list(range(200))
+
+
+async def test_an_ipv4_peer_on_an_ipv6_socket_is_told_its_ipv4_address() -> None:
+    bench = Bench("::")
+    bench.client.close()
+    bench.client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    bench.client.settimeout(1)
+    bench.client.connect(("127.0.0.1", bench.port.socket.getsockname()[1]))
+    await bench.check()
+    answer = aioice_stun.parse_message(bench.client.recv(2_000))
+    assert answer.attributes["XOR-MAPPED-ADDRESS"] == bench.client.getsockname()
+    await bench.deliver(b"\x80\x60rtp")
+    assert bench.peer.rtp == [b"\x80\x60rtp"]
+    bench.close()

@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+import uvloop
 from aiortc.mediastreams import AudioStreamTrack
 
 from media.aiortc_seam import new_certificate
@@ -161,6 +162,14 @@ async def test_a_second_publisher_is_refused_while_the_first_connects_or_sends(
     await stage.wait_for(SourceUp)
     with pytest.raises(SdpRefused):
         await stage.plane.publish("source", offer("sendonly"), allowed=BOTH_KINDS)
+
+
+async def test_a_publisher_that_has_not_sent_yet_is_not_pushed_aside(stage: Stage) -> None:
+    await publisher(stage)
+    with pytest.raises(SdpRefused):
+        await stage.plane.publish("source", offer("sendonly"), allowed=BOTH_KINDS)
+    stage.skip(16)
+    await stage.plane.publish("source", offer("sendonly"), allowed=BOTH_KINDS)
 
 
 async def test_an_encoder_that_fell_silent_may_be_replaced_by_its_successor(
@@ -349,3 +358,18 @@ async def test_a_listener_that_raises_does_not_stop_the_plane(stage: Stage) -> N
     stage.listener_raises = False
     stage.plane.forward("source", "viewer")
     await flowing(sender, receiver, 1)
+
+
+def test_a_call_lives_on_uvloop_too() -> None:
+    async def call() -> None:
+        stage = Stage()
+        await stage.plane.start()
+        sender, receiver = await publisher(stage), await viewer(stage)
+        stage.plane.forward("source", "viewer")
+        for sequence in range(1, 50):
+            await flowing(sender, receiver, sequence)
+        await Caller.all_vanish()
+        await stage.plane.close()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(call())
