@@ -17,9 +17,9 @@ export function categoryName(category) {
 /** @param {{ expert: import("./grid.js").Expert }} props */
 function Extras({ expert }) {
   const extras = [
-    expert.cam2cam && ["camera", t("home.cam2cam")],
-    expert.two_way_audio && ["mic", t("home.two_way_audio")],
-  ].filter(Boolean);
+    ...(expert.cam2cam ? [["camera", t("home.cam2cam")]] : []),
+    ...(expert.two_way_audio ? [["mic", t("home.two_way_audio")]] : []),
+  ];
   if (extras.length === 0) return null;
   return html`<span class="card-extras">
     ${extras.map(

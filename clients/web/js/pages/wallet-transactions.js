@@ -9,14 +9,8 @@ import { EmptyState, ErrorState, Spinner } from "../ui/parts.js";
 
 /**
  * @typedef {{ id: string | number, at_ms: number, kind: string, units: number,
- *   balance_after_units?: number | null, session?: any }} Movement
+ *   session?: string | null }} Movement `session` is the id of the private session
  */
-
-/** @param {Movement} item the id of the session it belongs to, if any */
-function sessionId(item) {
-  if (!item.session) return null;
-  return typeof item.session === "string" ? item.session : (item.session.session ?? item.session.id ?? null);
-}
 
 /** @param {{ version: number }} props a new version fetches the newest page again */
 export function Transactions({ version }) {
@@ -67,7 +61,6 @@ function Table({ items }) {
           <th scope="col" class="tx-when">${t("tx.when")}</th>
           <th scope="col">${t("tx.what")}</th>
           <th scope="col" class="tx-number">${t("tx.amount")}</th>
-          <th scope="col" class="tx-number tx-after">${t("tx.balance")}</th>
         </tr>
       </thead>
       <tbody>
@@ -80,15 +73,14 @@ function Table({ items }) {
 /** @param {{ item: Movement }} props */
 function Row({ item }) {
   const [open, setOpen] = useState(false);
-  const session = sessionId(item);
+  const session = item.session ?? null;
   const kind = has(`tx.kind.${item.kind}`) ? item.kind : "other";
-  const expert = typeof item.session === "object" ? item.session?.expert : null;
   const details = `tx-${item.id}`;
   return html`<${Fragment}>
     <tr data-testid="transaction" data-kind=${item.kind} data-units=${item.units}>
       <td class="tx-when">${dateTime(item.at_ms)}</td>
       <td class="tx-what">
-        ${t(`tx.kind.${kind}`)}${expert ? ` ${t("tx.with", { expert })}` : ""}
+        ${t(`tx.kind.${kind}`)}
         ${session !== null &&
         html`<button
           type="button"
@@ -103,13 +95,10 @@ function Row({ item }) {
         <span class="tx-when-below">${dateTime(item.at_ms)}</span>
       </td>
       <td class=${`tx-number numbers ${item.units > 0 ? "tx-plus" : ""}`}>${signedCredits(item.units)}</td>
-      <td class="tx-number numbers tx-after">
-        ${typeof item.balance_after_units === "number" ? credits(item.balance_after_units) : ""}
-      </td>
     </tr>
     ${session !== null &&
     html`<tr id=${details} hidden=${!open} class="tx-detail">
-      <td colspan="4">${open && html`<${SessionLines} id=${session} />`}</td>
+      <td colspan="3">${open && html`<${SessionLines} id=${session} />`}</td>
     </tr>`}
   <//>`;
 }
@@ -126,30 +115,31 @@ function SessionLines({ id }) {
   }, [id]);
   if (error) return html`<p class="muted" role="alert">${error}</p>`;
   if (!summary) return html`<${Spinner} />`;
-  return html`<table class="tx-lines">
-    <thead>
-      <tr>
-        <th scope="col">${t("tx.line")}</th>
-        <th scope="col" class="tx-number">${t("tx.rate")}</th>
-        <th scope="col" class="tx-number">${t("tx.time")}</th>
-        <th scope="col" class="tx-number">${t("tx.amount")}</th>
-      </tr>
-    </thead>
-    <tbody>
-      ${summary.lines.map(
-        (/** @type {any} */ line) => html`<tr key=${`${line.component}-${line.rate_units_per_s}`}>
-          <td>${t(`tx.component.${line.component}`)}</td>
-          <td class="tx-number numbers">${perMinuteText(line.rate_units_per_s)}</td>
-          <td class="tx-number numbers">${clock(line.seconds * 1000)}</td>
-          <td class="tx-number numbers">${credits(line.units)}</td>
-        </tr>`,
-      )}
-    </tbody>
-    <tfoot>
-      <tr>
-        <th scope="row" colspan="3">${t("tx.total")}</th>
-        <td class="tx-number numbers"><strong>${credits(summary.total_units)}</strong></td>
-      </tr>
-    </tfoot>
-  </table>`;
+  return html`<p class="tx-who muted small">${t("tx.with", { expert: summary.expert })}</p>
+    <table class="tx-lines">
+      <thead>
+        <tr>
+          <th scope="col">${t("tx.line")}</th>
+          <th scope="col" class="tx-number">${t("tx.rate")}</th>
+          <th scope="col" class="tx-number">${t("tx.time")}</th>
+          <th scope="col" class="tx-number">${t("tx.amount")}</th>
+        </tr>
+      </thead>
+      <tbody>
+        ${summary.lines.map(
+          (/** @type {any} */ line) => html`<tr key=${`${line.component}-${line.rate_units_per_s}`}>
+            <td>${t(`tx.component.${line.component}`)}</td>
+            <td class="tx-number numbers">${perMinuteText(line.rate_units_per_s)}</td>
+            <td class="tx-number numbers">${clock(line.seconds * 1000)}</td>
+            <td class="tx-number numbers">${credits(line.units)}</td>
+          </tr>`,
+        )}
+      </tbody>
+      <tfoot>
+        <tr>
+          <th scope="row" colspan="3">${t("tx.total")}</th>
+          <td class="tx-number numbers"><strong>${credits(summary.total_units)}</strong></td>
+        </tr>
+      </tfoot>
+    </table>`;
 }

@@ -8,7 +8,6 @@ import { AutoReloadSwitch } from "./auto-reload.js";
 import { credits, creditsText } from "./format.js";
 import { Icon, Logo } from "./icons.js";
 import { toast } from "./toast.js";
-import { openTopUp } from "./topup.js";
 
 /** A short gap heals by itself and is nobody's concern. */
 const OFFLINE_TOLD_MS = 3_000;
@@ -93,7 +92,10 @@ function MenuContent({ me }) {
   `;
 }
 
-/** A disclosure: a button and what it opens; closes on Escape, outside and when focus leaves. */
+/**
+ * A disclosure: a button and what it opens; closes on Escape, outside and when focus leaves.
+ * @param {{ me: import("../session.js").You | null }} props
+ */
 function Menu({ me }) {
   const [open, setOpen] = useState(false);
   const box = useRef(/** @type {HTMLElement | null} */ (null));
@@ -140,6 +142,16 @@ function Menu({ me }) {
   </div>`;
 }
 
+/** The purchase is fetched when it is wanted; most pages never need it. */
+async function topUp() {
+  try {
+    const { openTopUp } = await import("./topup.js");
+    await openTopUp();
+  } catch {
+    toast(t("error.network"), "bad");
+  }
+}
+
 /** @param {{ page: string }} props */
 function MemberCredits({ page }) {
   const { balance } = useSession();
@@ -155,7 +167,7 @@ function MemberCredits({ page }) {
       ${units === undefined ? html`<span class="skeleton-text" aria-hidden="true"></span>` : creditsText(units)}
     </a>
     ${inRoom
-      ? html`<button type="button" class="button button-accent get-credits" onClick=${() => openTopUp()} data-testid="get-credits">
+      ? html`<button type="button" class="button button-accent get-credits" onClick=${topUp} data-testid="get-credits">
           ${t("nav.get_credits")}
         </button>`
       : html`<a class="button button-accent get-credits" href="/wallet#buy" data-testid="get-credits">${t("nav.get_credits")}</a>`}`;

@@ -23,7 +23,10 @@ export function isLive(state) {
   return state !== "offline";
 }
 
-/** Green dot and the word: never the colour alone. */
+/**
+ * Green dot and the word: never the colour alone.
+ * @param {{ state: string }} props
+ */
 export function PresenceDot({ state }) {
   const live = isLive(state);
   return html`<span class=${`presence ${live ? "presence-live" : ""}`}>
@@ -36,7 +39,10 @@ export function Spinner({ label }) {
   return html`<span class="spinner" role="status"><span class="visually-hidden">${label ?? t("state.loading")}</span></span>`;
 }
 
-/** Nothing to show, and what to do about it. */
+/**
+ * Nothing to show, and what to do about it.
+ * @param {{ icon?: string, title: string, text?: string, heading?: string, children?: any }} props
+ */
 export function EmptyState({ icon = "info", title, text, heading = "h2", children }) {
   return html`<div class="empty-state">
     <span class="empty-icon"><${Icon} name=${icon} size=${28} /></span>
@@ -45,7 +51,10 @@ export function EmptyState({ icon = "info", title, text, heading = "h2", childre
   </div>`;
 }
 
-/** It went wrong, and the way to try again. */
+/**
+ * It went wrong, and the way to try again.
+ * @param {{ text: string, onRetry?: () => void }} props
+ */
 export function ErrorState({ text, onRetry }) {
   return html`<div class="empty-state" role="alert">
     <span class="empty-icon empty-icon-bad"><${Icon} name="alert" size=${28} /></span>
@@ -58,7 +67,10 @@ export function ErrorState({ text, onRetry }) {
   </div>`;
 }
 
-/** A line of a form's or page's own message. */
+/**
+ * A line of a form's or page's own message.
+ * @param {{ kind?: "info" | "good" | "warn" | "bad", children?: any, alert?: boolean, testid?: string }} props
+ */
 export function Notice({ kind = "info", children, alert = false, testid }) {
   const icon = { info: "info", good: "check", warn: "alert", bad: "alert" }[kind];
   return html`<div class=${`notice notice-${kind}`} role=${alert ? "alert" : undefined} data-testid=${testid}>

@@ -1,0 +1,249 @@
+"""The pages as a visitor finds them: accessible, operable by keyboard, narrow, and able to sell."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.async_api import Browser, Page
+
+from tests.e2e.harness import PASSWORD, Person, Server, chromium, person, running_server
+
+AXE = (Path(__file__).parent / "vendor" / "axe.min.js").read_text()
+RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+EXPERT = "luna"
+MEMBER = "mia"
+WIDTHS = (1280, 390, 320)
+WINDOW_HEIGHT = 844
+TALL = 3_000
+
+
+@dataclass
+class House:
+    """A server with one expert off air and one member, and a browser to look at it with."""
+
+    server: Server
+    browser: Browser
+
+
+@pytest.fixture
+async def house(tmp_path: Path) -> AsyncIterator[House]:
+    async with running_server(tmp_path / "data") as server, chromium() as browser:
+        server.expert(EXPERT)
+        server.member(MEMBER, "12.40")
+        yield House(server, browser)
+
+
+async def axe_findings(page: Page) -> list[str]:
+    """Everything axe calls wrong on the page as it stands, whatever its impact."""
+    await page.evaluate(AXE)  # through the debugger, which the page's security policy allows
+    result: dict[str, Any] = await page.evaluate(
+        "(rules) => axe.run(document, {runOnly: rules})", RULES
+    )
+    return [
+        f"{found['id']} ({found['impact']}): {node['html'][:160]}"
+        for found in result["violations"]
+        for node in found["nodes"]
+    ]
+
+
+async def check(visitor: Person, what: str) -> None:
+    """axe finds nothing and nothing sticks out sideways.
+
+    The window is made tall meanwhile: what the fixed header covers while one scrolls is no fault.
+    """
+    width = visitor.page.viewport_size or {"width": 0}
+    await visitor.page.set_viewport_size({"width": width["width"], "height": TALL})
+    findings = await axe_findings(visitor.page)
+    await visitor.page.set_viewport_size({"width": width["width"], "height": WINDOW_HEIGHT})
+    assert findings == [], f"{what}: " + "\n".join(findings)
+    wide, window = await visitor.page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
+    assert wide <= window, f"{what} is {wide} px wide in a window of {window} px"
+
+
+@asynccontextmanager
+async def visit(house: House, width: int, lang: str = "en") -> AsyncIterator[Person]:
+    """A visitor with a window of that width. Still pages, so that colours are final."""
+    async with person(house.browser, house.server, reduced_motion="reduce", locale=lang) as visitor:
+        await visitor.page.set_viewport_size({"width": width, "height": WINDOW_HEIGHT})
+        yield visitor
+
+
+async def test_axe_would_find_a_fault(house: House) -> None:
+    async with visit(house, 1280) as guest:
+        await guest.open("/sign-in")
+        await guest.see("submit")
+        await guest.page.evaluate(
+            "document.querySelector('[data-testid=\"username\"]').labels[0].remove()"
+        )
+        assert any("label" in finding for finding in await axe_findings(guest.page))
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+async def test_pages_of_a_guest(house: House, width: int) -> None:
+    async with visit(house, width, "nb" if width == 390 else "en") as guest:
+        await guest.open("/")
+        await guest.see("expert-card")
+        await check(guest, "home")
+        await guest.click("menu")
+        await check(guest, "home with its menu")
+        await guest.open("/sign-up")
+        await guest.click("submit")
+        await guest.see("username-error")
+        await check(guest, "sign-up with faults")
+        await guest.open("/sign-in")
+        await guest.page.fill(guest.by("username"), "nobody")
+        await guest.page.fill(guest.by("password"), "not the password")
+        await guest.click("submit")
+        await guest.see("form-problem")
+        await check(guest, "sign-in refused")
+        await guest.open("/help/camera")
+        await guest.click("device-test")
+        await guest.see("device-result")
+        await check(guest, "help")
+        await guest.open("/wallet")
+        await guest.page.wait_for_selector("h1")
+        await check(guest, "wallet of a guest")
+        await guest.open("/room/nobody-has-this-name")
+        await guest.page.wait_for_selector("h1")
+        await check(guest, "not found")
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+async def test_pages_of_a_member(house: House, width: int) -> None:
+    async with visit(house, width, "nb" if width == 390 else "en") as member:
+        await member.sign_in(MEMBER)
+        await member.open("/wallet")
+        await member.see("transactions")
+        await check(member, "wallet, method")
+        await member.click("purchase-next")
+        await member.see("package-credits-27")
+        await check(member, "wallet, package")
+        await member.click("purchase-next")
+        await member.click("card-tok_declined")
+        await member.click("pay")
+        await member.see("payment-problem")
+        await check(member, "wallet, declined")
+        await member.click("card-tok_ok")
+        await member.click("pay")
+        await member.see("receipt")
+        await check(member, "wallet, receipt")
+
+
+async def test_buying_credits(house: House) -> None:
+    """I1, I2, A6: three steps, the balance is there at once, and the first purchase is Premium."""
+    async with visit(house, 1280) as newcomer:
+        await newcomer.open("/sign-up")
+        await newcomer.click("plan-premium")
+        await newcomer.page.fill(newcomer.by("username"), "nora")
+        await newcomer.page.fill(newcomer.by("email"), "nora@example.org")
+        await newcomer.page.fill(newcomer.by("password"), PASSWORD)
+        await newcomer.click("submit")
+        await newcomer.page.wait_for_url("**/wallet*")
+        assert await newcomer.see("balance-chip") == "0.00 credits"
+        await newcomer.click("purchase-next")
+        chosen = newcomer.page.locator('[name="package"]:checked')
+        assert await chosen.get_attribute("value") == "credits-27"
+        await newcomer.click("purchase-next")
+        await newcomer.click("pay")
+        await newcomer.see("receipt")
+        await newcomer.page.wait_for_selector('[data-testid="balance-chip"][data-units="167940"]')
+        assert await newcomer.see("balance-chip") == "27.99 credits"
+        await newcomer.click("account-menu")
+        assert "Premium" in await newcomer.page.inner_text("#site-menu")
+        rows = newcomer.page.locator('[data-testid="transaction"][data-units="167940"]')
+        await rows.first.wait_for()
+        assert await rows.count() == 1
+
+
+async def test_a_slow_payment_arrives_by_itself(house: House) -> None:
+    async with visit(house, 1280) as member:
+        await member.sign_in(MEMBER)
+        await member.open("/wallet")
+        await member.click("purchase-next")
+        await member.click("purchase-next")
+        await member.click("card-tok_slow")
+        await member.click("pay")
+        await member.see("payment-pending")
+        await member.see("receipt", timeout_ms=30_000)
+        assert await member.see("balance-chip") == "40.39 credits"
+
+
+async def test_auto_reload_stands_in_menu_and_wallet_alike(house: House) -> None:
+    async with visit(house, 1280) as member:
+        await member.sign_in(MEMBER)
+        await member.open("/wallet")
+        await member.see("reload-state")
+        box = member.page.locator('[data-testid="auto-reload"] [role="switch"]')
+        assert await box.get_attribute("aria-checked") == "false"
+        await member.click("account-menu")
+        await member.page.click('#site-menu [role="switch"]')
+        await member.page.wait_for_selector(
+            '[data-testid="auto-reload"] [role="switch"][aria-checked="true"]'
+        )
+        await member.page.select_option("#reload-cap", "2")
+        await member.see("toast")
+        await member.page.reload()
+        await member.see("reload-state")
+        await member.page.wait_for_selector(
+            '[data-testid="auto-reload"] [role="switch"][aria-checked="true"]'
+        )
+        assert await member.page.input_value("#reload-cap") == "2"
+
+
+async def test_home_by_keyboard(house: House) -> None:
+    """Skip link, menu with Escape, a filter, then into the room: no pointer at all."""
+    async with visit(house, 1280) as guest:
+        page = guest.page
+        await guest.open("/")
+        await guest.see("expert-card")
+        await page.keyboard.press("Tab")
+        assert await page.evaluate("document.activeElement.className") == "skip-link"
+        await page.keyboard.press("Enter")
+        assert await page.evaluate("document.activeElement.id") == "main"
+        await page.focus(guest.by("menu"))
+        await page.keyboard.press("Enter")
+        await guest.see("language-nb")
+        await page.keyboard.press("Escape")
+        assert await page.evaluate("document.activeElement.dataset.testid") == "menu"
+        assert not await page.is_visible(guest.by("language-nb"))
+        for _ in range(40):
+            await page.keyboard.press("Tab")
+            focused: str = await page.evaluate("document.activeElement.className")
+            outline = await page.evaluate(
+                "getComputedStyle(document.activeElement.closest('.card') ??"
+                " document.activeElement).outlineStyle"
+            )
+            assert outline == "solid", f"no focus ring on {focused}"
+            if focused == "card-link":
+                break
+        await page.keyboard.press("Enter")
+        await page.wait_for_url(f"**/room/{EXPERT}")
+
+
+async def test_the_overlay_gives_the_focus_back(house: House) -> None:
+    async with visit(house, 1280) as member:
+        await member.sign_in(MEMBER)
+        await member.open(f"/room/{EXPERT}")
+        await member.see("room")
+        await member.click("get-credits")
+        await member.see("topup")
+        await member.page.keyboard.press("Escape")
+        await member.page.wait_for_selector(member.by("topup"), state="detached")
+        focused = await member.page.evaluate("document.activeElement.dataset.testid")
+        assert focused == "get-credits"
+
+
+async def test_language_is_kept(house: House) -> None:
+    async with visit(house, 1280) as guest:
+        await guest.open("/")
+        await guest.click("menu")
+        await guest.click("language-nb")
+        await guest.page.wait_for_selector('html[lang="nb"]')
+        assert await guest.see("sign-in-link") == "Logg inn"
+        await guest.open("/sign-up")
+        await guest.page.wait_for_selector('html[lang="nb"]')
