@@ -52,10 +52,13 @@ class Server:
     arguments: tuple[str, ...] = ()
     http: str = "127.0.0.1:0"
     media: str = "127.0.0.1:0"
+    prefix: tuple[str, ...] = ()
+    """Words before the command: a network namespace to run in."""
 
     async def start(self) -> None:
         """Start and wait for the READY line; the chosen ports are kept for a restart."""
         self.process = await asyncio.create_subprocess_exec(
+            *self.prefix,
             *PARLOUR,
             "serve",
             "--http",
@@ -86,7 +89,7 @@ class Server:
             if ready:
                 self.url = ready[1].rstrip("/")
                 self.http = f"127.0.0.1:{ready[2]}"
-                self.media = f"127.0.0.1:{ready[3]}"
+                self.media = f"{self.media.rpartition(':')[0]}:{ready[3]}"
                 return
 
     async def _read_on(self) -> None:
@@ -148,9 +151,11 @@ class Server:
 
 
 @asynccontextmanager
-async def running_server(data: Path, *arguments: str) -> AsyncIterator[Server]:
+async def running_server(
+    data: Path, *arguments: str, media: str = "127.0.0.1:0", prefix: tuple[str, ...] = ()
+) -> AsyncIterator[Server]:
     """A server for the length of a test."""
-    server = Server(data=data, arguments=arguments)
+    server = Server(data=data, arguments=arguments, media=media, prefix=prefix)
     await server.start()
     try:
         yield server
@@ -160,11 +165,11 @@ async def running_server(data: Path, *arguments: str) -> AsyncIterator[Server]:
 
 
 @asynccontextmanager
-async def chromium(*extra: str) -> AsyncIterator[Browser]:
+async def chromium(*extra: str, program: str = CHROMIUM) -> AsyncIterator[Browser]:
     """A headless Chromium with fake camera and microphone."""
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(
-            executable_path=CHROMIUM, args=[*CHROMIUM_FLAGS, *extra]
+            executable_path=program, args=[*CHROMIUM_FLAGS, *extra]
         )
         try:
             yield browser

@@ -1,0 +1,77 @@
+"""A network namespace of the test's own, in which packets can be dropped without touching anyone.
+
+It has loopback and one end of a virtual cable with the default route: browsers gather no
+candidate on loopback alone. (A cable and no dummy interface, since not every kernel has those.)
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+ADDRESS = "10.77.0.1"
+
+
+@dataclass(frozen=True)
+class Namespace:
+    """`prefix` runs a program inside; `wrap` makes a launcher script of one."""
+
+    name: str
+    folder: Path
+
+    @property
+    def prefix(self) -> tuple[str, ...]:
+        """Words to put before a command."""
+        return ("ip", "netns", "exec", self.name)
+
+    def wrap(self, program: str) -> str:
+        """A script that runs the program inside, for launchers that take one path."""
+        script = self.folder / f"in-{self.name}-{Path(program).name}"
+        script.write_text(f'#!/bin/sh\nexec {" ".join(self.prefix)} {program} "$@"\n')
+        script.chmod(script.stat().st_mode | stat.S_IXUSR)
+        return str(script)
+
+    def nft(self, *rules: str) -> None:
+        """Replace all packet rules of the namespace."""
+        text = "flush ruleset\n" + "\n".join(rules) + "\n"
+        subprocess.run([*self.prefix, "nft", "-f", "-"], input=text, text=True, check=True)
+
+    def drop_udp_of(self, port: int) -> None:
+        """Both directions of one UDP port vanish until `heal`."""
+        self.nft(
+            "table inet cut {",
+            "  chain input { type filter hook input priority 0; policy accept;",
+            f"    udp dport {port} drop",
+            f"    udp sport {port} drop",
+            "  }",
+            "}",
+        )
+
+    def heal(self) -> None:
+        """Let everything pass again."""
+        self.nft()
+
+
+@asynccontextmanager
+async def namespace(folder: Path) -> AsyncIterator[Namespace]:
+    """A fresh namespace for the length of a test."""
+    name = f"parlour-{os.getpid()}-{folder.name[-8:]}"
+    run = ["ip", "netns"]
+    subprocess.run([*run, "add", name], check=True)
+    try:
+        inside = ["ip", "-n", name]
+        subprocess.run([*inside, "link", "set", "lo", "up"], check=True)
+        cable = ["link", "add", "wan0", "type", "veth", "peer", "name", "wan1"]
+        subprocess.run([*inside, *cable], check=True)
+        subprocess.run([*inside, "link", "set", "wan1", "up"], check=True)
+        subprocess.run([*inside, "addr", "add", f"{ADDRESS}/24", "dev", "wan0"], check=True)
+        subprocess.run([*inside, "link", "set", "wan0", "up"], check=True)
+        subprocess.run([*inside, "route", "add", "default", "dev", "wan0"], check=True)
+        yield Namespace(name, folder)
+    finally:
+        subprocess.run([*run, "del", name], check=False)

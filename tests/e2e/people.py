@@ -1,0 +1,141 @@
+"""What people do, step by step, through the pages."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from playwright.async_api import Browser
+
+from tests.e2e.harness import Person, Server, chromium, person, running_server
+
+EXPERT = "luna"
+MEMBER = "mia"
+
+
+async def go_live(expert: Person, name: str = EXPERT) -> None:
+    """The expert signs in, chooses the browser's camera and goes on air."""
+    await expert.sign_in(name)
+    await expert.open("/studio")
+    await expert.click("go-live")
+    await expert.see("on-air")
+
+
+async def enter_room(visitor: Person, name: str = EXPERT, *, watching: bool = True) -> None:
+    """Into the room; with `watching`, until pictures move."""
+    await visitor.open(f"/room/{name}")
+    await visitor.see("room")
+    if watching:
+        await visitor.decodes("video", 5)
+
+
+async def ask_private(
+    member: Person, *, cam2cam: bool = False, two_way_audio: bool = False
+) -> None:
+    """The member confirms the dialog; it rings."""
+    await member.click("start-private")
+    if cam2cam:
+        await member.click("start-cam2cam")
+    if two_way_audio:
+        await member.click("start-two-way-audio")
+    await member.click("confirm-private")
+
+
+async def accept(expert: Person) -> None:
+    """The expert takes the request."""
+    await expert.click("accept")
+
+
+async def in_private(member: Person, timeout_ms: int = 15_000) -> None:
+    """Wait until the session is active for the member."""
+    await member.page.wait_for_selector(
+        '[data-testid="room"][data-phase="active"]', timeout=timeout_ms
+    )
+
+
+async def phase(member: Person, name: str, timeout_ms: int = 15_000) -> None:
+    """Wait for a phase of the session."""
+    await member.page.wait_for_selector(
+        f'[data-testid="room"][data-phase="{name}"]', timeout=timeout_ms
+    )
+
+
+async def units(visitor: Person, testid: str) -> int:
+    """The server's number behind what is shown."""
+    shown = await visitor.page.wait_for_selector(visitor.by(testid), timeout=15_000)
+    assert shown is not None
+    value = await shown.get_attribute("data-units")
+    assert value is not None, f"{testid} carries no units"
+    return int(value)
+
+
+async def held_ms_reaches(member: Person, ms: int, within_s: float) -> None:
+    """Wait until the HUD's held time is that long."""
+    await member.page.wait_for_function(
+        """(ms) => Number(document.querySelector('[data-testid="hud-timer"]')?.dataset.ms ?? 0)
+            >= ms""",
+        arg=ms,
+        timeout=within_s * 1000,
+    )
+
+
+async def summary(visitor: Person, timeout_ms: int = 20_000) -> str:
+    """Wait for the summary; the reason it gives."""
+    shown = await visitor.page.wait_for_selector(visitor.by("summary-reason"), timeout=timeout_ms)
+    assert shown is not None
+    return str(await shown.get_attribute("data-reason"))
+
+
+def charged_units(server: Server) -> int:
+    """What the ledger says that the latest session cost."""
+    rows = server.sql("select charged_units from meter_sessions order by opened_at_ms desc limit 1")
+    return int(str(rows[0][0]))
+
+
+@dataclass
+class Stage:
+    """A server with one expert on air and a member in the room."""
+
+    server: Server
+    browser: Browser
+    expert: Person
+    member: Person
+    stack: AsyncExitStack
+
+    async def newcomer(self) -> Person:
+        """One more visitor, nobody yet."""
+        return await self.stack.enter_async_context(person(self.browser, self.server))
+
+
+@asynccontextmanager
+async def stage(
+    data: Path,
+    *,
+    member_credits: str = "20",
+    expert_options: tuple[str, ...] = ("--cam2cam", "--two-way-audio"),
+    media: str = "127.0.0.1:0",
+    prefix: tuple[str, ...] = (),
+    program: str | None = None,
+) -> AsyncIterator[Stage]:
+    """The scene that most tests begin with: luna on air by webcam, mia watching."""
+    async with AsyncExitStack() as stack:
+        server = await stack.enter_async_context(running_server(data, media=media, prefix=prefix))
+        server.expert(EXPERT, *expert_options)
+        server.member(MEMBER, member_credits)
+        browser = await stack.enter_async_context(
+            chromium() if program is None else chromium(program=program)
+        )
+        expert = await stack.enter_async_context(person(browser, server))
+        member = await stack.enter_async_context(person(browser, server))
+        await go_live(expert)
+        await member.sign_in(MEMBER)
+        await enter_room(member)
+        yield Stage(server, browser, expert, member, stack)
+
+
+async def quiet(seconds: float) -> None:
+    """Let real time pass: end-to-end only, where packets have to flow or not to flow."""
+    await asyncio.sleep(seconds)

@@ -1,0 +1,91 @@
+"""A guest watches and hears an expert, members chat, a camcorder's file is as good as a webcam."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.e2e.harness import PARLOUR, REPO, chromium, person, running_server
+from tests.e2e.people import EXPERT, MEMBER, enter_room, go_live, stage
+
+
+async def test_a_guest_sees_and_hears_a_webcam_expert(tmp_path: Path) -> None:
+    """Frames and sound are decoded, not merely received."""
+    async with running_server(tmp_path) as server, chromium() as browser:
+        server.expert(EXPERT)
+        async with person(browser, server) as expert, person(browser, server) as guest:
+            await go_live(expert)
+            await enter_room(guest)
+
+            await guest.decodes("video", 30)
+            await guest.decodes("audio", 50)
+            heard = await guest.inbound()
+            assert heard["audio"]["energy"] > 0, "the fake microphone beeps"
+
+
+async def test_members_type_guests_choose(tmp_path: Path) -> None:
+    """The member's line reaches all with their name; the guest has no text box."""
+    async with stage(tmp_path) as scene:
+        guest = await scene.newcomer()
+        await enter_room(guest)
+        await scene.member.page.fill(scene.member.by("chat-input"), "Good evening, Luna!")
+        await scene.member.click("chat-send")
+        for visitor in (scene.member, guest, scene.expert):
+            line = visitor.page.locator(visitor.by("chat-line"), has_text="Good evening, Luna!")
+            await line.wait_for(timeout=5_000)
+            assert MEMBER in await line.inner_text()
+
+        assert await guest.page.locator(guest.by("chat-input")).count() == 0
+        await guest.page.locator(guest.by("chat-preset")).first.click()
+        await scene.expert.page.wait_for_function(
+            "document.querySelectorAll('[data-testid=\"chat-line\"]').length >= 2"
+        )
+
+
+async def test_closing_the_room_stops_media_at_once(tmp_path: Path) -> None:
+    """B8: half a second after Close, the server forwards nothing to the visitor any more."""
+    async with stage(tmp_path) as scene:
+        await scene.member.click("close-room")
+        await scene.member.page.wait_for_url("**/")
+        await scene.member.gets_nothing(2)
+
+
+async def test_a_camcorder_file_is_as_good_as_a_webcam(tmp_path: Path) -> None:
+    """`parlour publish` loops an H.264 file over WHIP; a guest decodes picture and sound."""
+    film = tmp_path / "camcorder.mp4"
+    subprocess.run(
+        [
+            *("ffmpeg", "-loglevel", "error", "-y"),
+            *("-f", "lavfi", "-i", "testsrc2=size=640x360:rate=25"),
+            *("-f", "lavfi", "-i", "sine=frequency=440:sample_rate=48000"),
+            *("-t", "4", "-c:v", "libx264", "-profile:v", "baseline", "-pix_fmt", "yuv420p"),
+            *("-g", "25", "-bf", "0", "-c:a", "libopus", str(film)),
+        ],
+        check=True,
+    )
+    async with running_server(tmp_path / "data") as server, chromium() as browser:
+        key = server.expert(EXPERT)
+        publisher = await asyncio.create_subprocess_exec(
+            *PARLOUR,
+            "publish",
+            *("--input", str(film)),
+            *("--whip", f"{server.url}/whip/{EXPERT}"),
+            *("--key", key),
+            cwd=REPO,
+            stdout=sys.stderr,
+        )
+        try:
+            async with person(browser, server) as guest:
+                await guest.open("/")
+                await guest.page.wait_for_selector(
+                    f'[data-testid="expert-card"][data-expert="{EXPERT}"][data-state="live_free"]',
+                    timeout=20_000,
+                )
+                await enter_room(guest)
+                await guest.decodes("video", 150, within_s=20)
+                await guest.decodes("audio", 100)
+        finally:
+            publisher.terminate()
+            await publisher.wait()

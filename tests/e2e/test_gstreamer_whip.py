@@ -1,0 +1,136 @@
+"""GStreamer publishes to a real server over WHIP, and `parlour watch` counts what comes out.
+
+libnice offers no loopback candidates, so the server and the encoder live in two network
+namespaces with a cable between them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.harness import REPO, Server
+
+SERVER_ADDRESS, ENCODER_ADDRESS = "10.77.0.1", "10.77.0.2"
+SYSTEM_PYTHON = "/usr/bin/python3"
+ENCODER = Path(__file__).with_name("gst_whip_publisher.py")
+PUBLISHED_S, WATCHED_S = 12, 4
+
+
+def ip(*words: str) -> None:
+    subprocess.run(["ip", *words], check=True, capture_output=True)
+
+
+@contextmanager
+def cable() -> Iterator[tuple[tuple[str, ...], tuple[str, ...]]]:
+    """Two namespaces with a cable between them; gives the command prefix of each."""
+    tag = f"{os.getpid():x}"
+    ends = ((f"prl-s-{tag}", SERVER_ADDRESS), (f"prl-e-{tag}", ENCODER_ADDRESS))
+    made: list[str] = []
+    try:
+        for name, _ in ends:
+            ip("netns", "add", name)
+            made.append(name)
+        first, second = made
+        ip("link", "add", "cable", "netns", first, "type", "veth", "peer", "cable", "netns", second)
+        for name, address in ends:
+            ip("-n", name, "addr", "add", f"{address}/24", "dev", "cable")
+            ip("-n", name, "link", "set", "cable", "up")
+            ip("-n", name, "link", "set", "lo", "up")
+        yield ("ip", "netns", "exec", first), ("ip", "netns", "exec", second)
+    finally:
+        for name in made:
+            ip("netns", "del", name)
+
+
+async def events_until(
+    encoder: asyncio.subprocess.Process, wanted: str
+) -> dict[str, dict[str, object]]:
+    """The encoder's events up to the wanted one, by name."""
+    assert encoder.stdout is not None
+    seen: dict[str, dict[str, object]] = {}
+    while wanted not in seen:
+        line = await asyncio.wait_for(encoder.stdout.readline(), 30)
+        assert line, f"the encoder ended without {wanted!r}: {seen}"
+        if line.startswith(b"{"):
+            event = json.loads(line)
+            seen[event["event"]] = event
+    return seen
+
+
+@pytest.mark.parametrize(("codec", "name"), [("vp8", "VP8"), ("h264", "H264")])
+async def test_a_third_party_encoder_is_on_air(codec: str, name: str, tmp_path: Path) -> None:
+    with cable() as (at_server, at_encoder):
+        server = Server(
+            data=tmp_path / "data",
+            prefix=at_server,
+            http=f"{SERVER_ADDRESS}:0",
+            media=f"{SERVER_ADDRESS}:0",
+        )
+        await server.start()
+        try:
+            await publish_and_watch(server, at_server, at_encoder, codec, name)
+        finally:
+            await server.stop()
+
+
+async def publish_and_watch(
+    server: Server,
+    at_server: tuple[str, ...],
+    at_encoder: tuple[str, ...],
+    codec: str,
+    name: str,
+) -> None:
+    key = server.expert("ada")
+    encoder = await asyncio.create_subprocess_exec(
+        *at_encoder,
+        SYSTEM_PYTHON,
+        str(ENCODER),
+        f"{server.url}/whip/ada",
+        key,
+        codec,
+        str(PUBLISHED_S),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    try:
+        seen = await events_until(encoder, "connected")
+        offer = str(seen["offer"]["sdp"])
+        # The peculiarities this test is for: if GStreamer loses them, it proves less.
+        for peculiarity in ("a=sendrecv", "a=mid:video0", "OPUS/48000", "a=bundle-only"):
+            assert peculiarity in offer
+        watcher = await asyncio.create_subprocess_exec(
+            *at_server,
+            sys.executable,
+            "-m",
+            "signaling.cli",
+            "watch",
+            f"{server.url}/whep/ada",
+            "--seconds",
+            str(WATCHED_S),
+            "--json",
+            cwd=REPO,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+        )
+        printed, _ = await asyncio.wait_for(watcher.communicate(), 30)
+        summary = json.loads(printed)
+        video, audio = summary["tracks"]["video"], summary["tracks"]["audio"]
+        assert (video["codec"], audio["codec"]) == (name, "opus")
+        assert video["keyframes"] >= 1
+        assert video["packets"] >= 10 * WATCHED_S
+        assert audio["packets"] >= 40 * WATCHED_S
+        assert video["lost"] == audio["lost"] == 0
+        await events_until(encoder, "deleted")
+        assert await asyncio.wait_for(encoder.wait(), 10) == 0
+    finally:
+        if encoder.returncode is None:
+            encoder.kill()
+            await encoder.wait()
