@@ -8,6 +8,7 @@ from msgspec import Struct
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from billing_meter.database import DatabaseUnavailable
+from signaling import openapi
 from signaling.metrics import exposition
 from signaling.problem import Problem
 from signaling.routing import Access, Call, Route, json_reply
@@ -43,7 +44,20 @@ async def metrics(call: Call) -> web.Response:
     return response
 
 
+async def api_description(call: Call) -> web.Response:
+    """This API as OpenAPI 3.1."""
+    body = openapi.text(call.services.routes).encode()
+    return web.Response(body=body, content_type="application/json")
+
+
 ROUTES = (
+    Route(
+        "GET",
+        "/api/v1/openapi.json",
+        api_description,
+        "This description",
+        reply="application/json",
+    ),
     Route("GET", "/healthz", healthz, "Alive", reply=HealthReply),
     Route(
         "GET",

@@ -9,13 +9,14 @@ from msgspec import Meta, Struct
 
 from billing_meter.orders import Order, OrderRefused
 from billing_meter.reload import DAILY_CAP_MAX, ReloadRefused, ReloadSettings
+from billing_meter.statements import SESSION_SUBJECT, StatementLine, transactions
 from signaling import wire, wire_out
-from signaling.history import TransactionsReply, transactions
 from signaling.problem import Problem
 from signaling.routing import Access, Call, Route, json_reply
 from signaling.services import take
 
 KEY_HEADER = "Idempotency-Key"
+PAGE_ITEMS = 30
 Id = Annotated[str, Meta(min_length=1, max_length=64)]
 
 
@@ -112,6 +113,24 @@ class AutoReloadSettings(Struct, forbid_unknown_fields=True, kw_only=True):
     daily_cap: Annotated[int, Meta(ge=1, le=DAILY_CAP_MAX)]
 
 
+class Transaction(Struct, kw_only=True, omit_defaults=True):
+    """One change of the balance; a private session is one, however long it was."""
+
+    id: int
+    at_ms: int
+    kind: str
+    units: int
+    balance_after_units: int
+    session: str | None = None
+
+
+class TransactionsReply(Struct, kw_only=True):
+    """Newest first; `next` is the `before` of the next page."""
+
+    items: list[Transaction]
+    next: int | None
+
+
 REFUSALS = {
     "key_reused": (409, "This Idempotency-Key was used for another order."),
     "key_invalid": (400, "Idempotency-Key has 1 to 120 characters."),
@@ -192,11 +211,20 @@ async def list_transactions(call: Call) -> web.Response:
     """What moved the balance."""
     before = call.request.query.get("before")
     if before is not None and not (before.isascii() and before.isdigit() and len(before) < 16):
-        raise Problem(422, "invalid", "before is a number of milliseconds.")
-    page = await transactions(
-        call.services.database, _member_id(call), None if before is None else int(before)
+        raise Problem(422, "invalid", "before is the id of an item.")
+    lines = await transactions(
+        call.services.database,
+        _member_id(call),
+        before=None if before is None else int(before),
+        limit=PAGE_ITEMS + 1,
     )
-    return json_reply(page)
+    page = lines[:PAGE_ITEMS]
+    return json_reply(
+        TransactionsReply(
+            items=[_transaction(line) for line in page],
+            next=page[-1].id if len(lines) > len(page) else None,
+        )
+    )
 
 
 async def set_auto_reload(call: Call) -> web.Response:
@@ -226,6 +254,18 @@ def _accepted(outcome: Order | OrderRefused) -> Order:
 def _refused(code: str) -> Problem:
     status, detail = REFUSALS[code]
     return Problem(status, code, detail)
+
+
+def _transaction(line: StatementLine) -> Transaction:
+    subject = line.subject or ""
+    return Transaction(
+        id=line.id,
+        at_ms=line.at_ms,
+        kind=line.kind,
+        units=line.units,
+        balance_after_units=line.balance_after_units,
+        session=subject.removeprefix(SESSION_SUBJECT) if line.kind == "session" else None,
+    )
 
 
 def _order(order: Order) -> OrderView:
@@ -272,6 +312,7 @@ ROUTES = (
         "What moved the balance",
         access=Access.MEMBER,
         reply=TransactionsReply,
+        query=("before",),
         refusals=("422 invalid",),
     ),
     Route(
@@ -301,6 +342,7 @@ ROUTES = (
         body=NewOrder,
         reply=OrderReply,
         status=201,
+        headers=(KEY_HEADER,),
         refusals=(
             "400 key_missing",
             "400 key_invalid",

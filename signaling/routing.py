@@ -62,6 +62,10 @@ class Route:
     status: int = 200
     refusals: tuple[str, ...] = ()
     """`status code` pairs as text, for the API description."""
+    headers: tuple[str, ...] = ()
+    """Required request headers of its own."""
+    query: tuple[str, ...] = ()
+    """Optional query parameters."""
 
 
 @dataclass(slots=True)
@@ -130,7 +134,8 @@ class Call:
 
 def install(app: web.Application, services: Services, routes: Iterable[Route]) -> None:
     """Register the routes; every other method on their paths becomes 405."""
-    for route in routes:
+    services.routes = tuple(routes)
+    for route in services.routes:
         app.router.add_route(route.method, route.path, _guarded(services, route))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import ipaddress
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from aiohttp import web
@@ -26,6 +26,7 @@ from signaling.identity import Identities
 from signaling.limits import Buckets, TrustedProxies, address_key, in_networks
 from signaling.metrics import LoopLag
 from signaling.problem import too_many
+from signaling.routing import Route
 from signaling.tickets import Tickets
 
 
@@ -92,6 +93,7 @@ class Services:
     lag: LoopLag
     utc_now: Callable[[], dt.datetime]
     operators: list[ipaddress.IPv4Network | ipaddress.IPv6Network]
+    routes: Sequence[Route] = ()
     draining: bool = False
     public_url: str = ""
     """Where people reach us; without one configured, the bound address."""

@@ -1,0 +1,147 @@
+"""A door on a real store: the whole HTTP application without media ports and child processes."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import shutil
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from aiohttp import ClientResponse
+from aiohttp.test_utils import TestClient, TestServer
+from argon2 import PasswordHasher
+
+from billing_meter.tariff import Tariff
+from signaling import compose, migrate
+from signaling.accounts import Account, NewAccount
+from signaling.app import make_app
+from signaling.config import Config, load
+from signaling.experts import ExpertDetails
+from signaling.passwords import Passwords
+from signaling.services import Services
+from signaling.store import opened_store
+from signaling.tokens import Grant, Tokens, secret_of
+
+PASSWORD = "correct-horse-9"
+DETAILS = ExpertDetails(
+    display_name="Luna Hart",
+    headline="Tarot",
+    about="About Luna",
+    categories=("tarot",),
+    languages=("en",),
+    tariff=Tariff(299, 100, 50),
+    cam2cam=True,
+    two_way_audio=True,
+)
+
+
+@dataclass
+class Door:
+    """The running application, with shortcuts for making and being people."""
+
+    config: Config
+    services: Services
+    server: TestServer
+    clients: list[TestClient] = field(default_factory=list)
+
+    @property
+    def origin(self) -> str:
+        """The one origin that may change things."""
+        return f"http://127.0.0.1:{self.server.port}"
+
+    def client(self) -> TestClient:
+        """A browser of its own: fresh cookies."""
+        client = TestClient(self.server)
+        self.clients.append(client)
+        return client
+
+    async def member(self, name: str = "mia", *, credits_units: int = 0) -> Account:
+        """A member account."""
+        account = await self.services.accounts.add(NewAccount("member", name, PASSWORD))
+        assert isinstance(account, Account)
+        if credits_units:
+            await self.services.wallet.grant_promo(
+                account.account_id, credits_units, f"test:{name}", "test"
+            )
+        return account
+
+    async def expert(self, name: str = "luna") -> tuple[Account, str]:
+        """An expert account and its stream key."""
+        added = await self.services.experts.add(name, PASSWORD, DETAILS)
+        assert isinstance(added, tuple)
+        return added
+
+    async def signed_in(self, name: str) -> TestClient:
+        """A browser in which this account is signed in."""
+        client = self.client()
+        reply = await client.post("/api/v1/login", json={"username": name, "password": PASSWORD})
+        assert reply.status == 200, await reply.text()
+        return client
+
+    def token(self, account: Account) -> str:
+        """A bearer token for the account."""
+        secret = secret_of(self.config.auth.secret, self.config.data_dir)
+        tokens = Tokens(secret, lambda: dt.datetime.now(dt.UTC))
+        return tokens.issue(Grant(sub=account.account_id, role=account.kind, name=account.username))
+
+
+@pytest.fixture
+def flags() -> dict[str, dict[str, object]]:
+    """Configuration of the door; a test may override the fixture."""
+    return {}
+
+
+@pytest.fixture(scope="session")
+def migrated(tmp_path_factory) -> Path:
+    """An empty store at the newest revision; migrating anew for each test would take longer."""
+    folder = tmp_path_factory.mktemp("migrated")
+    asyncio.run(migrate.upgrade(f"sqlite+aiosqlite:///{folder}/parlour.db"))
+    return folder / "parlour.db"
+
+
+@pytest.fixture
+async def door(
+    tmp_path: Path, migrated: Path, flags: dict[str, dict[str, object]]
+) -> AsyncIterator[Door]:
+    """The application on a fresh store."""
+    (tmp_path / "data").mkdir()
+    shutil.copy(migrated, tmp_path / "data")
+    layers = {name: dict(values) for name, values in flags.items()}
+    layers.setdefault("server", {})["data"] = str(tmp_path / "data")
+    layers.setdefault("media", {})["listen"] = "127.0.0.1:0"
+    config = load(None, {}, layers)
+    hasher = Passwords(PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
+    async with opened_store(config) as database:
+        services, till = compose.build(config, database, hasher)
+        async with compose.running(services, till):
+            server = TestServer(make_app(services))
+            await server.start_server()
+            made = Door(config, services, server)
+            services.origins.add([made.origin])
+            services.public_url = services.local_url = made.origin
+            yield made
+            for client in made.clients:
+                await client.close()
+            await server.close()
+    hasher.close()
+    await asyncio.sleep(0)
+
+
+async def problem_of(reply: ClientResponse) -> tuple[int, str]:
+    """Status and code of a refusal, after checking that it is a proper problem document."""
+    assert reply.content_type == "application/problem+json", await reply.text()
+    document = await reply.json(content_type=None)
+    assert document["status"] == reply.status
+    assert document["type"] == f"urn:parlour:problem:{document['code']}"
+    assert document["title"]
+    assert document["detail"]
+    return reply.status, document["code"]
+
+
+@pytest.fixture
+def problem():
+    """`problem_of`, for tests in files that cannot import this one."""
+    return problem_of
