@@ -57,6 +57,7 @@ class Certificate(RTCCertificate):
             # A shared context must not resume sessions: every peer shows its own certificate.
             context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
             context.set_options(SSL.OP_NO_RENEGOTIATION)
+            context.set_mode(SSL.MODE_RELEASE_BUFFERS)
             context.set_cipher_list(_CIPHERS)
             self._context = context
         return self._context

@@ -79,7 +79,12 @@ class MediaPlane:
     # --- life --------------------------------------------------------
 
     async def start(self) -> None:
-        """Binds the port and begins to serve. OSError when the address is not free."""
+        """Binds the port and begins to serve.
+
+        OSError when the address is not free; ValueError when an advertised address is no IP.
+        """
+        for text in self._config.advertised:
+            ipaddress.ip_address(text)
         self._port.open(self._config.listen_host, self._config.listen_port)
         self._candidates = tuple((ip, self.port) for ip in self._advertised())
         sender = BatchSender(self._port.socket)

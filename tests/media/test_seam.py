@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import Callable
 
 import pytest
-from aiortc.rtcdtlstransport import RTCCertificate
+from aiortc.rtcdtlstransport import RTCCertificate, SRTPProtectionProfile
+from OpenSSL import SSL
 from pylibsrtp import Session
 
 from media.aiortc_seam import (
@@ -86,6 +87,29 @@ async def test_no_task_is_left_running_after_the_handshake() -> None:
 async def test_a_certificate_that_was_not_announced_gets_no_keys() -> None:
     server, _ = await Pair().shake(server_expects=new_certificate())
     assert server is None
+
+
+class Anonymous(Certificate):
+    """A client that shows no certificate at all."""
+
+    def _create_ssl_context(self, srtp_profiles: list[SRTPProtectionProfile]) -> SSL.Context:
+        context = SSL.Context(SSL.DTLS_METHOD)
+        context.set_tlsext_use_srtp(b":".join(p.openssl_profile for p in srtp_profiles))
+        return context
+
+
+async def test_a_client_without_a_certificate_gets_no_keys() -> None:
+    pair = Pair()
+    pair.client = DtlsSrtp(Anonymous.generateCertificate(), server=False, send=pair._to_server)
+    server_task = asyncio.ensure_future(
+        pair.server.handshake([fingerprint(pair.client_certificate)])
+    )
+    client_task = asyncio.ensure_future(
+        pair.client.handshake([fingerprint(pair.server_certificate)])
+    )
+    assert await server_task is None
+    pair.client.close()
+    await client_task
 
 
 async def test_one_wrong_fingerprint_among_right_ones_is_refused() -> None:

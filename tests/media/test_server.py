@@ -237,6 +237,12 @@ async def test_the_advertised_addresses_are_in_the_answer() -> None:
     await stage.plane.close()
 
 
+async def test_an_advertised_name_instead_of_an_address_is_an_error() -> None:
+    stage = Stage(MediaConfig("127.0.0.1", 0, advertised=("media.example",)))
+    with pytest.raises(ValueError, match=r"media\.example"):
+        await stage.plane.start()
+
+
 async def test_listening_on_all_addresses_advertises_them_loopback_last() -> None:
     stage = Stage(MediaConfig("0.0.0.0", 0))
     await stage.plane.start()
@@ -315,8 +321,9 @@ async def test_packets_are_consent_as_good_as_checks(stage: Stage) -> None:
     assert not [e for e in stage.events if isinstance(e, SourceGone)]
 
 
-async def test_a_certificate_other_than_announced_ends_the_peer(stage: Stage) -> None:
-    answer = await stage.plane.publish("source", offer("sendonly"), allowed=BOTH_KINDS)
+@pytest.mark.parametrize("setup", ["actpass", "passive"])
+async def test_a_certificate_other_than_announced_ends_the_peer(stage: Stage, setup: str) -> None:
+    answer = await stage.plane.publish("source", offer("sendonly", setup=setup), allowed=BOTH_KINDS)
     imposter = Caller(answer, certificate=new_certificate())
     await imposter.ice()
     imposter.start_handshake()
