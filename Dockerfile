@@ -34,6 +34,10 @@ RUN apt-get update \
 COPY --from=build /opt/parlour /opt/parlour
 ENV PATH=/opt/parlour/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 ENV PYTHONUNBUFFERED=1
+# As variables and not as flags, so that `docker exec … parlour expert add NAME` finds the store.
+ENV PARLOUR__SERVER__DATA=/data
+ENV PARLOUR__SERVER__HTTP=0.0.0.0:8080
+ENV PARLOUR__MEDIA__LISTEN=0.0.0.0:8189
 USER parlour
 WORKDIR /data
 VOLUME ["/data"]
@@ -43,4 +47,4 @@ STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=3s --start-period=20s --retries=3 \
     CMD ["python3", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:8080/healthz', timeout=2)"]
 ENTRYPOINT ["parlour"]
-CMD ["serve", "--http", "0.0.0.0:8080", "--media", "0.0.0.0:8189", "--data", "/data"]
+CMD ["serve"]

@@ -4,7 +4,8 @@ Run by the system's Python (/usr/bin/python3), which has `gi`; it knows nothing 
 
     gst_whip_publisher.py URL KEY vp8|h264 SECONDS
 
-Prints one line of JSON per milestone: `offer` (with the SDP), `answer`, `connected`, `deleted`.
+Sends for SECONDS once it is connected. Prints one line of JSON per milestone: `offer` (with the
+SDP), `answer`, `connected`, `deleted`.
 """
 
 import json
@@ -34,6 +35,8 @@ videotestsrc is-live=true pattern=ball ! video/x-raw,width=320,height=180,framer
 audiotestsrc is-live=true volume=0.1 ! audioconvert ! audioresample ! queue ! opusenc
   ! rtpopuspay ! application/x-rtp,media=audio,encoding-name=OPUS,payload=97 ! rtc.
 """
+RETRY_MS = 100
+CONNECT_WITHIN_MS = 30_000
 
 
 def say(what, **more):
@@ -49,6 +52,8 @@ class Publisher:
         self.seconds = seconds
         self.resource = None
         self.failure = None
+        self.negotiating = False
+        self.connected = False
         self.loop = GLib.MainLoop()
         self.pipeline = Gst.parse_launch(PIPELINE.format(encoder=ENCODERS[codec]))
         self.rtc = self.pipeline.get_by_name("rtc")
@@ -58,7 +63,7 @@ class Publisher:
 
     def run(self):
         self.pipeline.set_state(Gst.State.PLAYING)
-        GLib.timeout_add(int(self.seconds * 1000), self.loop.quit)
+        GLib.timeout_add(CONNECT_WITHIN_MS, self.give_up)
         self.loop.run()
         if self.resource is not None:
             self.request("DELETE", self.resource)
@@ -70,12 +75,23 @@ class Publisher:
         return 0
 
     def on_negotiation_needed(self, rtc):
-        promise = Gst.Promise.new_with_change_func(self.on_offer, rtc, None)
-        rtc.emit("create-offer", None, promise)
+        if not self.negotiating:
+            self.negotiating = True
+            self.create_offer()
+
+    def create_offer(self):
+        promise = Gst.Promise.new_with_change_func(self.on_offer, self.rtc, None)
+        self.rtc.emit("create-offer", None, promise)
+        return GLib.SOURCE_REMOVE
 
     def on_offer(self, promise, rtc, _):
         promise.wait()
-        offer = promise.get_reply().get_value("offer")
+        reply = promise.get_reply()
+        if reply is None or not reply.has_field("offer"):
+            # The elements before it have not agreed on their formats yet.
+            GLib.timeout_add(RETRY_MS, self.create_offer)
+            return
+        offer = reply.get_value("offer")
         rtc.emit("set-local-description", offer, Gst.Promise.new())
 
     def on_gathering(self, rtc, _):
@@ -103,8 +119,16 @@ class Publisher:
     def on_connection(self, rtc, _):
         state = rtc.get_property("connection-state")
         say(state.value_nick)
+        if state == GstWebRTC.WebRTCPeerConnectionState.CONNECTED:
+            self.connected = True
+            GLib.timeout_add(int(self.seconds * 1000), self.loop.quit)
         if state == GstWebRTC.WebRTCPeerConnectionState.FAILED:
             self.end("the connection failed")
+
+    def give_up(self):
+        if not self.connected:
+            self.end("no connection in time")
+        return GLib.SOURCE_REMOVE
 
     def end(self, failure):
         self.failure = failure
