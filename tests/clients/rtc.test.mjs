@@ -230,6 +230,8 @@ test("the lasting stream swaps tracks and is emptied at the end", async () => {
   await settle();
   assert.deepEqual(link.stream.tracks, [first], "the last picture stands until the next one is there");
   peers[1].ontrack({ track: second, receiver: {} });
+  assert.deepEqual(link.stream.tracks, [first], "also when the answer came but no packet can");
+  peers[1].become("connected");
   assert.deepEqual(link.stream.tracks, [second]);
   link.close();
   assert.deepEqual(link.stream.tracks, []);

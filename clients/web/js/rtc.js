@@ -100,6 +100,9 @@ class PeerLink {
   /** @param {RTCPeerConnection} _peer has its answer now */
   answered(_peer) {}
 
+  /** Packets can flow. */
+  connected() {}
+
   /** The connection is gone for good. */
   closed() {}
 
@@ -155,6 +158,7 @@ class PeerLink {
         case "connected":
           clearTimeout(this.#timer);
           this.#attempt = 0;
+          this.connected();
           this.#setPhase("up");
           break;
         case "disconnected":
@@ -204,6 +208,9 @@ class PeerLink {
 
 /** Receives picture and sound into one lasting `stream`, so that a `<video>` is bound once. */
 export class Watcher extends PeerLink {
+  /** @type {Map<string, MediaStreamTrack>} by kind; wait for the connection to take over */
+  #next = new Map();
+
   /** @param {LinkOptions} options */
   constructor(options) {
     super(options);
@@ -217,15 +224,26 @@ export class Watcher extends PeerLink {
     peer.ontrack = ({ track, receiver }) => {
       // As little delay as the network allows: this is a conversation.
       if ("jitterBufferTarget" in receiver) receiver.jitterBufferTarget = 0;
-      // The old track goes only now: until here the last picture stood.
-      for (const old of this.stream.getTracks()) {
-        if (old.kind === track.kind) this.stream.removeTrack(old);
-      }
-      this.stream.addTrack(track);
+      // While there is an old track its last picture stands until the new connection is up;
+      // several tries may come to nothing before.
+      const replaces = this.stream.getTracks().some((old) => old.kind === track.kind);
+      if (replaces) this.#next.set(track.kind, track);
+      else this.stream.addTrack(track);
     };
   }
 
+  connected() {
+    for (const [kind, track] of this.#next) {
+      for (const old of this.stream.getTracks()) {
+        if (old.kind === kind) this.stream.removeTrack(old);
+      }
+      this.stream.addTrack(track);
+    }
+    this.#next.clear();
+  }
+
   closed() {
+    this.#next.clear();
     for (const track of this.stream.getTracks()) this.stream.removeTrack(track);
   }
 }

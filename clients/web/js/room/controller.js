@@ -264,7 +264,7 @@ export class RoomController {
       }
       // Also after a resume: entering the room one is in changes nothing, and a place that was
       // resumed before it had a room would otherwise stay without one.
-      void this.#enter();
+      void this.#enter(message.resumed);
     }
     if (message.type === "media.stopped") this.#stopped(message);
     this.#followSession(before);
@@ -282,9 +282,12 @@ export class RoomController {
     if (this.store !== undefined) this.store.patch({ local: { ...this.local, ...change } });
   }
 
-  async #enter() {
+  /** @param {boolean} resumed */
+  async #enter(resumed) {
     // The offer follows without waiting for the answer: one round trip less to the first picture.
     const entering = this.wire.send({ type: "room.enter", expert: this.expert });
+    // A place that was not kept had a connection that is dead, though it may not look so yet.
+    if (!resumed && this.watcher.phase !== "idle") this.watcher.renew();
     this.watcher.open();
     this.watcher.renewIfDown();
     try {
@@ -351,10 +354,15 @@ export class RoomController {
       }
       return;
     }
+    const same = before.session?.session === session.session;
     for (const component of SURCHARGES) {
       // The server switched it off: not funded any more, or taken away.
-      const wasOn = before.session?.session === session.session && before.session[component];
-      if (wasOn && !session[component]) this.own.turnOff(KIND_OF[component]);
+      if (same && before.session?.[component] && !session[component]) {
+        this.own.turnOff(KIND_OF[component]);
+      }
+      // After a reload the device is closed here and still on there. It does not open by itself:
+      // nobody is shown or heard who did not just press the button.
+      if (!same && session[component] && !this.isOn(component)) void this.switchOff(component);
     }
   }
 

@@ -70,14 +70,14 @@ export function LowBalance({ secondsLeft, onDismiss }) {
   </div>`;
 }
 
-/** @param {{ session: any, hud: PrivateHud | null }} props */
-export function Paused({ session, hud }) {
+/** @param {{ session: any, hud: PrivateHud | null, asExpert?: boolean }} props */
+export function Paused({ session, hud, asExpert = false }) {
   const seconds = useCountdown(session.grace_ms_left, `${session.session}:${session.grace_ms_left}`);
   return html`<div class="banner banner-bad" data-testid="paused">
     <${Icon} name="alert" />
     <p class="banner-text">
       <span role="alert">${t("room.paused", { time: clock(hud?.held_ms ?? 0) })}</span>${" "}
-      <span class="banner-note">${t("room.paused_note")}</span>
+      <span class="banner-note">${t(asExpert ? "room.paused_note_expert" : "room.paused_note")}</span>
     </p>
     ${seconds > 0 && html`<span class="numbers banner-count" aria-hidden="true">${seconds} s</span>`}
   </div>`;

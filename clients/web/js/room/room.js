@@ -130,7 +130,7 @@ function Room({ controller, server, local }) {
       html`<button type="button" class="button tap-for-sound" onClick=${() => player.setMuted(false)} data-testid="tap-for-sound">
         <${Icon} name="volume-off" />${t("room.tap_for_sound")}
       </button>`}
-      ${room && html`<${Rail} controller=${controller} server=${server} local=${local} />`}
+      ${room && wall === "none" && (session === null || active) && html`<${Rail} controller=${controller} server=${server} local=${local} />`}
       <${SelfView}
         videoRef=${selfRef}
         on=${local.own.video !== null}
@@ -145,11 +145,12 @@ function Room({ controller, server, local }) {
       </div>
       ${room && session !== null && !active && html`<${Waiting} controller=${controller} server=${server} />`}
       ${server.unstarted && html`<${Unstarted} controller=${controller} server=${server} />`}
-      <${PlayerControls} player=${player} hasSound=${room?.expert.has_sound ?? true} onFullscreen=${fullscreen} figures=${local.figures} />
+      ${wall === "none" && html`<${PlayerControls} player=${player} hasSound=${room?.expert.has_sound ?? true} onFullscreen=${fullscreen} figures=${local.figures} />`}
     </section>
     <div class="room-bar">
       ${active
-        ? html`<${HudFigures} hud=${hud} low=${server.lowBalanceS !== null} />
+        ? html`<h1 class="visually-hidden">${t("room.picture_of", { name: name ?? "" })}</h1>
+            <${HudFigures} hud=${hud} low=${server.lowBalanceS !== null} />
             <button type="button" class="button button-bad button-large end-button" onClick=${() => void controller.end()} data-testid="end-session">
               <${Icon} name="end-call" />${t("room.end_session")}
             </button>`

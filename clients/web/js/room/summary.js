@@ -38,7 +38,7 @@ export function SummaryDialog({ summary, asExpert, onClose }) {
           ${summary.lines.map(
             (line) => html`<tr key=${line.component} data-testid="summary-line" data-component=${line.component}>
               <th scope="row">
-                ${t(`room.component.${line.component}`)}
+                ${t(`room.component.${asExpert ? "expert." : ""}${line.component}`)}
                 <span class="small muted">${perMinuteText(line.rate_units_per_s)}</span>
               </th>
               <td>${clock(line.seconds * 1000)}</td>

@@ -61,10 +61,13 @@ export class StudioController {
    * @param {{ studio: () => Promise<Studio>, rotateKey: () => Promise<{stream_key: string}>, change: (body: object) => Promise<Studio>, summary: (session: string) => Promise<any> }} options.http
    * @param {() => Promise<RTCIceServer[]>} options.iceServers
    * @param {(error: unknown) => void} options.onFailure
+   * @param {boolean} options.wasOnAir this tab was sending when its page was reloaded
    * @param {() => number} [options.nowMs]
    */
-  constructor({ wire, studio, http, iceServers, onFailure, nowMs = () => performance.now() }) {
+  constructor(options) {
+    const { wire, studio, http, iceServers, onFailure, nowMs = () => performance.now() } = options;
     this.wire = wire;
+    this.wasOnAir = options.wasOnAir;
     this.http = http;
     this.onFailure = onFailure;
     this.nowMs = nowMs;
@@ -96,7 +99,6 @@ export class StudioController {
         key: null,
       }),
     });
-    this.options = { iceServers };
   }
 
   get server() {
@@ -130,6 +132,8 @@ export class StudioController {
   async openDevice(kind, id) {
     try {
       await this.own.turnOn(kind, id === undefined ? {} : { id });
+      // The encoder was chosen while the device opened.
+      if (this.local.source === "encoder") this.own.turnOff(kind);
       this.#problem(kind, null);
     } catch (error) {
       if (!(error instanceof DeviceError)) throw error;
@@ -236,7 +240,7 @@ export class StudioController {
       if (!message.resumed && inPrivate(before)) {
         void this.#showLost(before.session?.session ?? "");
       }
-      void this.#enter();
+      void this.#enter(message.resumed);
     }
     if (message.type === "media.stopped") this.#stopped(message);
     if (message.type === "private.summary") void this.#refresh();
@@ -261,12 +265,29 @@ export class StudioController {
     this.#local({ problems: { ...this.local.problems, [kind]: problem } });
   }
 
-  async #enter() {
+  /** @param {boolean} resumed the place of before a reload was kept */
+  async #enter(resumed) {
+    const first = this.server.room === null;
     try {
       await this.wire.send({ type: "room.enter", expert: this.local.studio.expert.name });
     } catch (error) {
       if (/** @type {any} */ (error).code !== "link_lost") this.onFailure(error);
+      return;
     }
+    // The server forgot our connection, which may not know it yet.
+    if (!resumed && this.local.onAir) this.own.renew();
+    const comesBack = this.wasOnAir && resumed;
+    this.wasOnAir = false;
+    if (comesBack) await this.#backOnAir();
+    // An encoder was already sending when the studio was opened.
+    else if (first && isOnAir(this.server) && !this.local.onAir) this.setSource("encoder");
+  }
+
+  /** After a reload in the middle of a stream, before viewers or a session's grace give up. */
+  async #backOnAir() {
+    await this.openDevice("video");
+    await this.openDevice("audio");
+    if (this.own.tracks.video !== null) this.goLive();
   }
 
   /**
@@ -301,10 +322,6 @@ export class StudioController {
     const monitors = this.local.source === "encoder" && isOnAir(this.server);
     if (monitors) this.monitor.open();
     else if (this.monitor.wanted) this.monitor.close();
-    // An encoder was already sending when the studio was opened.
-    if (isOnAir(this.server) && !this.local.onAir && this.own.view.phase === "idle") {
-      if (this.local.source !== "encoder" && this.local.own.video === null) this.setSource("encoder");
-    }
   }
 
   /** @param {{feed: string, direction: string, reason: string}} message */

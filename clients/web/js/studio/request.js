@@ -82,7 +82,9 @@ export function RequestCard({ incoming, sound, busy, onAccept, onDecline }) {
   useTitleFlash(t("studio.request_title", { member: session.member }));
   useRinging(sound);
   return html`<section class="stage-panel request-card" aria-labelledby="request-title" data-testid="request-card">
-    <h2 id="request-title" class="stage-panel-title" role="alert">${t("studio.request", { member: session.member })}</h2>
+    <h2 id="request-title" class="stage-panel-title">
+      <span role="alert">${t("studio.request", { member: session.member })}</span>
+    </h2>
     <p class="request-facts">
       ${has(`room.rank.${rank}`) && html`<span class=${`chat-rank rank-${rank}`}>${t(`room.rank.${rank}`)}</span>`}
       <span class="badge" data-testid="balance-band" data-band=${band}>${t(`studio.band.${band}`)}</span>

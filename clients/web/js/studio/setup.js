@@ -126,7 +126,7 @@ function BrowserSetup({ controller, server, local, preview }) {
         ${checks.map((check) => html`<${CheckLine} key=${check.id} check=${check} facts=${facts} />`)}
       </ul>
     </section>
-    <section class="setup-step">
+    <section class="setup-step setup-go">
       <button
         type="button"
         class="button button-accent button-large button-block"

@@ -28,6 +28,7 @@ export async function mount(root, context) {
     render(html`<${ExpertsOnly} signedIn=${context.me !== null} />`, root);
     return;
   }
+  document.documentElement.classList.add("in-studio");
   let studio;
   try {
     studio = await get("/studio");
@@ -50,7 +51,9 @@ export async function mount(root, context) {
     },
     iceServers: () => ice,
     onFailure: (error) => toast(problemText(error), "bad"),
+    wasOnAir: takeOnAir(),
   });
+  addEventListener("pagehide", () => keepOnAir(controller.local.onAir));
   controller.start();
   void context.wire.start();
   // For tests and for bug reports: what the page believes, and its connections. Changes nothing.
@@ -59,6 +62,19 @@ export async function mount(root, context) {
     pcs: () => [controller.own.peer, controller.member.peer, controller.monitor.peer].filter((peer) => peer !== null),
   };
   render(html`<${StudioPage} controller=${controller} />`, root);
+}
+
+const ON_AIR_KEY = "parlour.on_air";
+
+/** @param {boolean} onAir for the reload that may follow; another tab does not see it */
+function keepOnAir(onAir) {
+  if (onAir) sessionStorage.setItem(ON_AIR_KEY, "yes");
+}
+
+function takeOnAir() {
+  const kept = sessionStorage.getItem(ON_AIR_KEY) === "yes";
+  sessionStorage.removeItem(ON_AIR_KEY);
+  return kept;
 }
 
 function ExpertsOnly({ signedIn }) {
@@ -148,7 +164,7 @@ function Stage({ controller, server, local, live, refs, sound }) {
     <div class="stage-banners">
       <${LinkLost} lost=${server.link === "offline"} />
       ${server.drainingS !== null && html`<${Notice} kind="warn">${t("room.draining")}<//>`}
-      ${session?.phase === "paused" && html`<${Paused} session=${session} hud=${hud} />`}
+      ${session?.phase === "paused" && html`<${Paused} session=${session} hud=${hud} asExpert />`}
       ${running && server.lowBalanceS !== null && html`<${MemberLow} secondsLeft=${server.lowBalanceS} />`}
       ${running && session.phase === "connecting" && html`<div class="banner" role="status"><span class="spinner" aria-hidden="true"></span><p class="banner-text">${t("studio.connecting", { member: session.member })}</p></div>`}
       ${server.unstarted && html`<${Missed} controller=${controller} unstarted=${server.unstarted} />`}
