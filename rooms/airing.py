@@ -149,6 +149,7 @@ class Airing:
         self.close_viewers(expert_id, "offline")
         room.presence.go_offline(self._floor.clock_ns())
         room.has_sound = False
+        self._floor.set_deadline(Key(Due.IDLE_VIEWERS, expert_id), None)
         self._floor.announce(expert_id)
 
     def publisher_gone(self, expert_id: str, peer_id: str) -> str | None:
@@ -265,6 +266,7 @@ class Airing:
             self._floor.set_deadline(Key(Due.IDLE_VIEWERS, expert_id), at_ns)
         elif not room.presence.media_fresh:
             self.close_viewers(expert_id, "offline")
+            self._floor.announce(expert_id)
 
     # --- rows ---------------------------------------------------------------------------------
 

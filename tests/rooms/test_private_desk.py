@@ -387,3 +387,41 @@ async def test_kinds_of_the_private_row_are_both(world: World) -> None:
     viewer = await world.watch(member)
     await world.active(member, expert)
     assert world.media.kinds(LUNA, viewer) == set(BOTH_KINDS)
+
+
+async def test_an_offer_that_was_on_its_way_when_private_began_gets_no_row(world: World) -> None:
+    expert, member, guest = await world.live_expert(), world.member(), world.guest()
+    world.media.held_back = asyncio.Event()
+    late = asyncio.create_task(world.house.watch(guest, Feed.STREAM, "offer"))
+    await world.settle()
+    await world.active(member, expert)
+    world.media.held_back.set()
+    await late
+    assert world.media.receivers(LUNA) == set()
+    world.house.end(member)
+    await world.settle()
+    assert len(world.media.receivers(LUNA)) == 1  # and gets it afterwards
+
+
+async def test_a_viewer_that_comes_before_the_hold_waits_for_it(world: World) -> None:
+    expert, member = await world.live_expert(), world.member()
+    view = await world.request(member)
+    world.till.held_back = asyncio.Event()
+    world.house.accept(expert, view.session_id)
+    viewer = await world.watch(member)
+    assert world.media.receivers(LUNA) == set()
+    world.till.held_back.set()
+    await world.settle()
+    assert world.media.receivers(LUNA) == {viewer}
+
+
+async def test_a_session_without_a_packet_has_no_bill(world: World) -> None:
+    expert, member = await world.live_expert(), world.member()
+    world.till.media_seen = False
+    view = await world.request(member)
+    world.house.accept(expert, view.session_id)
+    await world.settle()
+    world.house.end(member)
+    await world.settle()
+    assert world.till.closed == {view.session_id: "member_left"}
+    assert world.heard(member, SessionSummary) == []

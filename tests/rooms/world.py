@@ -166,6 +166,7 @@ class FakeTill:
         self.closed: dict[str, str] = {}
         self.refuse: Refused | None = None
         self.broken = False
+        self.media_seen = True
         self.held_back: asyncio.Event | None = None
         self.log: list[str] = []
 
@@ -219,7 +220,7 @@ class FakeTill:
         self.closed[session_id] = reason
         line = Line(Component.PRIVATE, True, 299, 7, 2093)
         ended = self._clock.utc()
-        started = ended - timedelta(seconds=7)
+        started = ended - timedelta(seconds=7) if self.media_seen else None
         return Summary(session_id, 7_400, 2093, (line,), 500_000, 1255, reason, started, ended)
 
 
