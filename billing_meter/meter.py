@@ -11,7 +11,7 @@ after the write is durable. Between the two the meter may go on absorbing media.
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
@@ -198,7 +198,14 @@ class SessionMeter:
         self.posted_units = 0
         self.hold_units = 0
         self.available_units = 0
+        self._lines = tuple(Line(c, False, lane.rate, 0, 0) for c, lane in self._lanes.items())
         self.end: End | None = None
+        self.charged_units = 0
+        """Whole seconds of every component, priced."""
+        self.total_rate = self._private.rate
+        """Units per second of everything that is on."""
+        self.revision = 0
+        """Grows whenever held media was counted: a mark of an older revision is out of date."""
         self.first_media_ns: int | None = None
         self._announced = False
         self.paused = False
@@ -206,11 +213,6 @@ class SessionMeter:
         self._warned: set[int] = set()
 
     # --- money that follows from the seconds ---------------------------------------------
-
-    @property
-    def charged_units(self) -> int:
-        """Whole seconds of every component, priced."""
-        return sum(lane.seconds * lane.rate for lane in self._lanes.values())
 
     @property
     def earned_units(self) -> int:
@@ -221,11 +223,6 @@ class SessionMeter:
     def free_units(self) -> int:
         """Held and not used yet: what still can be charged without asking."""
         return self.posted_units + self.hold_units - self.charged_units
-
-    @property
-    def total_rate(self) -> int:
-        """Units per second of everything that is on."""
-        return sum(lane.rate for lane in self._lanes.values() if lane.on)
 
     @property
     def balance_units(self) -> int:
@@ -251,9 +248,11 @@ class SessionMeter:
 
     # --- media in -------------------------------------------------------------------------
 
-    def absorb(self, component: Component, intervals: Iterable[tuple[int, int]]) -> None:
+    def absorb(self, component: Component, intervals: Sequence[tuple[int, int]]) -> None:
         """Count held intervals; what was counted before, or while switched off, is clipped."""
         if self.over:
+            return
+        if not intervals:
             return
         lane = self._lanes[component]
         for start, end in intervals:
@@ -265,7 +264,9 @@ class SessionMeter:
                 self._private_held(begin, end)
             elif lane.on:
                 lane.waiting.append((begin, end))
-        self._settle_waiting()
+        self.revision += 1
+        if len(self._spans) > 1 or any(lane.waiting for lane in self._lanes.values()):
+            self._settle_waiting()
         self._count_seconds()
 
     def _private_held(self, begin: int, end: int) -> None:
@@ -315,7 +316,9 @@ class SessionMeter:
             if paid < whole:
                 # A second that was not paid for stays free for ever; it is not charged later.
                 lane.held_ns = paid * NS_PER_S
-            free -= (paid - lane.seconds) * lane.rate
+            cost = (paid - lane.seconds) * lane.rate
+            free -= cost
+            self.charged_units += cost
             lane.seconds = paid
 
     # --- time out -------------------------------------------------------------------------
@@ -329,6 +332,11 @@ class SessionMeter:
         left = self.free_units - self.total_rate
         if left < 0:
             return 0
+        if self.total_rate == self._private.rate:
+            # Only the session itself costs: the common case, and the hot one.
+            lane = self._private
+            phase_ns = (lane.seconds + 1) * NS_PER_S - lane.held_ns
+            return left // lane.rate * NS_PER_S + phase_ns
         lanes = [lane for lane in self._lanes.values() if lane.on and lane.rate]
         phases = sorted(((lane.seconds + 1) * NS_PER_S - lane.held_ns, lane.rate) for lane in lanes)
         whole_s, left = divmod(left, sum(rate for _, rate in phases))
@@ -410,14 +418,20 @@ class SessionMeter:
         if on and not lane.on:
             lane.since_ns = now_ns
         lane.on = on
+        self.total_rate = sum(lane.rate for lane in self._lanes.values() if lane.on)
 
     # --- the ledger -----------------------------------------------------------------------
 
-    def renewal_due(self, *, early: bool = False) -> bool:
-        """Half of the grant is used (or, early, a little of it)."""
+    def renewal_ns(self) -> int | None:
+        """How much granted time is left, or None when no further grant can come."""
         if self.over or self.end is End.LIMIT:
-            return False
-        return self.funded_ns() < (EARLY_RENEW_BELOW_NS if early else RENEW_BELOW_NS)
+            return None
+        return self.funded_ns()
+
+    def renewal_due(self) -> bool:
+        """Half of the grant is used."""
+        left_ns = self.renewal_ns()
+        return left_ns is not None and left_ns < RENEW_BELOW_NS
 
     def plan(self, available_units: int, *, extra_rate: int = 0, shrink: bool = False) -> Plan:
         """Post what is used and hold a full grant, or all whole seconds that are left.
@@ -477,10 +491,13 @@ class SessionMeter:
 
     def lines(self) -> tuple[Line, ...]:
         """Every component, PRIVATE first."""
-        return tuple(
-            Line(c, lane.on, lane.rate, lane.seconds, lane.seconds * lane.rate)
-            for c, lane in self._lanes.items()
+        self._lines = tuple(
+            line
+            if line.seconds == lane.seconds and line.on == lane.on
+            else Line(c, lane.on, lane.rate, lane.seconds, lane.seconds * lane.rate)
+            for line, (c, lane) in zip(self._lines, self._lanes.items(), strict=True)
         )
+        return self._lines
 
     def snapshot(self) -> MeterSnapshot:
         """For the HUD of both sides."""

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from billing_meter import till_store
 from billing_meter.ledger import Draw
-from billing_meter.meter import HELD_WINDOW_NS, NS_PER_MS, HeldMedia, Plan, SessionMeter
+from billing_meter.meter import (
+    EARLY_RENEW_BELOW_NS,
+    HELD_WINDOW_NS,
+    NS_PER_MS,
+    RENEW_BELOW_NS,
+    HeldMedia,
+    Plan,
+    SessionMeter,
+)
 from billing_meter.tariff import Component
 from billing_meter.till_store import Books, Mark, Settlement
 
@@ -29,7 +37,8 @@ class Seat:
     """Before this instant, while packets pass, a beat need not look closer."""
     doubtful: bool = False
     """A write failed without telling whether it took effect: read the books back first."""
-    marked: tuple[int, ...] = ()
+    marked: int = -1
+    """The meter's revision that is on disk."""
     started_at_ms: int | None = None
     over_since_ns: int | None = None
     closing: str | None = None
@@ -82,10 +91,6 @@ class Seat:
         self.absorb(now_ns, at_ms)
         self.meter.stop()
 
-    def fingerprint(self) -> tuple[int, ...]:
-        """Differs whenever the durable mark is out of date."""
-        return tuple(self.meter.held_ms(c) for c in Component)
-
 
 @dataclass(frozen=True, slots=True)
 class Step:
@@ -97,9 +102,19 @@ class Step:
     settlement: Settlement | None = None
 
     @property
+    def moves_money(self) -> bool:
+        """Whether more than the seconds changes."""
+        return self.settlement is not None or self.closes
+
+    @property
     def closes(self) -> bool:
         """Whether the session's row is closed by it."""
         return self.mark.closed is not None
+
+    @property
+    def grants(self) -> bool:
+        """Whether the gates may open further, or know better why not."""
+        return self.plan is not None
 
     def hold_change(self, at_ms: int) -> dict[str, Any]:
         """The hold's row after this step."""
@@ -109,22 +124,30 @@ class Step:
         """It is durable: take it into memory."""
         seat = self.seat
         seat.books = self.mark.books
-        seat.marked = tuple(self.mark.held_ms[c] for c in Component)
+        seat.marked = self.mark.revision
         if self.plan is not None:
             settled = self.settlement
             available = seat.meter.available_units if settled is None else settled.available.units
             seat.meter.granted(self.plan, available)
 
 
-def due_for_ledger(seats: Sequence[Seat], *, give_back: bool) -> list[Seat]:
-    """Closing seats, those at half of their grant, and a few that soon are."""
-    due = [seat for seat in seats if give_back or seat.closing or seat.meter.renewal_due()]
+def due_for_ledger(seats: Sequence[Seat], *, give_back: bool) -> dict[str, Seat]:
+    """Closing seats, those at half of their grant, and a few that soon are; by session."""
+    due: dict[str, Seat] = {}
+    soon: list[tuple[int, str, Seat]] = []
+    for seat in seats:
+        if give_back or seat.closing:
+            due[seat.session_id] = seat
+        elif (left_ns := seat.meter.renewal_ns()) is None:
+            continue
+        elif left_ns < RENEW_BELOW_NS:
+            due[seat.session_id] = seat
+        elif left_ns < EARLY_RENEW_BELOW_NS:
+            soon.append((left_ns, seat.session_id, seat))
     room = -(-len(seats) // RENEWALS_SPREAD_TICKS) - len(due)
     if room > 0 and len(seats) > 1:
-        chosen = {id(seat) for seat in due}
-        early = [s for s in seats if id(s) not in chosen and s.meter.renewal_due(early=True)]
-        early.sort(key=lambda seat: seat.meter.funded_ns())
-        due += early[:room]
+        soon.sort(key=lambda found: found[0])
+        due |= {session_id: seat for _, session_id, seat in soon[:room]}
     return due
 
 
@@ -145,7 +168,7 @@ def make_step(seat: Seat, plan: Plan, available: Draw, epoch: int, at_ms: int) -
 
 def make_steps(
     seats: Iterable[Seat],
-    due: Iterable[Seat],
+    due: Mapping[str, Seat],
     buckets: dict[str, Draw],
     epoch: int,
     at_ms: int,
@@ -153,10 +176,9 @@ def make_steps(
     give_back: bool = False,
 ) -> list[Step]:
     """Steps of all seats of one transaction; `buckets` is reduced as the steps take from it."""
-    renewing = {id(seat) for seat in due}
     steps = []
     for seat in seats:
-        if id(seat) in renewing:
+        if seat.session_id in due:
             available = buckets[seat.member_id]
             if seat.closing:
                 plan = seat.meter.final_plan()
@@ -166,7 +188,7 @@ def make_steps(
             if step.settlement is not None:
                 buckets[seat.member_id] = step.settlement.available
             steps.append(step)
-        elif seat.fingerprint() != seat.marked:
+        elif seat.meter.revision != seat.marked:
             mark = till_store.mark_of(seat.meter, epoch, seat.books, seat.started_at_ms, at_ms)
             steps.append(Step(seat, mark))
     return steps

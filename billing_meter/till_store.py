@@ -104,11 +104,10 @@ class Mark:
 
     session_id: str
     epoch: int
+    revision: int
     books: Books
-    seconds: Mapping[Component, int]
-    held_ms: Mapping[Component, int]
-    charged_units: int
-    started_at_ms: int | None
+    figures: Mapping[str, int | None]
+    """Column → value: seconds, held milliseconds, units, instants."""
     at_ms: int
     closed: str | None = None
     """The reason, when this mark closes the session."""
@@ -123,80 +122,83 @@ def mark_of(
     closed: str | None = None,
 ) -> Mark:
     """The meter's present state as a row."""
-    return Mark(
-        session_id=meter.order.session_id,
-        epoch=epoch,
-        books=books,
-        seconds={c: meter.seconds(c) for c in Component},
-        held_ms={c: meter.held_ms(c) for c in Component},
-        charged_units=meter.charged_units,
-        started_at_ms=started_at_ms,
-        at_ms=at_ms,
-        closed=closed,
-    )
+    figures = {
+        "b_private_s": meter.seconds(Component.PRIVATE),
+        "b_cam2cam_s": meter.seconds(Component.CAM2CAM),
+        "b_two_way_audio_s": meter.seconds(Component.TWO_WAY_AUDIO),
+        "b_held_ms": meter.held_ms(Component.PRIVATE),
+        "b_cam2cam_held_ms": meter.held_ms(Component.CAM2CAM),
+        "b_two_way_audio_held_ms": meter.held_ms(Component.TWO_WAY_AUDIO),
+        "b_charged_units": meter.charged_units,
+        "b_started_at_ms": started_at_ms,
+    }
+    session_id = meter.order.session_id
+    return Mark(session_id, epoch, meter.revision, books, figures, at_ms, closed)
 
 
 _T = schema.sessions.c
-_WRITE_MARK = (
-    sa.update(schema.sessions)
-    .where(
-        _T.session_id == sa.bindparam("b_session_id"),
-        _T.epoch == sa.bindparam("b_epoch"),
-        _T.state == "open",
-    )
-    .values(
-        {
-            name: sa.bindparam(f"b_{name}")
-            for name in (
-                "state",
-                "reason",
-                "private_s",
-                "cam2cam_s",
-                "two_way_audio_s",
-                "held_ms",
-                "cam2cam_held_ms",
-                "two_way_audio_held_ms",
-                "charged_units",
-                "posted_units",
-                "expert_units",
-                "entries",
-                "started_at_ms",
-                "marked_at_ms",
-                "ended_at_ms",
-            )
-        }
-    )
+_FIGURES = (
+    "private_s",
+    "cam2cam_s",
+    "two_way_audio_s",
+    "held_ms",
+    "cam2cam_held_ms",
+    "two_way_audio_held_ms",
+    "charged_units",
+    "started_at_ms",
+    "marked_at_ms",
 )
+_BOOKS = ("state", "reason", "posted_units", "expert_units", "entries", "ended_at_ms")
 
 
-def _mark_row(mark: Mark) -> dict[str, Any]:
-    seconds, held, books = mark.seconds, mark.held_ms, mark.books
+def _update(columns: Sequence[str]) -> sa.Update:
+    return (
+        sa.update(schema.sessions)
+        .where(
+            _T.session_id == sa.bindparam("b_session_id"),
+            _T.epoch == sa.bindparam("b_epoch"),
+            _T.state == "open",
+        )
+        .values({name: sa.bindparam(f"b_{name}") for name in columns})
+    )
+
+
+_WRITE_FIGURES = _update(_FIGURES)
+_WRITE_BOOKS = _update(_FIGURES + _BOOKS)
+
+
+def _figures_row(mark: Mark) -> dict[str, Any]:
     return {
+        **mark.figures,
         "b_session_id": mark.session_id,
         "b_epoch": mark.epoch,
+        "b_marked_at_ms": mark.at_ms,
+    }
+
+
+def _books_row(mark: Mark) -> dict[str, Any]:
+    books = mark.books
+    return _figures_row(mark) | {
         "b_state": "open" if mark.closed is None else "closed",
         "b_reason": mark.closed,
-        "b_private_s": seconds[Component.PRIVATE],
-        "b_cam2cam_s": seconds[Component.CAM2CAM],
-        "b_two_way_audio_s": seconds[Component.TWO_WAY_AUDIO],
-        "b_held_ms": held[Component.PRIVATE],
-        "b_cam2cam_held_ms": held[Component.CAM2CAM],
-        "b_two_way_audio_held_ms": held[Component.TWO_WAY_AUDIO],
-        "b_charged_units": mark.charged_units,
         "b_posted_units": books.posted_units,
         "b_expert_units": books.expert_units,
         "b_entries": books.entries,
-        "b_started_at_ms": mark.started_at_ms,
-        "b_marked_at_ms": mark.at_ms,
         "b_ended_at_ms": None if mark.closed is None else mark.at_ms,
     }
 
 
-async def write_marks(connection: AsyncConnection, marks: Sequence[Mark]) -> None:
-    """Make marks durable with the transaction; Fenced when any row is not this epoch's."""
+async def write_marks(
+    connection: AsyncConnection, marks: Sequence[Mark], *, books: bool = True
+) -> None:
+    """Make marks durable with the transaction; Fenced when any row is not this epoch's.
+
+    Without `books` only the seconds are written: the money of these sessions did not move.
+    """
+    statement, row_of = (_WRITE_BOOKS, _books_row) if books else (_WRITE_FIGURES, _figures_row)
     for start in range(0, len(marks), ROWS_PER_STATEMENT):
         part = marks[start : start + ROWS_PER_STATEMENT]
-        result = await connection.execute(_WRITE_MARK, [_mark_row(mark) for mark in part])
+        result = await connection.execute(statement, [row_of(mark) for mark in part])
         if result.rowcount != len(part):
             raise Fenced(await _lost(connection, part))
 
@@ -357,24 +359,5 @@ def order_of(row: sa.RowMapping) -> SessionOrder:
 
 def mark_in(row: sa.RowMapping, epoch: int, books: Books, closed: str) -> Mark:
     """Close a stored session at its own last durable mark."""
-    seconds = {
-        Component.PRIVATE: row["private_s"],
-        Component.CAM2CAM: row["cam2cam_s"],
-        Component.TWO_WAY_AUDIO: row["two_way_audio_s"],
-    }
-    held_ms = {
-        Component.PRIVATE: row["held_ms"],
-        Component.CAM2CAM: row["cam2cam_held_ms"],
-        Component.TWO_WAY_AUDIO: row["two_way_audio_held_ms"],
-    }
-    return Mark(
-        row["session_id"],
-        epoch,
-        books,
-        seconds,
-        held_ms,
-        row["charged_units"],
-        row["started_at_ms"],
-        row["marked_at_ms"],
-        closed,
-    )
+    figures = {f"b_{name}": row[name] for name in _FIGURES}
+    return Mark(row["session_id"], epoch, 0, books, figures, row["marked_at_ms"], closed)

@@ -1,0 +1,207 @@
+"""Load on the real till: many private sessions ticking at once, with synthetic held media.
+
+`python -m billing_meter.soak --sessions 1000 --seconds 20 --json` prints one JSON object: how long
+the ticks' transactions take, how late the event loop is meanwhile, and how much CPU it costs. The
+database is a real file; give `--dir` a directory on the disk that is to be measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import json
+import platform
+import sqlite3
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from billing_meter import schema
+from billing_meter.database import METADATA, Database
+from billing_meter.ledger import Purchase
+from billing_meter.meter import MeterEvent, SessionOrder
+from billing_meter.tariff import Component, Tariff
+from billing_meter.till import Opened, Till
+from billing_meter.verify import reconcile, verify
+from billing_meter.wallet import EXPERT_SHARE_PERCENT, Wallet, ensure_expert, ensure_member
+from billing_meter.wallet import prepare_ledger as prepare
+
+CREDITS_UNITS = 60_000_000
+LAG_PROBE_S = 0.005
+SETTLE_S = 3.0
+"""Before measuring: the first grants all end together, later ones are spread."""
+
+
+class SyntheticGate:
+    """Media without a gap while the gate is open."""
+
+    def __init__(self, now_ns: int) -> None:
+        self._reported_ns = now_ns
+        self._until_ns = 0
+
+    @property
+    def last_forwarded_ns(self) -> int | None:
+        """The instant of asking, while it is open."""
+        return min(time.monotonic_ns(), self._until_ns)
+
+    def take_held(self, now_ns: int) -> Sequence[tuple[int, int]]:
+        """Everything since the last call."""
+        end = min(now_ns, self._until_ns)
+        if end <= self._reported_ns:
+            return ()
+        begin, self._reported_ns = self._reported_ns, end
+        return ((begin, end),)
+
+    def open_until(self, until_ns: int) -> None:
+        """Media passes until then."""
+        self._until_ns = until_ns
+
+
+class Lag:
+    """How late a short sleep comes back: what every packet would have waited."""
+
+    def __init__(self) -> None:
+        self.late_ns: list[int] = []
+
+    async def run(self) -> None:
+        """Probe until cancelled."""
+        while True:
+            began_ns = time.perf_counter_ns()
+            await asyncio.sleep(LAG_PROBE_S)
+            late_ns = time.perf_counter_ns() - began_ns - round(LAG_PROBE_S * 1e9)
+            self.late_ns.append(max(0, late_ns))
+
+
+async def _prepare(database: Database, wallet: Wallet, sessions: int) -> None:
+    async with database.write() as connection:
+        await connection.run_sync(METADATA.create_all, tables=list(schema.TABLES))
+    await prepare(database)
+    async with wallet.ledger.transaction() as transaction:
+        for n in range(sessions):
+            await ensure_member(transaction.connection, f"member-{n}", transaction.at_ms)
+            await ensure_expert(
+                transaction.connection, f"expert-{n}", transaction.at_ms, EXPERT_SHARE_PERCENT
+            )
+            await transaction.execute(Purchase(f"p-{n}", f"member-{n}", CREDITS_UNITS, "soak"))
+
+
+async def _open(till: Till, sessions: int) -> list[int]:
+    """Open the sessions one after the other; returns how long each took, in nanoseconds."""
+    took = []
+    for n in range(sessions):
+        order = SessionOrder(f"session-{n}", f"member-{n}", f"expert-{n}", Tariff(299, 100, 50))
+        began_ns = time.perf_counter_ns()
+        opened = await till.open(order)
+        took.append(time.perf_counter_ns() - began_ns)
+        if not isinstance(opened, Opened):
+            raise RuntimeError(f"a session was refused: {opened.code}")
+        till.attach(order.session_id, Component.PRIVATE, SyntheticGate(time.monotonic_ns()))
+    return took
+
+
+def _ms(values_ns: Sequence[int], percentile: int) -> float:
+    if len(values_ns) < 2:
+        return round(sum(values_ns) / 1e6, 3)
+    cuts = statistics.quantiles(values_ns, n=100, method="inclusive")
+    return round(cuts[percentile - 1] / 1e6, 3)
+
+
+async def soak(directory: Path, sessions: int, seconds: float) -> dict[str, object]:
+    """Run the load and give the figures."""
+    database = await Database.open(f"sqlite+aiosqlite:///{directory}/soak.db")
+    wallet = Wallet(database, utc_now=lambda: datetime.now(UTC))
+    events: list[MeterEvent] = []
+    till = Till(database, wallet, on_event=lambda _session, event: events.append(event))
+    await _prepare(database, wallet, sessions)
+    await till.recover()
+    till.start()
+    opened_ns = await _open(till, sessions)
+    await asyncio.sleep(SETTLE_S)
+    # As a server does after its start: what lives for ever is not collected again and again.
+    gc.collect()
+    gc.freeze()
+    till.tick_commits_ns.clear()
+    lag = Lag()
+    probe = asyncio.create_task(lag.run())
+    cpu_s, wall_s = time.process_time(), time.perf_counter()
+    while time.perf_counter() - wall_s < seconds:
+        events.clear()
+        await asyncio.sleep(min(1.0, seconds))
+    cpu_s, wall_s = time.process_time() - cpu_s, time.perf_counter() - wall_s
+    probe.cancel()
+    commits_ns = list(till.tick_commits_ns)
+    await till.stop()
+    clean = (await verify(database)).ok and (await reconcile(database)).ok
+    async with database.read() as connection:
+        transfers = await connection.scalar(sa.select(schema.head.c.last_transfer))
+    await database.close()
+    return {
+        "sessions": sessions,
+        "seconds": round(wall_s, 2),
+        "ticks": len(commits_ns),
+        "open_ms_p50": _ms(opened_ns, 50),
+        "open_ms_p99": _ms(opened_ns, 99),
+        "tick_commit_ms_p50": _ms(commits_ns, 50),
+        "tick_commit_ms_p99": _ms(commits_ns, 99),
+        "loop_lag_ms_p50": _ms(lag.late_ns, 50),
+        "loop_lag_ms_p99": _ms(lag.late_ns, 99),
+        "loop_lag_ms_max": round(max(lag.late_ns) / 1e6, 3),
+        "cpu_share": round(cpu_s / wall_s, 4),
+        "transfers": transfers,
+        "books_clean": clean,
+        "machine": _machine(),
+    }
+
+
+def _machine() -> dict[str, object]:
+    model = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        names = [x for x in cpuinfo.read_text().splitlines() if x.startswith("model name")]
+        model = f"{len(names)} × {names[0].split(':')[1].strip()}" if names else model
+    return {
+        "cpu": model,
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "sqlite": sqlite3.sqlite_version,
+        "sqlalchemy": sa.__version__,
+        "loop": type(asyncio.get_running_loop()).__module__,
+    }
+
+
+def main() -> None:
+    """Command line; exit 1 when the books are not clean afterwards."""
+    parser = argparse.ArgumentParser(description="Many private sessions on the real till.")
+    parser.add_argument("--sessions", type=int, default=1_000)
+    parser.add_argument("--seconds", type=float, default=20.0)
+    parser.add_argument("--dir", type=Path, help="where the database file goes")
+    parser.add_argument("--asyncio", action="store_true", help="asyncio's own loop, not uvloop")
+    parser.add_argument("--json", action="store_true", help="one JSON object")
+    options = parser.parse_args()
+    factory = None
+    if not options.asyncio:
+        import uvloop
+
+        factory = uvloop.new_event_loop
+    with (
+        tempfile.TemporaryDirectory(dir=options.dir) as directory,
+        asyncio.Runner(loop_factory=factory) as runner,
+    ):
+        result = runner.run(soak(Path(directory), options.sessions, options.seconds))
+    if options.json:
+        print(json.dumps(result))
+    else:
+        for name, value in result.items():
+            print(f"{name:22} {value}")
+    sys.exit(0 if result["books_clean"] else 1)
+
+
+if __name__ == "__main__":
+    main()
