@@ -31,37 +31,11 @@ class HouseMachine(RuleBasedStateMachine):
 
     @initialize()
     def an_evening_begins(self) -> None:
-        async def begin() -> None:
-            for pick in (2, 1, 7, 0):  # Luna, two members, a guest
-                await self.town.arrive(pick)
-            await self.town.go_live(1)
-            for pick in range(4):
-                await self.town.watch(pick)
+        self.run(self.town.evening())
 
-        self.run(begin())
-
-    @rule(operation=st.integers(0, len(Town.OPERATIONS) - 1), pick=PICK)
-    def anything(self, operation: int, pick: int) -> None:
-        self.run(Town.OPERATIONS[operation](self.town, pick))
-
-    @rule(pick=PICK)
-    def a_session_starts(self, pick: int) -> None:
-        async def start() -> None:
-            await self.town.ask(pick)
-            await self.town.answer(1)
-            await self.town._after()
-            await self.town.packets(0)
-
-        self.run(start())
-
-    @rule(pick=PICK)
-    def the_member_shows_a_face(self, pick: int) -> None:
-        async def show() -> None:
-            await self.town.send_feed(pick)
-            await self.town.see_feed(0)
-            await self.town.switch(pick)
-
-        self.run(show())
+    @rule(operation=st.sampled_from(Town.OPERATIONS), pick=PICK)
+    def something_happens(self, operation, pick: int) -> None:
+        self.run(operation(self.town, pick))
 
     def teardown(self) -> None:
         try:
@@ -79,6 +53,7 @@ TestHouse = HouseMachine.TestCase
 async def live(seed: int, steps: int) -> None:
     print(f"seed {seed}")
     dice, town = random.Random(seed), Town()
+    await town.evening()
     for _ in range(steps):
         await town.do(dice.randrange(1000), dice.randrange(60))
     await town.finish()

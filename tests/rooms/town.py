@@ -275,6 +275,19 @@ class Town:
             self.feed_viewers[viewer] = person.name
             assert person.kind is VisitorKind.EXPERT
 
+    async def session_starts(self, pick: int) -> None:
+        """A request, an answer and the first packet, if nothing speaks against it."""
+        await self.ask(pick)
+        await self.answer(1)
+        await self._after()
+        await self.packets(0)
+
+    async def face_is_shown(self, pick: int) -> None:
+        """The member sends, the expert looks, a switch is pressed."""
+        await self.send_feed(pick)
+        await self.see_feed(pick // 2)
+        await self.switch(pick)
+
     async def wait(self, pick: int) -> None:
         await self.world.pass_s((0.3, 1, 6, 16, 31)[pick % 5])
         for person in [p for p in self.people if p.place not in self.world.house.floor.places]:
@@ -309,8 +322,24 @@ class Town:
         switch,
         send_feed,
         see_feed,
+        session_starts,
+        session_starts,
+        session_starts,
+        face_is_shown,
+        face_is_shown,
+        face_is_shown,
         wait,
     )
+
+    async def evening(self) -> None:
+        """Luna is live; two members and a guest watch."""
+        for pick in (2, 1, 7, 0):
+            await self.arrive(pick)
+        await self.go_live(1)
+        for pick in range(4):
+            await self.watch(pick)
+        await self._after()
+        self.check()
 
     async def do(self, operation: int, pick: int) -> str:
         """One thing happens, then everything is checked; the name of what happened."""
