@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, Row, func, insert, select, update
+from sqlalchemy import ColumnElement, Row, func, insert, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -145,15 +145,6 @@ class Accounts:
     async def by_name(self, username: str) -> Account | None:
         """One account that may act, by its name in any case, or None."""
         return await self._one(accounts.c.username_folded == folded(username))
-
-    async def set_language(self, account_id: str, language: Language) -> None:
-        """Remember the language of the account's pages and mails."""
-        async with self._database.write() as connection:
-            await connection.execute(
-                update(accounts)
-                .where(accounts.c.account_id == account_id)
-                .values(language=language)
-            )
 
     async def count(self) -> int:
         """How many accounts there are; the demo fills an empty store only."""

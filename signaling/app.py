@@ -9,13 +9,12 @@ import fcntl
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator, Awaitable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import structlog
 from aiohttp import web
 
-from billing_meter.database import DatabaseUnavailable
 from signaling import (
     compose,
     pages,
@@ -33,12 +32,11 @@ from signaling import (
 )
 from signaling.config import Config, ConfigError, host_port
 from signaling.csrf import bound_origins, bracketed
-from signaling.experts import Experts
-from signaling.metrics import measured
 from signaling.middlewares import problems, safe_headers
 from signaling.routing import BODY_BYTES_MAX, install
 from signaling.sdp_http import any_origin
 from signaling.services import Announce, Beside, Services
+from signaling.tasks import background, every
 
 log = structlog.get_logger(__name__)
 
@@ -86,8 +84,10 @@ async def serve(config: Config, announce: Announce, beside: Beside | None = None
         services, till = compose.build(config, database, hasher)
         _set_addresses(services, listener.getsockname()[1])
         await stack.enter_async_context(compose.running(services, till))
-        await stack.enter_async_context(measured(services.lag))
-        await stack.enter_async_context(_kept_fresh(services.experts))
+        await stack.enter_async_context(background(services.lag.run()))
+        await stack.enter_async_context(
+            background(every(EXPERTS_REFRESH_S, "read profiles", services.experts.load))
+        )
         runner = web.AppRunner(
             make_app(services),
             keepalive_timeout=KEEPALIVE_S,
@@ -170,30 +170,3 @@ def _set_addresses(services: Services, port: int) -> None:
     shown = "127.0.0.1" if host in ("0.0.0.0", "localhost") else bracketed(host)
     services.local_url = f"{scheme}://{shown}:{port}"
     services.public_url = config.server.public_url or services.local_url
-
-
-@contextlib.asynccontextmanager
-async def _kept_fresh(experts: Experts) -> AsyncIterator[None]:
-    """Read the profiles again from time to time: the command line may add some."""
-
-    async def refresh() -> None:
-        while True:
-            await asyncio.sleep(EXPERTS_REFRESH_S)
-            try:
-                await experts.load()
-            except DatabaseUnavailable:
-                log.warning("expert profiles could not be read again")
-
-    async with background(refresh()):
-        yield
-
-
-@contextlib.asynccontextmanager
-async def background(work: Awaitable[None]) -> AsyncIterator[None]:
-    """Run a task for as long as the context."""
-    task = asyncio.ensure_future(work)
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.wait({task})

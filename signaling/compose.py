@@ -13,12 +13,13 @@ import structlog
 from billing_meter.database import Database
 from billing_meter.orders import FakeProvider, NoProvider, Orders, Provider
 from billing_meter.reload import Reload
+from billing_meter.seals import seal
 from billing_meter.till import Till
 from billing_meter.wallet import Wallet
 from media.api import MediaConfig
 from media.server import MediaPlane
 from rooms.house import House
-from signaling.accounts import Accounts
+from signaling.accounts import Accounts, milliseconds
 from signaling.config import Config, ConfigError, host_port
 from signaling.csrf import origins_of
 from signaling.directory import AccountsDirectory
@@ -31,8 +32,12 @@ from signaling.passwords import Passwords
 from signaling.services import Limits, Services
 from signaling.sessions import Sessions
 from signaling.store import utc_now
+from signaling.tasks import background, every
 from signaling.tickets import Tickets
 from signaling.tokens import Tokens, secret_of
+
+SEAL_PERIOD_S = 60.0
+"""How much of the journal a crash may leave unsealed; the next seal then covers it."""
 
 log = structlog.get_logger(__name__)
 
@@ -96,6 +101,10 @@ def build(config: Config, database: Database, hasher: Passwords) -> tuple[Servic
 @contextlib.asynccontextmanager
 async def running(services: Services, till: Till) -> AsyncIterator[None]:
     """Settle what a crash left open, then start media, meter and rooms; stop them in reverse."""
+
+    async def sealed() -> None:
+        await seal(services.database, milliseconds(utc_now()))
+
     await services.experts.load()
     settled = await till.recover()
     if settled:
@@ -109,7 +118,8 @@ async def running(services: Services, till: Till) -> AsyncIterator[None]:
     till.start()
     await services.house.start()
     try:
-        yield
+        async with background(every(SEAL_PERIOD_S, "seal the journal", sealed)):
+            yield
     finally:
         await services.house.close()
         await till.stop()

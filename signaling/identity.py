@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import secrets
 from dataclasses import dataclass
-from typing import Literal
 
 from aiohttp import web
 
@@ -29,10 +28,9 @@ ACCEPTED_LANGUAGE = re.compile(r"\s*([A-Za-z]{2})[A-Za-z-]*\s*(?:;\s*q\s*=\s*([0
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """An account that is signed in, and by what."""
+    """An account that is signed in, by a cookie or a bearer token."""
 
     account: Account
-    via: Literal["cookie", "bearer"]
 
     def visitor(self, language: Language) -> Visitor:
         """The account as the rooms know it."""
@@ -63,7 +61,7 @@ class Identities:
         cookie = request.cookies.get(self._name(request, SESSION_COOKIE))
         account_id = await self._sessions.account_id(cookie) if cookie else None
         account = await self._accounts.by_id(account_id) if account_id else None
-        return None if account is None else Identity(account, "cookie")
+        return None if account is None else Identity(account)
 
     async def _of_bearer(self, bearer: str) -> Identity | None:
         """A token that is not ours is refused, never taken for an anonymous visitor's."""
@@ -78,7 +76,7 @@ class Identities:
                 "The bearer token is not valid, or no longer.",
                 headers={"WWW-Authenticate": 'Bearer error="invalid_token"'},
             )
-        return Identity(account, "bearer")
+        return Identity(account)
 
     def guest_grant(self, request: web.Request) -> Grant | None:
         """The guest that a bearer token speaks for, if it is a guest's."""

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -44,17 +43,6 @@ class LoopLag:
         """The worst since the last call."""
         worst_s, self._worst_s = self._worst_s, 0.0
         return worst_s
-
-
-@contextlib.asynccontextmanager
-async def measured(lag: LoopLag) -> AsyncIterator[None]:
-    """Run the measurement for as long as the context."""
-    task = asyncio.create_task(lag.run())
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.wait({task})
 
 
 def exposition(services: Services) -> bytes:

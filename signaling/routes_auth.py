@@ -120,6 +120,13 @@ async def logout(call: Call) -> web.Response:
     return response
 
 
+async def reset(call: Call) -> web.Response:
+    """Sign out and make the browser forget everything that it keeps of this site."""
+    response = await logout(call)
+    response.headers["Clear-Site-Data"] = '"cache", "cookies", "storage"'
+    return response
+
+
 async def me(call: Call) -> web.Response:
     """Who is signed in."""
     if call.identity is None:
@@ -171,7 +178,7 @@ async def _signed_in(call: Call, account: Account, status: int) -> web.Response:
 
 
 async def _you(call: Call, account: Account) -> wire.You:
-    visitor = Identity(account, "cookie").visitor(account.language)
+    visitor = Identity(account).visitor(account.language)
     standing = await call.services.directory.standing(visitor)
     return wire_out.you(visitor, standing)
 
@@ -204,6 +211,7 @@ ROUTES = (
         refusals=("401 wrong_credentials", "403 https_required", "429 rate_limited"),
     ),
     Route("POST", "/api/v1/logout", logout, "Sign out", status=204),
+    Route("POST", "/api/v1/reset", reset, "Sign out and clear this site's data", status=204),
     Route("GET", "/api/v1/me", me, "Who is signed in", reply=MeReply),
     Route(
         "POST",

@@ -22,7 +22,12 @@ STATUS_OF = {
     Code.SERVER_DRAINING: 503,
 }
 """RFC 9725 §4.2 for the SDP; 409 with Retry-After for a stream that is not there (WHEP draft)."""
-RETRY_AFTER_S = {Code.ALREADY_PUBLISHING: 10, Code.NOT_LIVE: 5, Code.OVERLOADED: 10}
+RETRY_AFTER_S = {
+    Code.ALREADY_PUBLISHING: 10,
+    Code.NOT_LIVE: 5,
+    Code.OVERLOADED: 10,
+    Code.SERVER_DRAINING: 10,
+}
 EXPOSED = "Location, ETag, Link, Accept-Post, Retry-After"
 ALLOWED_HEADERS = "Authorization, Content-Type, If-Match"
 

@@ -164,6 +164,15 @@ async def test_logout_ends_the_session_and_its_tickets(door) -> None:
     assert door.services.tickets.redeem(ticket) is None
 
 
+async def test_reset_signs_out_and_clears_the_browser(door) -> None:
+    await door.member()
+    client = await door.signed_in("mia")
+    reply = await client.post("/api/v1/reset")
+    assert reply.status == 204
+    assert reply.headers["Clear-Site-Data"] == '"cache", "cookies", "storage"'
+    assert (await (await client.get("/api/v1/me")).json())["you"] is None
+
+
 async def test_logout_closes_the_websocket(door) -> None:
     await door.member()
     client = await door.signed_in("mia")

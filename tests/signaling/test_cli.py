@@ -1,0 +1,229 @@
+"""The command line: results as text and JSON, and every error as one line with exit code 2."""
+
+from __future__ import annotations
+
+import json
+import logging
+import socket
+import stat
+from pathlib import Path
+
+import jwt
+import pytest
+import structlog
+
+from signaling import cli
+
+PASSWORD = "correct-horse-9"
+
+
+@pytest.fixture
+def parlour(tmp_path, monkeypatch, capsys):
+    """Run a command in-process: (exit code, standard output, standard error)."""
+
+    def run(*words: str, data: bool = True) -> tuple[int, str, str]:
+        arguments = [*words, *(("--data", str(tmp_path / "data")) if data else ())]
+        monkeypatch.setattr("sys.argv", ["parlour", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        out, err = capsys.readouterr()
+        code = ended.value.code
+        return (0 if code is None else int(code)), out, err
+
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield run
+    root.handlers, root.level = handlers, level
+    structlog.reset_defaults()
+
+
+def test_expert_add_prints_the_key_once(parlour, tmp_path) -> None:
+    code, out, err = parlour(
+        "expert", "add", "luna", "--password", PASSWORD, "--category", "tarot", "--json"
+    )
+    assert (code, err) == (0, "")
+    added = json.loads(out)
+    assert added["stream_key"].startswith("sk_")
+    assert added["whip_path"] == "/whip/luna"
+    assert "password" not in added
+    stored = (tmp_path / "data" / "parlour.db").read_bytes()
+    assert added["stream_key"].encode() not in stored
+    assert parlour("expert", "add", "luna", "--password", PASSWORD)[0] == 2
+
+
+def test_made_password_is_printed(parlour) -> None:
+    code, out, _ = parlour("member", "add", "mia")
+    assert code == 0
+    assert "password" in out
+
+
+def test_member_with_credits_is_in_the_books(parlour) -> None:
+    code, out, _ = parlour("member", "add", "mia", "--credits", "27.99", "--json")
+    assert (code, json.loads(out)["credits_units"]) == (0, 167_940)
+    for command in ("verify", "reconcile"):
+        code, out, _ = parlour("ledger", command, "--json")
+        assert (code, json.loads(out)["findings"]) == (0, [])
+    code, out, _ = parlour("ledger", "statement", "mia", "--json")
+    statement = json.loads(out)
+    assert statement["closing_units"] == 167_940
+    assert [line["units"] for line in statement["lines"]] == [167_940]
+    code, out, _ = parlour("ledger", "statement", "mia")
+    assert "closing 27.99 credits" in out
+
+
+def test_wrong_books_are_exit_code_1(parlour, tmp_path) -> None:
+    import sqlite3
+
+    parlour("member", "add", "mia", "--credits", "27.99")
+    connection = sqlite3.connect(tmp_path / "data" / "parlour.db")
+    with connection:
+        connection.execute("UPDATE ledger_accounts SET units = units + 1 WHERE units > 0")
+    connection.close()
+    code, out, _ = parlour("ledger", "verify", "--json")
+    assert code == 1
+    assert json.loads(out)["findings"]
+    code, out, _ = parlour("ledger", "verify")
+    assert "WRONG" in out
+
+
+def test_token_speaks_for_its_account(parlour, tmp_path) -> None:
+    parlour("member", "add", "mia")
+    code, out, _ = parlour("token", "MIA", "--ttl", "60", "--json")
+    assert code == 0
+    made = json.loads(out)
+    assert (made["role"], made["expires_s"]) == ("member", 60)
+    claims = jwt.decode(made["token"], options={"verify_signature": False})
+    assert claims["exp"] - claims["iat"] == 60
+    assert claims["sub"].startswith("m_")
+    secret = tmp_path / "data" / "secret"
+    assert stat.S_IMODE(secret.stat().st_mode) == 0o600
+    code, out, _ = parlour("token", "bench-1", "--guest")
+    assert jwt.decode(out.strip(), options={"verify_signature": False})["role"] == "guest"
+
+
+def test_config_show_and_check(parlour, tmp_path) -> None:
+    code, out, _ = parlour("config", "show")
+    assert code == 0
+    shown = tmp_path / "shown.toml"
+    shown.write_text(out)
+    assert parlour("config", "check", "--config", str(shown), data=False)[0] == 0
+    code, out, _ = parlour("config", "show", "--json")
+    assert json.loads(out)["server"]["data"] == str(tmp_path / "data")
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["token", "nobody"], "there is no account 'nobody'"),
+        (["ledger", "statement", "nobody"], "there is no account 'nobody'"),
+        (["ledger", "statement", "x", "--from", "soon"], "'soon' is not a day"),
+        (["expert", "add", "Luna Hart"], "'Luna Hart' is not usable as a name"),
+        (["expert", "add", "luna", "--category", "golf"], "unknown category 'golf'"),
+        (["expert", "add", "luna", "--price", "0.5"], "a private second costs"),
+        (["expert", "add", "luna", "--price", "2.999"], "at most two decimals"),
+        (["expert", "add", "luna", "--price", "cheap"], "--price"),
+        (["expert", "add", "luna", "--password", "short"], "at least 8 characters"),
+        (["member", "add", "x"], "3 to 24"),
+        (["member", "add", "mia", "--credits", "-1"], "negative"),
+        (["member", "add", "mia", "--credits", "nan"], "--credits"),
+        (["member", "add", "mia", "--email", "x"], "not an e-mail"),
+        (["config", "check", "--config", "/nowhere.toml"], "cannot read /nowhere.toml"),
+        (["serve", "--http", "nonsense"], "server.http: 'nonsense' is not HOST:PORT"),
+        (["serve", "--media", "nonsense:x"], "media.listen"),
+    ],
+)
+def test_errors_are_one_line_and_exit_code_2(parlour, words: list[str], says: str) -> None:
+    code, out, err = parlour(*words)
+    assert code == 2
+    assert says in err
+    assert err.startswith("parlour: ")
+    assert err.count("\n") == 1
+    assert out == ""
+
+
+def test_errors_as_json(parlour) -> None:
+    code, out, _ = parlour("token", "nobody", "--json")
+    assert code == 2
+    assert json.loads(out)["error"]["code"] == "no_such_account"
+
+
+def test_unknown_key_suggests_the_nearest(parlour, monkeypatch) -> None:
+    monkeypatch.setenv("PARLOUR__SERVER__HTPP", "x")
+    code, _, err = parlour("config", "check")
+    assert code == 2
+    assert "did you mean 'http'?" in err
+
+
+def test_busy_http_port(parlour) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        code, _, err = parlour("serve", "--http", address)
+    assert code == 2
+    assert f"HTTP address {address} is in use by another program" in err
+
+
+def test_busy_media_port(parlour) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        code, _, err = parlour("serve", "--http", "127.0.0.1:0", "--media", address)
+    assert code == 2
+    assert f"media address {address} is in use by another program" in err
+
+
+def test_unwritable_data_directory(parlour, tmp_path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    for words in (["serve", "--http", "127.0.0.1:0"], ["member", "add", "mia"]):
+        code, _, err = parlour(*words, "--data", str(tmp_path / "file" / "x"), data=False)
+        assert code == 2
+        assert "cannot write the data directory" in err
+
+
+def test_newer_database(parlour, tmp_path) -> None:
+    import sqlite3
+
+    parlour("member", "add", "mia")
+    connection = sqlite3.connect(tmp_path / "data" / "parlour.db")
+    with connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999_future'")
+    connection.close()
+    for words in (["serve", "--http", "127.0.0.1:0"], ["ledger", "verify"]):
+        code, _, err = parlour(*words)
+        assert code == 2
+        assert "'9999_future', which this version does not know" in err
+
+
+def test_missing_stream_key_and_unreadable_input(parlour, monkeypatch) -> None:
+    monkeypatch.delenv("PARLOUR_STREAM_KEY", raising=False)
+    whip = ("--whip", "http://127.0.0.1:1/whip/luna")
+    code, _, err = parlour("publish", "--input", "test:x", *whip, data=False)
+    assert code == 2
+    assert "no stream key" in err
+    code, _, err = parlour(
+        "publish", "--input", "/nowhere.mp4", *whip, "--key", "sk_x", "--once", data=False
+    )
+    assert code == 2
+    assert "cannot read /nowhere.mp4" in err
+
+
+def test_demo_refuses_a_store_with_accounts_and_production(parlour, monkeypatch) -> None:
+    parlour("member", "add", "mia")
+    code, _, err = parlour("serve", "--demo", "--http", "127.0.0.1:0", "--media", "127.0.0.1:0")
+    assert code == 2
+    assert "--demo fills an empty data directory only" in err
+    monkeypatch.setenv("PARLOUR__SERVER__MODE", "production")
+    monkeypatch.setenv("PARLOUR__SERVER__PUBLIC_URL", "https://parlour.example")
+    monkeypatch.setenv("PARLOUR__MONEY__PROVIDER", "none")
+    code, _, err = parlour("serve", "--demo")
+    assert code == 2
+    assert "not in production: --demo" in err
+
+
+def test_second_server_on_one_store(parlour, tmp_path) -> None:
+    from signaling.app import only_server_of
+
+    (tmp_path / "data").mkdir()
+    with only_server_of(Path(tmp_path / "data")):
+        code, _, err = parlour("serve", "--http", "127.0.0.1:0")
+    assert code == 2
+    assert "another server already runs on" in err

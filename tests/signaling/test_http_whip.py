@@ -1,0 +1,276 @@
+"""WHIP and WHEP: status codes, headers, refusals; the media plane is scripted here."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+
+import pytest
+
+from media.api import Answer
+from rooms.airing import Connected
+from rooms.refusals import Code, Refusal
+from signaling import routing
+
+OFFER = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\n"
+SDP = {"Content-Type": "application/sdp"}
+
+
+@dataclass
+class ScriptedHouse:
+    """Answers as it is told, and writes down what it was asked."""
+
+    outcome: Connected | Refusal
+    asked: list[tuple[str, str]] = field(default_factory=list)
+    ended: list[tuple[str, str]] = field(default_factory=list)
+
+    async def publish_encoder(self, expert_id: str, sdp: str) -> Connected | Refusal:
+        self.asked.append((expert_id, sdp))
+        return self.outcome
+
+    async def watch_public(self, expert_name: str, sdp: str) -> Connected | Refusal:
+        self.asked.append((expert_name, sdp))
+        return self.outcome
+
+    def end_encoder(self, expert_id: str, resource: str) -> bool:
+        self.ended.append((expert_id, resource))
+        return resource == "res-1"
+
+    def end_public(self, expert_name: str, resource: str) -> bool:
+        return self.end_encoder(expert_name, resource)
+
+
+@pytest.fixture
+async def expert(door):
+    """An expert, their stream key as header, and the scripted house."""
+    account, key = await door.expert("luna")
+    house = ScriptedHouse(Connected(Answer("v=0\r\nanswer", "peer-1", "etag-1"), "res-1"))
+    real, door.services.house = door.services.house, house
+    yield account, {"Authorization": f"Bearer {key}"}, house
+    door.services.house = real
+
+
+async def test_whip_answer_is_what_encoders_need(door, expert) -> None:
+    account, key, house = expert
+    reply = await door.client().post("/whip/luna", data=OFFER, headers=SDP | key)
+    assert reply.status == 201
+    assert reply.headers["Content-Type"] == "application/sdp"
+    assert reply.headers["Location"] == "/whip/luna/res-1"
+    assert reply.headers["ETag"] == '"etag-1"'
+    assert reply.headers["Access-Control-Allow-Origin"] == "*"
+    assert "Location" in reply.headers["Access-Control-Expose-Headers"]
+    assert "Link" not in reply.headers
+    assert await reply.text() == "v=0\r\nanswer"
+    assert house.asked == [(account.account_id, OFFER)]
+
+
+async def test_whip_delete_is_200_and_only_with_the_key(door, expert, problem) -> None:
+    account, key, house = expert
+    _, other_key = await door.expert("orion")
+    other = {"Authorization": f"Bearer {other_key}"}
+    client = door.client()
+    assert await problem(await client.delete("/whip/luna/res-1")) == (401, "stream_key_missing")
+    reply = await client.delete("/whip/luna/res-1", headers=other)
+    assert await problem(reply) == (403, "stream_key_wrong")
+    assert house.ended == []
+    reply = await client.delete("/whip/luna/guessed", headers=key)
+    assert await problem(reply) == (404, "not_found")
+    reply = await client.delete("/whip/luna/res-1", headers=key)
+    assert reply.status == 200
+    assert house.ended[-1] == (account.account_id, "res-1")
+
+
+async def test_whip_keys(door, expert, problem) -> None:
+    _, key, house = expert
+    client = door.client()
+    for path, headers, refusal in (
+        ("/whip/luna", {}, (401, "stream_key_missing")),
+        ("/whip/luna", {"Authorization": "Basic abc"}, (401, "stream_key_missing")),
+        ("/whip/luna", {"Authorization": "Bearer "}, (401, "stream_key_missing")),
+        ("/whip/luna", {"Authorization": "Bearer sk_wrong"}, (403, "stream_key_wrong")),
+        ("/whip/nobody", key, (403, "stream_key_wrong")),
+    ):
+        reply = await client.post(path, data=OFFER, headers=SDP | headers)
+        assert await problem(reply) == refusal
+        if refusal[0] == 401:
+            assert reply.headers["WWW-Authenticate"].startswith("Bearer")
+    assert house.asked == []
+
+
+async def test_a_cookie_is_no_stream_key(door, expert, problem) -> None:
+    client = await door.signed_in("luna")
+    reply = await client.post("/whip/luna", data=OFFER, headers=SDP)
+    assert await problem(reply) == (401, "stream_key_missing")
+
+
+async def test_rotated_key_works_and_the_old_one_does_not(door, expert, problem) -> None:
+    _, old, _ = expert
+    client = await door.signed_in("luna")
+    fresh = (await (await client.post("/api/v1/studio/stream-key")).json())["stream_key"]
+    reply = await client.post("/whip/luna", data=OFFER, headers=SDP | old)
+    assert await problem(reply) == (403, "stream_key_wrong")
+    headers = SDP | {"Authorization": f"Bearer {fresh}"}
+    assert (await client.post("/whip/luna", data=OFFER, headers=headers)).status == 201
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "retry"),
+    [
+        (Code.BAD_SDP, 400, False),
+        (Code.CODEC_UNSUPPORTED, 406, False),
+        (Code.TOO_MANY_TRACKS, 406, False),
+        (Code.ALREADY_PUBLISHING, 409, True),
+        (Code.OVERLOADED, 503, True),
+        (Code.SERVER_DRAINING, 503, True),
+    ],
+)
+async def test_refusals_of_the_media_plane(
+    door, expert, problem, code: Code, status: int, retry: bool
+) -> None:
+    _, key, house = expert
+    house.outcome = Refusal(code, detail="The server takes VP8, H.264 and Opus.")
+    reply = await door.client().post("/whip/luna", data=OFFER, headers=SDP | key)
+    assert await problem(reply) == (status, code.value)
+    assert "VP8" in (await reply.json(content_type=None))["detail"]
+    assert ("Retry-After" in reply.headers) == retry
+    assert reply.headers["Access-Control-Allow-Origin"] == "*"
+
+
+async def test_bodies_that_are_refused(door, expert, problem) -> None:
+    _, key, house = expert
+    client = door.client()
+    for headers, data, refusal in (
+        ({"Content-Type": "application/json"}, b"{}", (415, "wrong_content_type")),
+        ({}, b"v=0", (415, "wrong_content_type")),
+        (SDP | {"Content-Encoding": "gzip"}, b"x", (415, "wrong_content_encoding")),
+        (SDP, b"\xff\xfe", (400, "bad_sdp")),
+        (SDP, b"x" * (routing.BODY_BYTES_MAX + 1), (413, "too_large")),
+    ):
+        reply = await client.post("/whip/luna", data=data, headers=key | headers)
+        assert await problem(reply) == refusal
+    assert house.asked == []
+    reply = await client.post("/whip/luna", data=b"{}", headers=key)
+    assert reply.headers["Accept-Post"] == "application/sdp"
+
+
+async def test_a_body_without_length_is_bounded_too(door, expert, problem) -> None:
+    _, key, _ = expert
+
+    async def endless():
+        for _ in range(100):
+            yield b"x" * 2048
+
+    reply = await door.client().post("/whip/luna", data=endless(), headers=SDP | key)
+    assert await problem(reply) == (413, "too_large")
+
+
+async def test_a_body_that_never_comes_is_cut(door, expert, monkeypatch) -> None:
+    _, key, _ = expert
+    monkeypatch.setattr(routing, "BODY_TIMEOUT_S", 0.05)
+    reader, writer = await asyncio.open_connection("127.0.0.1", door.server.port)
+    head = (
+        "POST /whip/luna HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/sdp\r\n"
+        f"Authorization: {key['Authorization']}\r\nContent-Length: 100\r\n\r\nv=0"
+    )
+    writer.write(head.encode())
+    async with asyncio.timeout(5):
+        assert b"408" in await reader.readline()
+    writer.close()
+    await writer.wait_closed()
+
+
+async def test_draining_takes_no_new_publisher(door, expert, problem) -> None:
+    _, key, _ = expert
+    door.services.draining = True
+    reply = await door.client().post("/whip/luna", data=OFFER, headers=SDP | key)
+    assert await problem(reply) == (503, "server_draining")
+
+
+async def test_offers_are_limited_per_address(door, expert, problem) -> None:
+    _, key, _ = expert
+    client = door.client()
+    statuses = [
+        (await client.post("/whip/luna", data=OFFER, headers=SDP | key)).status for _ in range(60)
+    ]
+    assert statuses[:40] == [201] * 40
+    assert 429 in statuses
+
+
+@pytest.mark.parametrize("base", ["/whip/luna", "/whep/luna"])
+async def test_methods_and_preflight(door, expert, problem, base: str) -> None:
+    _, key, _ = expert
+    client = door.client()
+    reply = await client.options(base)
+    assert reply.status == 200
+    assert reply.headers["Accept-Post"] == "application/sdp"
+    assert "POST" in reply.headers["Access-Control-Allow-Methods"]
+    assert "Authorization" in reply.headers["Access-Control-Allow-Headers"]
+    assert reply.headers["Access-Control-Allow-Origin"] == "*"
+    assert "Access-Control-Allow-Credentials" not in reply.headers
+    assert (await client.options(f"{base}/res-1")).headers["Allow"] == "DELETE, OPTIONS"
+    for method in ("GET", "PUT", "PATCH", "HEAD"):
+        assert (await client.request(method, base, headers=key)).status == 405
+    for method in ("GET", "PUT", "POST"):
+        assert (await client.request(method, f"{base}/res-1", headers=key)).status == 405
+    reply = await client.patch(
+        f"{base}/res-1", headers=key | {"Content-Type": "application/trickle-ice-sdpfrag"}
+    )
+    assert await problem(reply) == (405, "patch_not_supported")
+    assert "Accept-Patch" not in reply.headers
+
+
+async def test_whep_needs_no_key_and_ends_by_its_address(door, expert, problem) -> None:
+    _, _, house = expert
+    client = door.client()
+    reply = await client.post("/whep/LUNA", data=OFFER, headers=SDP)
+    assert reply.status == 201
+    assert reply.headers["Location"] == "/whep/luna/res-1"
+    assert house.asked == [("luna", OFFER)]
+    assert await problem(await client.delete("/whep/luna/guessed")) == (404, "not_found")
+    assert (await client.delete("/whep/luna/res-1")).status == 200
+
+
+async def test_whep_of_nobody_and_of_an_expert_who_is_off_air(door, expert, problem) -> None:
+    _, _, house = expert
+    reply = await door.client().post("/whep/nobody", data=OFFER, headers=SDP)
+    assert await problem(reply) == (404, "no_such_expert")
+    house.outcome = Refusal(Code.NOT_LIVE)
+    reply = await door.client().post("/whep/luna", data=OFFER, headers=SDP)
+    assert await problem(reply) == (409, "not_live")
+    assert int(reply.headers["Retry-After"]) > 0
+
+
+class TestWithTurn:
+    """A TURN server is configured."""
+
+    @pytest.fixture
+    def flags(self) -> dict[str, dict[str, object]]:
+        return {
+            "ice": {
+                "stun_urls": ["stun:stun.example:3478"],
+                "turn_urls": ["turn:turn.example:3478?transport=udp"],
+                "turn_secret": "shared-with-coturn",
+            }
+        }
+
+    async def test_servers_come_as_links(self, door, expert) -> None:
+        _, key, _ = expert
+        reply = await door.client().post("/whip/luna", data=OFFER, headers=SDP | key)
+        links = reply.headers.getall("Link")
+        assert links[0] == '<stun:stun.example:3478>; rel="ice-server"'
+        assert 'credential-type="password"' in links[1]
+
+    async def test_servers_with_hmac_credentials(self, door) -> None:
+        """The vector is computed here by hand: base64(HMAC-SHA1(secret, username))."""
+        import base64
+        import hashlib
+        import hmac
+
+        reply = await (await door.client().get("/api/v1/ice-servers")).json()
+        turn = reply["ice_servers"][1]
+        expiry, _, user = turn["username"].partition(":")
+        now_s = door.services.utc_now().timestamp()
+        assert abs(int(expiry) - now_s - 3_600) < 5
+        assert user == "guest"
+        digest = hmac.new(b"shared-with-coturn", turn["username"].encode(), hashlib.sha1).digest()
+        assert turn["credential"] == base64.b64encode(digest).decode()
