@@ -139,7 +139,7 @@ class VideoEncoder:
         else:
             context.options = limits | {
                 "deadline": "realtime",
-                "cpu-used": "12",
+                "cpu-used": "16",
                 "lag-in-frames": "0",
                 "static-thresh": "1",
                 "error-resilient": "default",

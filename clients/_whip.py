@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from urllib.parse import urljoin, urlsplit
 
@@ -27,6 +28,12 @@ _REASONS = {
     415: "this is not a WHIP or WHEP address",
     429: "too many attempts",
     503: "the server takes nobody on at the moment",
+}
+_REASONS_WATCHING = {
+    401: "this needs a token",
+    403: "this token does not open it",
+    406: "none of our codecs is what is sent there",
+    409: "there is nothing to watch at the moment",
 }
 
 
@@ -57,7 +64,12 @@ def check_address(url: str) -> None:
 
 
 async def post_offer(
-    http: aiohttp.ClientSession, url: str, key: str | None, offer_sdp: str
+    http: aiohttp.ClientSession,
+    url: str,
+    key: str | None,
+    offer_sdp: str,
+    *,
+    watching: bool = False,
 ) -> Resource:
     """POST the offer (RFC 9725 section 4.2).
 
@@ -69,7 +81,7 @@ async def post_offer(
         async with http.post(url, data=offer_sdp, headers=headers, timeout=_timeout()) as response:
             body = await response.content.read(ANSWER_BYTES_MAX)
             if response.status != 201:
-                raise _refused(response, body)
+                raise _refused(response, body, watching)
             location = response.headers.get("Location")
             if not location:
                 raise ServerRefused(201, "the server accepted but gave no Location to end it by")
@@ -82,7 +94,7 @@ async def post_offer(
     except aiohttp.ClientConnectorCertificateError as error:
         raise CertificateUnknown(urlsplit(url).hostname or url) from error
     except aiohttp.ClientError as error:
-        raise ServerUnreachable(f"cannot reach {url}: {error}") from error
+        raise ServerUnreachable(f"cannot reach {url}: {_why(error)}") from error
 
 
 async def end(http: aiohttp.ClientSession, resource: Resource, key: str | None) -> bool:
@@ -99,6 +111,12 @@ async def end(http: aiohttp.ClientSession, resource: Resource, key: str | None) 
         return False
 
 
+def _why(error: aiohttp.ClientError) -> str:
+    """The system's word ("connection refused") where there is one."""
+    number = error.os_error.errno if isinstance(error, aiohttp.ClientConnectorError) else None
+    return os.strerror(number).lower() if number and number > 0 else str(error)
+
+
 def _authorisation(key: str | None) -> dict[str, str]:
     return {"Authorization": f"Bearer {key}"} if key else {}
 
@@ -107,8 +125,9 @@ def _timeout() -> aiohttp.ClientTimeout:
     return aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S)
 
 
-def _refused(response: aiohttp.ClientResponse, body: bytes) -> ServerRefused:
-    reason = _REASONS.get(response.status, response.reason or "refused")
+def _refused(response: aiohttp.ClientResponse, body: bytes, watching: bool) -> ServerRefused:
+    known = _REASONS | _REASONS_WATCHING if watching else _REASONS
+    reason = known.get(response.status, response.reason or "refused")
     detail = _problem_text(body)
     text = f"{response.status}: {reason}" + (f" ({detail})" if detail else "")
     return ServerRefused(response.status, text, retry_after_s=_retry_after_s(response))

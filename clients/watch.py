@@ -91,7 +91,8 @@ async def watch(options: WatchOptions, *, stop: asyncio.Event, say: Say) -> Watc
     resource: _whip.Resource | None = None
     async with _whip.new_http(insecure=options.insecure) as http:
         try:
-            resource = await _whip.post_offer(http, options.url, options.key, await viewer.offer())
+            offer = await viewer.offer()
+            resource = await _whip.post_offer(http, options.url, options.key, offer, watching=True)
             await viewer.connect(resource.answer_sdp)
             return await viewer.count(stop, options.seconds, say)
         finally:

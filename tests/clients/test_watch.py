@@ -59,6 +59,12 @@ async def test_a_refusal(whip: Any) -> None:
         await watch(WatchOptions(url=whep(whip)), stop=asyncio.Event(), say=silent)
 
 
+async def test_an_expert_who_is_off_air(whip: Any) -> None:
+    whip.statuses.append((409, {}, json.dumps({"detail": "Not live."})))
+    with pytest.raises(ServerRefused, match=r"nothing to watch at the moment \(Not live"):
+        await watch(WatchOptions(url=whep(whip)), stop=asyncio.Event(), say=silent)
+
+
 async def test_a_bad_address() -> None:
     with pytest.raises(BadAddress):
         await watch(WatchOptions(url="room/ada"), stop=asyncio.Event(), say=silent)
