@@ -1,6 +1,7 @@
 """Publish and watch through the media plane alone, with a real Chromium on both ends."""
 
 import asyncio
+import socket
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -12,6 +13,7 @@ from playwright.async_api import Browser, Page, async_playwright
 
 from media.api import BOTH_KINDS, MediaConfig, MediaEvent, SourceGone, SourceUp, ViewerGone
 from media.server import MediaPlane
+from tests.media.attacks import ATTACKS
 
 pytestmark = pytest.mark.e2e
 
@@ -187,3 +189,28 @@ async def test_a_closed_tab_ends_its_peers_and_a_second_viewer_goes_on(
             break
         await asyncio.sleep(0.1)
     assert made.event(SourceGone) is not None
+
+
+async def test_a_live_call_between_browsers_does_not_notice_a_stranger(
+    site: tuple[Site, Page],
+) -> None:
+    made, page = site
+    await page.evaluate("publish('expert', 'video/VP8')")
+    await page.evaluate("watch('guest', 'expert')")
+    before = await stats_when(page, "guest", decodes(30))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
+        stranger.connect(("127.0.0.1", made.plane.port))
+        for datagrams in ATTACKS.values():
+            for start in range(0, len(datagrams), 50):
+                for datagram in datagrams[start : start + 50]:
+                    stranger.send(datagram)
+                await asyncio.sleep(0.005)
+        stranger.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            stranger.recv(1)
+    after = await stats_when(page, "guest", decodes(before["video"]["framesDecoded"] + 60))
+    assert after["state"] == "connected"
+    assert after["video"]["packetsLost"] == 0
+    assert made.plane.metrics().dropped_length > 20
+    assert made.plane.metrics().dtls_failures == 0
+    assert made.event(ViewerGone) is made.event(SourceGone) is None

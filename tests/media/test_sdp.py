@@ -8,9 +8,10 @@ from aiortc.sdp import SessionDescription
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from media import sdp
 from media.api import BOTH_KINDS, Kind, RefusalCode, SdpRefused
 from media.links import CodecFormat
-from media.sdp import Offer, parse_offer
+from media.sdp import Offer, OfferedSection, parse_offer
 from media.sdp_answer import ABS_SEND_TIME_URI, MID_URI, Negotiated, negotiate_publish
 from media.sdp_answer import negotiate_watch as negotiate
 from media.sdp_write import LocalTransport, write_answer
@@ -248,6 +249,21 @@ def test_a_line_cannot_be_smuggled_into_the_answer(offers: dict[str, str]) -> No
     for evil in ("a=mid:1\ra=candidate:evil", "a=mid:1\x0ba=candidate:evil"):
         with pytest.raises(SdpRefused):
             parse_offer(offers["obs"].replace("a=mid:1", evil))
+
+
+def test_control_characters_are_refused_wherever_they_are(offers: dict[str, str]) -> None:
+    assert refusal(offers["obs"] + "a=x:\x00\r\n").code is RefusalCode.BAD_SDP
+    assert refusal(offers["obs"] + "a=x:\x1b[2J\r\n").code is RefusalCode.BAD_SDP
+
+
+def test_a_bug_in_the_parser_is_still_a_refusal(
+    offers: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stumble(section: OfferedSection, value: str) -> None:
+        raise StopIteration
+
+    monkeypatch.setitem(sdp._READERS, "mid", stumble)
+    assert refusal(offers["obs"]).code is RefusalCode.BAD_SDP
 
 
 # --- noise --------------------------------------------------------------------------------------

@@ -142,6 +142,17 @@ def test_an_unknown_required_attribute_is_refused() -> None:
         parse_binding_request(sealed_again(message + bytes(8)))
 
 
+def test_an_attribute_of_the_wrong_size_is_refused() -> None:
+    """The well-formed neighbour of the fault that lets struct.error out of other parsers."""
+    attributes = struct.pack("!HH3sx", ATTR_USERNAME, 3, b"a:b")
+    attributes += struct.pack("!HHHxx", 0x0024, 2, 7)  # PRIORITY has four bytes
+    signed = struct.pack("!HHI12s", 1, len(attributes) + 24, 0x2112A442, TRANSACTION) + attributes
+    message = signed + struct.pack("!HH", 8, 20) + hmac.digest(PASSWORD, signed, "sha1")
+    message = message[:2] + struct.pack("!H", len(message) + 8 - 20) + message[4:]
+    with pytest.raises(StunError, match="wrong size"):
+        parse_binding_request(sealed_again(message + bytes(8)))
+
+
 @given(st.binary(max_size=200))
 def test_noise_is_a_stun_error(data: bytes) -> None:
     with pytest.raises(StunError):
