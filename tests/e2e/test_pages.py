@@ -12,6 +12,7 @@ import pytest
 from playwright.async_api import Browser, Page
 
 from tests.e2e.harness import PASSWORD, Person, Server, chromium, person, running_server
+from tests.e2e.people import go_live
 
 AXE = (Path(__file__).parent / "vendor" / "axe.min.js").read_text()
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
@@ -83,55 +84,111 @@ async def test_axe_would_find_a_fault(house: House) -> None:
         assert any("label" in finding for finding in await axe_findings(guest.page))
 
 
-@pytest.mark.parametrize("width", WIDTHS)
-async def test_pages_of_a_guest(house: House, width: int) -> None:
-    async with visit(house, width, "nb" if width == 390 else "en") as guest:
-        await guest.open("/")
-        await guest.see("expert-card")
-        await check(guest, "home")
-        await guest.click("menu")
-        await check(guest, "home with its menu")
-        await guest.open("/sign-up")
-        await guest.click("submit")
-        await guest.see("username-error")
-        await check(guest, "sign-up with faults")
-        await guest.open("/sign-in")
-        await guest.page.fill(guest.by("username"), "nobody")
-        await guest.page.fill(guest.by("password"), "not the password")
-        await guest.click("submit")
-        await guest.see("form-problem")
-        await check(guest, "sign-in refused")
-        await guest.open("/help/camera")
-        await guest.click("device-test")
-        await guest.see("device-result")
-        await check(guest, "help")
-        await guest.open("/wallet")
-        await guest.page.wait_for_selector("h1")
-        await check(guest, "wallet of a guest")
-        await guest.open("/room/nobody-has-this-name")
-        await guest.page.wait_for_selector("h1")
-        await check(guest, "not found")
+async def look_at_pages_of_a_guest(guest: Person) -> None:
+    """Every page and state that a guest comes by."""
+    await guest.open("/")
+    await guest.see("expert-card")
+    await check(guest, "home")
+    await guest.click("menu")
+    await check(guest, "home with its menu")
+    await guest.open("/sign-up")
+    await guest.click("submit")
+    await guest.see("username-error")
+    await check(guest, "sign-up with faults")
+    await guest.open("/sign-in")
+    await guest.page.fill(guest.by("username"), "nobody")
+    await guest.page.fill(guest.by("password"), "not the password")
+    await guest.click("submit")
+    await guest.see("form-problem")
+    await check(guest, "sign-in refused")
+    await guest.open("/help/camera")
+    await guest.click("device-test")
+    await guest.see("device-result")
+    await check(guest, "help")
+    await guest.open("/wallet")
+    await guest.page.wait_for_selector("h1")
+    await check(guest, "wallet of a guest")
+    await guest.open("/room/nobody-has-this-name")
+    await guest.page.wait_for_selector("h1")
+    await check(guest, "not found")
 
 
-@pytest.mark.parametrize("width", WIDTHS)
-async def test_pages_of_a_member(house: House, width: int) -> None:
-    async with visit(house, width, "nb" if width == 390 else "en") as member:
+async def test_pages_of_a_guest(house: House) -> None:
+    """In a wide window, on a telephone, and on the narrowest one."""
+    for width in WIDTHS:
+        async with visit(house, width, "nb" if width == 390 else "en") as guest:
+            await look_at_pages_of_a_guest(guest)
+
+
+async def look_at_pages_of_a_member(member: Person) -> None:
+    """Every page and state that a member comes by."""
+    await member.sign_in(MEMBER)
+    await member.open("/wallet")
+    await member.see("transactions")
+    await check(member, "wallet, method")
+    await member.click("purchase-next")
+    await member.see("package-credits-27")
+    await check(member, "wallet, package")
+    await member.click("purchase-next")
+    await member.click("card-tok_declined")
+    await member.click("pay")
+    await member.see("payment-problem")
+    await check(member, "wallet, declined")
+    await member.click("card-tok_ok")
+    await member.click("pay")
+    await member.see("receipt")
+    await check(member, "wallet, receipt")
+
+
+async def test_pages_of_a_member(house: House) -> None:
+    """In a wide window, on a telephone, and on the narrowest one."""
+    for width in WIDTHS:
+        async with visit(house, width, "nb" if width == 390 else "en") as member:
+            await look_at_pages_of_a_member(member)
+
+
+async def look_at_pages_of_an_expert(expert: Person) -> None:
+    """The studio before going on air and on air; the wallet that an expert does not have."""
+    await expert.sign_in(EXPERT)
+    await expert.open("/studio")
+    await expert.see("go-live")
+    await check(expert, "studio")
+    await expert.click("go-live")
+    await expert.see("on-air")
+    await check(expert, "studio on air")
+    await expert.click("go-offline")
+    await expert.see("go-live")
+    await expert.open("/wallet")
+    await expert.page.wait_for_selector("h1")
+    await check(expert, "wallet of an expert")
+
+
+async def test_pages_of_an_expert(house: House) -> None:
+    for width in WIDTHS:
+        async with visit(house, width, "nb" if width == 390 else "en") as expert:
+            await look_at_pages_of_an_expert(expert)
+
+
+async def look_at_the_room(house: House, width: int) -> None:
+    """The room as a member finds it: off air, live, and with the dialog that names the price."""
+    async with visit(house, width) as member:
         await member.sign_in(MEMBER)
-        await member.open("/wallet")
-        await member.see("transactions")
-        await check(member, "wallet, method")
-        await member.click("purchase-next")
-        await member.see("package-credits-27")
-        await check(member, "wallet, package")
-        await member.click("purchase-next")
-        await member.click("card-tok_declined")
-        await member.click("pay")
-        await member.see("payment-problem")
-        await check(member, "wallet, declined")
-        await member.click("card-tok_ok")
-        await member.click("pay")
-        await member.see("receipt")
-        await check(member, "wallet, receipt")
+        await member.open(f"/room/{EXPERT}")
+        await member.see("room")
+        await check(member, "room off air")
+        async with visit(house, 1280) as expert:
+            await go_live(expert)
+            await member.decodes("video", 5)
+            await check(member, "room")
+            await member.click("start-private")
+            await member.see("confirm-private")
+            await check(member, "start of a private session")
+            await expert.click("go-offline")
+
+
+async def test_the_room(house: House) -> None:
+    for width in WIDTHS:
+        await look_at_the_room(house, width)
 
 
 async def test_buying_credits(house: House) -> None:
@@ -247,3 +304,40 @@ async def test_language_is_kept(house: House) -> None:
         assert await guest.see("sign-in-link") == "Logg inn"
         await guest.open("/sign-up")
         await guest.page.wait_for_selector('html[lang="nb"]')
+
+
+async def test_home_follows_presence_without_a_reload(house: House) -> None:
+    """B1, B2: the dot comes and goes by push; under the pointer the order does not jump."""
+    house.server.expert("aurora")
+    house.server.expert("zelda")
+    names = (
+        "[...document.querySelectorAll('[data-testid=\"expert-card\"]')].map(c => c.dataset.expert)"
+    )
+    async with visit(house, 1280) as guest, visit(house, 1280) as expert:
+        await guest.open("/")
+        await guest.see("expert-card")
+        await guest.page.evaluate("window.sameDocument = true")
+        assert await guest.page.evaluate(names) == ["aurora", EXPERT, "zelda"]
+        await guest.page.hover(f'[data-expert="{EXPERT}"]')
+        await go_live(expert, "zelda")
+        await guest.page.wait_for_selector('[data-expert="zelda"][data-state="live_free"]')
+        card = guest.page.locator('[data-expert="zelda"]')
+        assert "Live" in await card.inner_text()
+        assert await guest.page.evaluate(names) == ["aurora", EXPERT, "zelda"]
+        await guest.page.mouse.move(5, 5)
+        await guest.page.wait_for_selector('li:first-child > [data-expert="zelda"]')
+        await expert.click("go-offline")
+        await guest.page.wait_for_selector('[data-expert="zelda"][data-state="offline"]')
+        assert "Offline" in await card.inner_text()
+        assert await guest.page.evaluate("window.sameDocument")
+
+
+async def test_home_says_when_the_server_is_gone_and_recovers(house: House) -> None:
+    async with visit(house, 1280) as guest:
+        await guest.open("/")
+        await guest.see("expert-card")
+        await house.server.kill()
+        await guest.page.wait_for_selector('[data-testid="offline"]:not(:empty)')
+        assert await guest.page.locator(guest.by("expert-card")).count() == 1
+        await house.server.start()
+        await guest.page.wait_for_selector('[data-testid="offline"]:empty', state="attached")

@@ -13,6 +13,15 @@ let session = { me: null, balance: null, online: true };
 /** @type {Set<(session: Session) => void>} */
 const listeners = new Set();
 
+/**
+ * What is the member's, with what a running session has set aside for its next seconds: the same
+ * number that the session itself shows as balance, so that the two never seem to disagree.
+ * @param {Balance} balance
+ */
+export function ownedUnits(balance) {
+  return balance.paid_units + balance.promo_units;
+}
+
 /** @returns {Session} */
 export function currentSession() {
   return session;

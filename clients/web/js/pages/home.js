@@ -136,7 +136,8 @@ function Home({ context }) {
     ${!me && html`<${GuestBar} />`}
     ${error && !experts
       ? html`<${ErrorState} text=${error} onRetry=${load} />`
-      : html`<${FilterBar} experts=${all} filter=${filter} onFilter=${change} />
+      : html`${(!experts || all.length > 0) &&
+          html`<${FilterBar} experts=${all} filter=${filter} onFilter=${change} />`}
           <p class="visually-hidden" role="status">${experts ? tn("home.shown", shown.length) : ""}</p>
           <ul class="grid" ref=${grid} aria-label=${t("home.title")} aria-busy=${experts ? undefined : "true"}>
             ${experts

@@ -3,7 +3,7 @@
 import { html, render, useCallback, useEffect, useState } from "../../vendor/preact-htm.js";
 import { errorText, get } from "../api.js";
 import { t } from "../i18n.js";
-import { useSession } from "../session.js";
+import { ownedUnits, useSession } from "../session.js";
 import { keepAutoReload } from "../ui/auto-reload.js";
 import { credits } from "../ui/format.js";
 import { EmptyState, ErrorState, Notice } from "../ui/parts.js";
@@ -22,9 +22,9 @@ function BalancePanel({ balance }) {
     : [];
   return html`<section class="panel wallet-balance" aria-labelledby="balance-title">
     <h2 id="balance-title">${t("wallet.balance")}</h2>
-    <p class="balance-big numbers" data-testid="balance" data-units=${balance?.available_units}>
+    <p class="balance-big numbers" data-testid="balance" data-units=${balance && ownedUnits(balance)}>
       ${balance
-        ? html`<strong>${credits(balance.available_units)}</strong> <span>${t("money.unit")}</span>`
+        ? html`<strong>${credits(ownedUnits(balance))}</strong> <span>${t("money.unit")}</span>`
         : html`<span class="skeleton-text" aria-hidden="true"></span>`}
     </p>
     <dl class="facts">
@@ -54,7 +54,7 @@ function Wallet({ context }) {
   }, []);
   useEffect(load, []);
   // Each change of what was bought or spent is a new line of the list. Holds are not.
-  const spent = balance ? balance.paid_units + balance.promo_units : 0;
+  const spent = balance ? ownedUnits(balance) : 0;
   useEffect(() => {
     if (context.page === "wallet") setVersion((n) => n + 1);
   }, [spent]);
@@ -69,14 +69,16 @@ function Wallet({ context }) {
     </div>`}
     <div class="wallet-columns">
       <${BalancePanel} balance=${balance} />
-      <section class="panel wallet-buy" id="buy" aria-labelledby="buy-title">
-        <h2 id="buy-title">${t("buy.title")}</h2>
-        ${!me?.premium && html`<p class="muted small">${t("wallet.become_premium")}</p>`}
-        <${PurchaseFlow} onBought=${() => setVersion((n) => n + 1)} />
-      </section>
+      <div class="wallet-main">
+        <section class="panel wallet-buy" id="buy" aria-labelledby="buy-title">
+          <h2 id="buy-title">${t("buy.title")}</h2>
+          ${!me?.premium && html`<p class="muted small">${t("wallet.become_premium")}</p>`}
+          <${PurchaseFlow} onBought=${() => setVersion((n) => n + 1)} />
+        </section>
+        <${Transactions} version=${version} />
+      </div>
       <${AutoReloadBox} />
-    </div>
-    <${Transactions} version=${version} />`;
+    </div>`;
 }
 
 /** @param {{ context: import("../main.js").Context }} props */

@@ -3,7 +3,7 @@
 import { html, useEffect, useRef, useState } from "../../vendor/preact-htm.js";
 import { errorText, post } from "../api.js";
 import { language, t } from "../i18n.js";
-import { updateSession, useSession } from "../session.js";
+import { ownedUnits, updateSession, useSession } from "../session.js";
 import { AutoReloadSwitch } from "./auto-reload.js";
 import { credits, creditsText } from "./format.js";
 import { Icon, Logo } from "./icons.js";
@@ -156,7 +156,7 @@ async function topUp() {
 function MemberCredits({ page }) {
   const { balance } = useSession();
   const inRoom = page === "room";
-  const units = balance?.available_units;
+  const units = balance ? ownedUnits(balance) : undefined;
   return html`<a
       href="/wallet"
       class="balance-chip"

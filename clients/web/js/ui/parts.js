@@ -101,6 +101,9 @@ const SKIES = [
   [232, 28, 190, 30],
   [328, 24, 262, 26],
   [96, 20, 168, 28],
+  [192, 36, 28, 38],
+  [250, 26, 12, 34],
+  [180, 22, 142, 22],
 ];
 
 /**
@@ -111,7 +114,7 @@ export function Art({ name, class: className = "" }) {
   const art = useMemo(() => {
     const seed = hash(name);
     const part = (/** @type {number} */ shift, /** @type {number} */ n) => (seed >>> shift) % n;
-    const [h1, s1, h2, s2] = SKIES[part(0, SKIES.length)];
+    const [h1, s1, h2, s2] = SKIES[part(20, SKIES.length)];
     const ridge = (/** @type {number} */ y, /** @type {number} */ k) => {
       const a = y - 14 - part(k, 16);
       const b = y + 4 + part(k + 3, 10);

@@ -2,7 +2,7 @@
 
 import { html } from "../../vendor/preact-htm.js";
 import { has, t } from "../i18n.js";
-import { useSession } from "../session.js";
+import { ownedUnits, useSession } from "../session.js";
 import { credits, creditsText, dateTime, money } from "./format.js";
 import { Icon } from "./icons.js";
 import { Badge, Notice, Spinner } from "./parts.js";
@@ -167,7 +167,7 @@ export function ReceiptStep({ heading, order, descriptor, becamePremium, inDialo
         [t("buy.you_paid"), money(order.price_minor, order.currency)],
         [t("buy.time"), dateTime(order.settled_at_ms ?? order.created_at_ms)],
         [t("buy.order"), html`<span class="order-id">${order.id}</span>`],
-        ...(balance ? [[t("buy.new_balance"), html`<strong>${creditsText(balance.available_units)}</strong>`]] : []),
+        ...(balance ? [[t("buy.new_balance"), html`<strong>${creditsText(ownedUnits(balance))}</strong>`]] : []),
       ]}
     />
     ${descriptor && html`<p class="purchase-note faint small">${t("buy.descriptor", { descriptor })}</p>`}
