@@ -276,6 +276,7 @@ async def _connect(
                 viewers.probes.append(viewer)
                 viewers.restart()
                 publisher.send_due(time.monotonic())
+                publisher.listen()
                 viewers.drain()
     joins = {
         "cpu_ms": (usage.cpu_s() - joins_cpu_s) * 1_000 / count,

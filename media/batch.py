@@ -21,8 +21,11 @@ PACKET_BYTES_MAX: Final = 1_500
 SLOT_BYTES: Final = 1_728
 """A plain packet with our own header extensions and SRTP's trailer (at most 144 bytes), and not a
 multiple of 2048, so that the slots do not all fall into the same sets of the cache."""
-SLOTS: Final = 256
-"""Viewers per sendmmsg; 256 slots (416 kB) stay in the second-level cache."""
+SLOTS: Final = 128
+"""Viewers per sendmmsg. With `SEGMENTS` packets for each they fill 1.8 MB."""
+SEGMENTS: Final = 8
+"""Packets to one viewer in one message (UDP_SEGMENT): a 1.5 Mbit/s stream has six per picture, and
+a longer burst would overrun small receive buffers on the way."""
 SOCKADDR_IN_BYTES: Final = 16
 SOCKADDR_IN6_BYTES: Final = 28
 RTP_HEADER_BYTES: Final = 12
@@ -132,7 +135,7 @@ class Lane:
     """One stream to one viewer: everything that its packets are rewritten with.
 
     A packet with source index i and timestamp t leaves with sequence i + `sequence_offset` and
-    timestamp t + `timestamp_offset`.
+    timestamp t + `timestamp_offset`. `trailer_bytes` is what its SRTP profile adds, learnt on use.
     """
 
     srtp: Any
@@ -141,6 +144,7 @@ class Lane:
     shape: Shape
     sequence_offset: int = 0
     timestamp_offset: int = 0
+    trailer_bytes: int = 16  # AES-GCM
 
 
 class BatchSender:
@@ -158,17 +162,19 @@ class BatchSender:
         self.dropped_full = 0
         self.send_errors = 0
         self.protect_failures = 0
-        self._slab = np.zeros((SLOTS, SLOT_BYTES), np.uint8)
-        self._lengths = np.zeros(SLOTS, np.int32)
-        slab_at, lengths_at = self._slab.ctypes.data, self._lengths.ctypes.data
-        self.slot_addresses = [slab_at + slot * SLOT_BYTES for slot in range(SLOTS)]
+        self.segmentation = True
+        """False once the kernel said that it cannot cut messages (UDP_SEGMENT)."""
+        self.refused: list[int] = []
+        """Positions of the messages that the last `flush` could not send."""
+        # One slot per viewer and segment, segment by segment.
+        self.slab = np.zeros((SEGMENTS, SLOTS, SLOT_BYTES), np.uint8)
+        self.words = self.slab[:, :, :RTP_HEADER_BYTES].view(">u4")
+        self.lengths = np.zeros((SEGMENTS, SLOTS), np.int32)
+        slab_at, lengths_at = self.slab.ctypes.data, self.lengths.ctypes.data
+        slots = range(SEGMENTS * SLOTS)
+        self.slot_addresses = [slab_at + slot * SLOT_BYTES for slot in slots]
         self.slot_pointers = [srtp_ffi.cast("char *", at) for at in self.slot_addresses]
-        self.length_pointers = [
-            srtp_ffi.cast("int *", lengths_at + 4 * slot) for slot in range(SLOTS)
-        ]
-        self.slab = self._slab
-        self.words = self._slab[:, :RTP_HEADER_BYTES].view(">u4")
-        self.lengths = self._lengths
+        self.length_pointers = [srtp_ffi.cast("int *", lengths_at + 4 * slot) for slot in slots]
         self._iovec: Any = libc_ffi.new("struct iovec *")
         self._message: Any = libc_ffi.new("struct mmsghdr *")
         self._iovec.iov_base = libc_ffi.cast("void *", self.slot_addresses[0])
@@ -239,19 +245,26 @@ class BatchSender:
     def _flush_rest(self, messages: Any, count: int, taken: int) -> int:
         """After a short count: a full socket drops the rest, a bad message only itself."""
         total = position = 0
+        self.refused = []
         while True:
-            if taken >= 0:
+            if taken > 0:
                 total += taken
                 position += taken
             else:
                 code = libc_ffi.errno
-                if code in (errno.EAGAIN, errno.ENOBUFS):
+                if code in (errno.EAGAIN, errno.ENOBUFS) or taken == 0:
                     self.dropped_full += count - position
                     break
                 if code != errno.EINTR:
-                    self.send_errors += 1
+                    self._refuse(position, code)
                     position += 1
             if position >= count:
                 break
             taken = int(_sendmmsg(self._fd, messages + position, count - position, _DONTWAIT))
         return total
+
+    def _refuse(self, position: int, code: int) -> None:
+        self.send_errors += 1
+        self.refused.append(position)
+        if code == errno.EIO:  # no checksum offload on the way out (udp(7))
+            self.segmentation = False

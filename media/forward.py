@@ -1,9 +1,9 @@
 """The forwarder: who sends, who watches, and the table between them. No sockets of its own.
 
 An RTP packet's way: `on_publisher_rtp` here (limits, decryption) → `Publisher.on_rtp` (parsing,
-repair streams) → `Track.on_packet` (numbers, ring) → `FanOut.send` for rows that get everything,
-`Row.offer` for those that must be asked. All of it is synchronous; when the call returns the
-packet is with the kernel.
+repair streams) → `Track.on_packet` (numbers, ring) → `FanOut.queue` for rows that get everything,
+`Row.offer` for those that must be asked. All of it is synchronous; when `flush` returns, at the
+end of the same receive batch, the packet is with the kernel.
 
 The table changes synchronously too: when `stop` or `seal` returns, no packet passes any more.
 """
@@ -304,6 +304,12 @@ class Forwarder:
         link.last_media_ns = now_ns
         self._counters.resent += viewer.on_rtcp(buffer, size, now_ns)
 
+    def flush(self) -> None:
+        """Send what the packets since the last flush have queued: the receive batch is over."""
+        queued = self._shared.queued
+        while queued:
+            queued.pop().flush()
+
     def _source_revived(self, source: Source, kind: Kind, now_ns: int) -> None:
         kinds = source.kinds_at(now_ns) | {kind}
         if not source.up:
@@ -321,6 +327,7 @@ class Forwarder:
 
     def timer(self, now_ns: int) -> None:
         """Everything that is due: repairs, keyframe requests, replays, reports, staleness."""
+        self.flush()
         for row in tuple(self._shared.replaying):
             row.replay(now_ns)
         for track in tuple(self._shared.wanting):

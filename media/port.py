@@ -103,6 +103,8 @@ class MediaPort:
 
     def __init__(self, ice: IceLite[PortPeer], clock_ns: Callable[[], int]) -> None:
         self.counters = PortCounters()
+        self.on_batch_end: Callable[[], None] = _nothing
+        """Called after the last datagram of each receive batch."""
         self._ice = ice
         self._clock_ns = clock_ns
         self._socket: socket.socket | None = None
@@ -201,7 +203,9 @@ class MediaPort:
             count = _libc.recvmmsg(fd, self._headers, BATCH_DATAGRAMS, _MSG_DONTWAIT, _ffi.NULL)
             if count <= 0:
                 return
-            self._dispatch(count, self._clock_ns())
+            now_ns = self._clock_ns()
+            self._dispatch(count, now_ns)
+            self._end_batch(now_ns)
             if count < BATCH_DATAGRAMS or self._socket is None:
                 return
 
@@ -253,6 +257,12 @@ class MediaPort:
             except Exception as error:  # noqa: BLE001 one bad packet must not hurt the next
                 self._failed(error, now_ns)
 
+    def _end_batch(self, now_ns: int) -> None:
+        try:
+            self.on_batch_end()
+        except Exception as error:  # noqa: BLE001 one bad batch must not hurt the next
+            self._failed(error, now_ns)
+
     def _on_stun(self, data: bytes, key: bytes, now_ns: int) -> None:
         try:
             checked = self._ice.receive(data, self._address(key), now_ns)
@@ -270,6 +280,10 @@ class MediaPort:
         if self._logged_ns is None or now_ns - self._logged_ns >= LOG_EVERY_NS:
             self._logged_ns = now_ns
             log.error("datagram_failed", error=repr(error), failures=self.counters.failures)
+
+
+def _nothing() -> None:
+    """Nobody waits for the end of a batch."""
 
 
 def _enlarge_buffers(sock: socket.socket) -> None:

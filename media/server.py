@@ -89,6 +89,7 @@ class MediaPlane:
         self._candidates = tuple((ip, self.port) for ip in self._advertised())
         sender = BatchSender(self._port.socket)
         self._forwarder = Forwarder(sender, self._clock_ns, self._emit)
+        self._port.on_batch_end = self._forwarder.flush
         self._ticker = asyncio.get_running_loop().create_task(self._tick())
 
     async def close(self) -> None:

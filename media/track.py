@@ -37,10 +37,14 @@ SHAPES_MAX: Final = 64
 
 @dataclass(slots=True, eq=False)
 class Shared:
-    """What all tracks of a forwarder share: the way out, and who waits for the next tick."""
+    """What all tracks of a forwarder share: the way out, and who waits for what.
+
+    `queued` waits for the end of the receive batch, the others for the next tick.
+    """
 
     sender: BatchSender
     on_unsupported: Callable[[str, Kind], None]
+    queued: set[FanOut] = field(default_factory=set)
     replaying: set[Row] = field(default_factory=set)
     wanting: set[Track] = field(default_factory=set)
 
@@ -157,7 +161,9 @@ class Track:
             return
         self.newest = packet
         if len(self.fan):
-            self.fan.send(packet, packet.index, packet.timestamp, len(packet.payload), now_ns)
+            size = len(packet.payload)
+            self.fan.queue(packet, packet.index, packet.timestamp, size, now_ns)
+            self.shared.queued.add(self.fan)
         if self._careful:
             for row in tuple(self._careful):
                 row.offer(packet, now_ns)

@@ -112,6 +112,7 @@ class World:
         self.events: list[MediaEvent] = []
         self.forwarder = Forwarder(self.sender, lambda: self.now_ns, self.events.append)
         self.buffer = PacketBuffer()
+        self.batching = False  # True: the test says when a receive batch ends
         self._ends: list[FarEnd] = []
 
     def close(self) -> None:
@@ -197,6 +198,8 @@ class FarPublisher(FarEnd):
         world = self._world
         world.buffer.data[: len(datagram)] = datagram
         world.forwarder.on_publisher_rtp(self.link, world.buffer, len(datagram), world.now_ns)
+        if not world.batching:
+            world.forwarder.flush()
 
     def video(self, payload: bytes, sequence: int, timestamp: int = 0, **fields: Any) -> None:
         self.send_raw(self.protect(payload, sequence, timestamp, **fields))

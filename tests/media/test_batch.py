@@ -91,7 +91,8 @@ def test_rows_and_columns_write_the_same_bytes(
             for lane in lanes(receiver, count, sessions):
                 fan.add(lane)
             for index, (timestamp, payload) in enumerate(packets, first):
-                fan.send(payload, index, timestamp, len(payload), 0)
+                fan.queue(payload, index, timestamp, len(payload), 0)
+            fan.flush()
             found.append(received(receiver))
             assert len(found[-1]) == count * len(packets)
     assert found[0] == found[1]
@@ -105,9 +106,10 @@ def test_removed_lanes_get_nothing_and_the_rest_everything(
     fan = FanOut(sender)
     for lane in everybody:
         fan.add(lane)
-    fan.send(b"one", 1, 0, 3, 0)
+    fan.queue(b"one", 1, 0, 3, 0)
     fan.remove(everybody[2])
-    fan.send(b"two", 2, 0, 3, 0)
+    fan.queue(b"two", 2, 0, 3, 0)
+    fan.flush()
     assert len(received(receiver)) == 9
     assert len(fan) == 4
     assert (fan.packets, fan.octets) == (2, 6)

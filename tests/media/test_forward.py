@@ -1,13 +1,16 @@
 """The forwarding table with real SRTP: who gets which packet, from which one to which one."""
 
+import errno
 import itertools
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pylibsrtp import Session
 
+from media import batch
 from media.api import (
     Direction,
     Kind,
@@ -178,6 +181,88 @@ def test_rows_may_be_there_before_both_ends(world: World) -> None:
     assert viewer.payloads() == []
     viewer.attach()
     assert viewer.payloads() == [KEY]
+
+
+# --- receive batches ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("viewers", [1, 9, 140])
+@pytest.mark.parametrize("sizes", [[1_000] * 5, [900, 900, 300, 900], [10, 20, 30], [700] * 20])
+def test_packets_that_came_together_leave_together_and_whole(
+    world: World, viewers: int, sizes: list[int]
+) -> None:
+    publisher = world.publisher()
+    watchers = [watching(world, f"v{n}", gcm=n % 5 != 4) for n in range(viewers)]
+    publisher.video(KEY, 100, 0)
+    for viewer in watchers:
+        assert viewer.payloads() == [KEY]
+    for start in (101, 201):
+        world.batching = True
+        sent = [DELTA + bytes([n]) * size for n, size in enumerate(sizes)]
+        for n, payload in enumerate(sent):
+            publisher.video(payload, start + n, n * 900)
+        world.forwarder.flush()
+        for viewer in watchers:
+            packets = viewer.packets()
+            assert [got.payload for got in packets] == sent
+            assert_continuous([got.sequence for got in packets])
+            assert len({got.header.timestamp for got in packets}) == len(sent)
+        world.batching = False
+        for n in range(start + len(sizes), start + 100):
+            publisher.video(DELTA, n, 20_000)
+        for viewer in watchers:
+            viewer.datagrams()
+    assert world.forwarder.counters.send_errors == 0
+
+
+def test_the_table_may_change_inside_a_batch(world: World) -> None:
+    publisher, viewer = live(world)
+    other = watching(world, "other")
+    other.datagrams()
+    world.batching = True
+    publisher.video(DELTA + b"1", 101, 3_000)
+    world.forwarder.stop("s", "v")
+    publisher.video(DELTA + b"2", 102, 6_000)
+    late = watching(world, "late")
+    publisher.video(DELTA + b"3", 103, 9_000)
+    world.forwarder.seal("s")
+    publisher.video(DELTA + b"4", 104, 12_000)
+    world.forwarder.flush()
+    assert viewer.payloads() == [DELTA + b"1"]
+    assert other.payloads() == [DELTA + b"1", DELTA + b"2", DELTA + b"3"]
+    assert late.payloads() == [KEY, DELTA + b"1", DELTA + b"2", DELTA + b"3"]
+
+
+@pytest.mark.parametrize("code", [errno.EINVAL, errno.EIO])
+def test_a_kernel_that_does_not_cut_messages_gets_them_one_by_one(
+    world: World, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    publisher = world.publisher()
+    watchers = [watching(world, f"v{n}") for n in range(9)]
+    publisher.video(KEY, 100, 0)
+    really = batch._sendmmsg
+    calls: list[int] = []
+
+    def sendmmsg(fd: int, messages: Any, count: int, flags: int) -> int:
+        calls.append(count)
+        if messages[0].msg_hdr.msg_iovlen > 1:
+            batch.libc_ffi.errno = code
+            return -1
+        return int(really(fd, messages, count, flags))
+
+    monkeypatch.setattr(batch, "_sendmmsg", sendmmsg)
+    for start in (101, 104):
+        world.batching = True
+        for n in range(3):
+            publisher.video(DELTA + bytes([n]), start + n, 900 * n)
+        calls.clear()
+        world.forwarder.flush()
+        world.batching = False
+    for viewer in watchers:
+        assert viewer.payloads() == [KEY] + [DELTA + bytes([n]) for n in (0, 1, 2)] * 2
+    assert world.forwarder.counters.send_errors == 0
+    # EIO holds for the whole machine: it is not tried again.
+    assert len(calls) == (3 if code == errno.EIO else 9 + 27)
 
 
 # --- sources change ----------------------------------------------------------------------------
