@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+import itertools
+import os
+import tempfile
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing_meter import schema
-from billing_meter.database import METADATA, Database
+from billing_meter.database import METADATA, Database, DatabaseUnavailable
 from billing_meter.meter import MeterEvent, SessionOrder
-from billing_meter.tariff import Component, Tariff
-from billing_meter.till import Till
+from billing_meter.tariff import Component
+from billing_meter.till import Opened, Till
 from billing_meter.wallet import Wallet, prepare_ledger
 
 SECOND = 1_000_000_000
@@ -38,6 +43,11 @@ class Clock:
         self.now_ns += round(seconds * SECOND)
 
 
+def held_ns(packets: Sequence[int]) -> int:
+    """Held media of a list of packet instants: gaps below the hold window count."""
+    return sum(b - a for a, b in itertools.pairwise(packets) if b - a < 1_500 * MS)
+
+
 class FakeGate:
     """A forwarding gate: packets come every `gap_ms` while `flowing`, and pass while it is open."""
 
@@ -54,6 +64,11 @@ class FakeGate:
 
     def start(self) -> None:
         self._next_ns = self.clock.now_ns
+
+    @property
+    def sum_held_s(self) -> int:
+        """Whole seconds that its packets held, counted from the packets alone."""
+        return held_ns(self.passed) // SECOND
 
     def silence(self) -> None:
         self.run()
@@ -92,12 +107,50 @@ class FakeGate:
 class House:
     """Everything a money test needs, on one database."""
 
-    database: Database
+    database: FaultyDatabase
     wallet: Wallet
     till: Till
     clock: Clock
     url: str
     events: list[tuple[str, MeterEvent]] = field(default_factory=list)
+    purchases: int = 0
+
+    async def restart(self) -> int:
+        """What is left after a kill -9: the file. Everything else is made anew."""
+        await self.database.close()
+        self.database = await FaultyDatabase.open(self.url)
+        self.wallet = Wallet(self.database, utc_now=self.clock.utc)
+        self.till = self.new_till()
+        return await self.till.recover()
+
+    def new_till(self) -> Till:
+        """A till of this house, with its own memory."""
+
+        def on_event(session_id: str, event: MeterEvent) -> None:
+            self.events.append((session_id, event))
+
+        return Till(
+            self.database,
+            self.wallet,
+            clock_ns=self.clock.ns,
+            utc_now=self.clock.utc,
+            on_event=on_event,
+        )
+
+    async def fund(self, member_id: str, units: int) -> None:
+        """Give a member bought credits."""
+        await self.wallet.open_member(member_id)
+        self.purchases += 1
+        await self.wallet.credit_purchase(member_id, units, f"fund-{self.purchases}", "test")
+
+    async def start(self, order: SessionOrder, **options: int) -> FakeGate:
+        """Open a session whose media flows from now on."""
+        opened = await self.till.open(order)
+        assert isinstance(opened, Opened), opened
+        gate = self.gate(**options)
+        self.till.attach(order.session_id, Component.PRIVATE, gate)
+        gate.start()
+        return gate
 
     def of(self, kind: type[MeterEvent]) -> list[MeterEvent]:
         return [event for _, event in self.events if isinstance(event, kind)]
@@ -115,21 +168,38 @@ class House:
                 await self.till.tick()
 
 
+class FaultyDatabase(Database):
+    """Fails writes on demand: before they begin, at the end (rolled back), or after the commit."""
+
+    fault: str | None = None
+
+    def write(self) -> AbstractAsyncContextManager[AsyncConnection]:
+        return self._faulty()
+
+    @asynccontextmanager
+    async def _faulty(self) -> AsyncIterator[AsyncConnection]:
+        if self.fault == "before":
+            raise DatabaseUnavailable("disk is gone")
+        async with super().write() as connection:
+            yield connection
+            if self.fault == "during":
+                raise DatabaseUnavailable("disk is full")
+        if self.fault == "after":
+            raise DatabaseUnavailable("no answer, but it was written")
+
+
 async def make_house(url: str, clock: Clock) -> House:
-    database = await Database.open(url)
+    database = await FaultyDatabase.open(url)
     async with database.write() as connection:
         await connection.run_sync(METADATA.create_all)
     await prepare_ledger(database)
     wallet = Wallet(database, utc_now=clock.utc)
-    events: list[tuple[str, MeterEvent]] = []
-
-    def on_event(session_id: str, event: MeterEvent) -> None:
-        events.append((session_id, event))
-
-    till = Till(database, wallet, clock_ns=clock.ns, utc_now=clock.utc, on_event=on_event)
+    till = Till(database, wallet, clock_ns=clock.ns, on_event=lambda _session, _event: None)
+    house = House(database, wallet, till, clock, url)
+    house.till = house.new_till()
     await wallet.open_member("ann")
     await wallet.open_expert("eve")
-    return House(database, wallet, till, clock, url, events)
+    return house
 
 
 @pytest.fixture
@@ -138,17 +208,21 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-async def house(tmp_path: Path, clock: Clock) -> AsyncIterator[House]:
-    made = await make_house(f"sqlite+aiosqlite:///{tmp_path}/money.db", clock)
+def quick_dir(tmp_path: Path) -> Iterator[Path]:
+    """A directory in memory where there is one: these tests prove logic, not the disk."""
+    memory = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else tmp_path) as d:
+        yield Path(d)
+
+
+@pytest.fixture
+async def house(quick_dir: Path, clock: Clock) -> AsyncIterator[House]:
+    made = await make_house(f"sqlite+aiosqlite:///{quick_dir}/money.db", clock)
     yield made
     await made.database.close()
 
 
 @pytest.fixture
-def order() -> SessionOrder:
-    return SessionOrder("s1", "ann", "eve", Tariff(299, 100, 50))
-
-
-@pytest.fixture
-def components() -> type[Component]:
-    return Component
+def make() -> object:
+    """Houses for tests that need more than one, or another directory."""
+    return make_house
