@@ -150,7 +150,8 @@ class Caller:
         self.srtp: SrtpSessions | None = None
         self._changed = asyncio.Event()
         text = answer.sdp
-        self.server = ("127.0.0.1", int(re.findall(r"127\.0\.0\.1 (\d+) typ", text)[0]))
+        host, port = re.findall(r"udp \d+ (\S+) (\d+) typ host", text)[0]
+        self.server = (host, int(port))
         self.username = re.findall(r"ice-ufrag:(\S+)", text)[0] + ":client"
         self.password = re.findall(r"ice-pwd:(\S+)", text)[0]
         self._fingerprint = Fingerprint("sha-256", re.findall(r"sha-256 (\S+)", text)[0])
@@ -161,9 +162,10 @@ class Caller:
         self._made.append(self)
 
     def _new_socket(self) -> socket.socket:
-        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        ipv6 = ":" in self.server[0]
+        sock = socket.socket(socket.AF_INET6 if ipv6 else socket.AF_INET, socket.SOCK_DGRAM)
         sock.setblocking(False)
-        sock.bind(("127.0.0.1", 0))
+        sock.bind(("::1" if ipv6 else "127.0.0.1", 0))
         asyncio.get_running_loop().add_reader(sock.fileno(), self._on_readable, sock)
         return sock
 

@@ -9,6 +9,7 @@ from aiortc.mediastreams import AudioStreamTrack
 from media.aiortc_seam import new_certificate
 from media.api import (
     BOTH_KINDS,
+    Answer,
     Kind,
     MediaConfig,
     RefusalCode,
@@ -101,6 +102,23 @@ async def test_both_sides_may_move_to_another_address(stage: Stage) -> None:
     await flowing(sender, receiver, 2)
     await sender.move()
     await flowing(sender, receiver, 3)
+
+
+async def test_a_call_over_ipv6_and_one_end_on_each_protocol() -> None:
+    stage = Stage(MediaConfig("::", 0, advertised=("::1",)))
+    await stage.plane.start()
+    sender, receiver = await publisher(stage), await viewer(stage)
+    stage.plane.forward("source", "viewer")
+    await flowing(sender, receiver, 1)
+    await receiver.move()
+    await flowing(sender, receiver, 2)
+    answer = await stage.plane.watch("old", offer("recvonly"))
+    fourth = Answer(answer.sdp.replace("::1 ", "127.0.0.1 "), answer.peer_id, answer.etag)
+    old = await Caller(fourth).connect()
+    stage.plane.forward("source", "old")
+    await flowing(sender, old, 3)
+    await Caller.all_vanish()
+    await stage.plane.close()
 
 
 async def test_an_encoder_that_wants_to_be_the_dtls_server_is_served(stage: Stage) -> None:
