@@ -146,12 +146,16 @@ class Peer:
     async def _run_handshake(self) -> None:
         try:
             srtp = await self._dtls.handshake(self.negotiated.remote.fingerprints)
+            self._handshake = None
+            if self.state is PeerState.HANDSHAKING:
+                self._finish_handshake(srtp)
         except Exception as error:  # noqa: BLE001 whatever a peer sends costs only itself
-            log.warning("handshake_failed", peer=self.names.peer_id, error=repr(error))
-            srtp = None
-        self._handshake = None
-        if self.state is not PeerState.HANDSHAKING:
-            return
+            # The peer id is also the name of a resource: whole, it is nothing for a log.
+            log.warning("handshake_failed", peer=self.names.peer_id[:6], error=repr(error))
+            self._handshake = None
+            self._host.failed(self, "dtls_failed")
+
+    def _finish_handshake(self, srtp: SrtpSessions | None) -> None:
         address = self.ice.selected
         if srtp is None or address is None:
             self._host.failed(self, "dtls_failed")
