@@ -103,7 +103,11 @@ export function LinkLost({ lost }) {
 
 /** The visitor's own picture; it can be put into any corner, by hand or with the arrow keys. */
 export function SelfView({ videoRef, on, onFlip }) {
-  const [corner, setCorner] = useState({ x: 1, y: 1 });
+  // On a phone the lower right corner belongs to the buttons.
+  const [corner, setCorner] = useState(() => {
+    const phone = matchMedia("(max-width: 40rem)").matches;
+    return phone ? { x: 0, y: 0 } : { x: 1, y: 1 };
+  });
   const frame = useRef(/** @type {HTMLElement | null} */ (null));
   const [drag, setDrag] = useState(/** @type {{ x: number, y: number } | null} */ (null));
   const start = useRef({ x: 0, y: 0 });

@@ -164,7 +164,10 @@ function Room({ controller, server, local }) {
 /** @param {() => void} show the chat may be swiped away */
 function focusChat(show) {
   show();
-  requestAnimationFrame(() => document.getElementById("chat-input")?.focus());
+  const focus = () => document.getElementById("chat-input")?.focus();
+  // At once, for those who type on; and again for a chat that has to come into sight first.
+  focus();
+  requestAnimationFrame(focus);
 }
 
 function StageBadges({ server, active }) {

@@ -10,6 +10,8 @@ import { endText } from "./words.js";
  * @param {{ summary: import("../state.js").PrivateSummary, asExpert: boolean, onClose: () => void }} props
  */
 export function SummaryDialog({ summary, asExpert, onClose }) {
+  // A switch that was never on is not worth a line of zeros.
+  const used = summary.lines.filter((line) => line.component === "private" || line.seconds > 0);
   const names = { expert: summary.expert, member: summary.member };
   return html`<${Dialog}
     title=${t(asExpert ? "room.summary.title_expert" : "room.summary.title", names)}
@@ -35,7 +37,7 @@ export function SummaryDialog({ summary, asExpert, onClose }) {
           </tr>
         </thead>
         <tbody>
-          ${summary.lines.map(
+          ${used.map(
             (line) => html`<tr key=${line.component} data-testid="summary-line" data-component=${line.component}>
               <th scope="row">
                 ${t(`room.component.${asExpert ? "expert." : ""}${line.component}`)}

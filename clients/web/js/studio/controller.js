@@ -379,9 +379,14 @@ export class StudioController {
       this.#lastMessageMs = nowMs;
       this.wire.reconnect();
     }
-    const peer = this.own.peer;
-    if (peer === null || this.own.view.phase !== "up") return;
-    const reports = await peer.getStats();
-    this.#local({ figures: figures(reports.values(), "out", this.local.figures) });
+    if (this.own.peer !== null && this.own.view.phase === "up") {
+      const reports = await this.own.peer.getStats();
+      this.#local({ figures: figures(reports.values(), "out", this.local.figures) });
+    } else if (this.monitor.peer !== null && this.monitor.phase === "up") {
+      const reports = await this.monitor.peer.getStats();
+      const seen = figures(reports.values(), "in", this.local.figures);
+      // Loss and delay of our own line say nothing about the encoder's.
+      this.#local({ figures: { ...seen, rttMs: null, lossPercent: null } });
+    }
   }
 }

@@ -8,6 +8,7 @@ import { Dialog } from "../ui/dialog.js";
 import { Icon } from "../ui/icons.js";
 import { Notice } from "../ui/parts.js";
 import { toast } from "../ui/toast.js";
+import { isOnAir } from "./controller.js";
 import { PictureProbe, evaluate, mayGoLive } from "./checks.js";
 
 const PROBE_MS = 1_000;
@@ -249,12 +250,13 @@ function CopyField({ label, value, testid, secret = false }) {
   </div>`;
 }
 
-export function EncoderSetup({ controller, server, local }) {
+/** @param {{ controller: StudioController, server: any, local: any, live?: boolean }} props */
+export function EncoderSetup({ controller, server, local, live: inConsole = false }) {
   const { studio, key } = local;
   const [asking, setAsking] = useState(false);
-  const live = server.room !== null && server.room.expert.state !== "offline" && server.room.expert.state !== "going_offline";
+  const live = isOnAir(server);
   return html`<section class="setup-step" aria-labelledby="setup-encoder">
-    <h2 id="setup-encoder" class="setup-title"><span class="step-number">2</span>${t("studio.encoder")}</h2>
+    <h2 id="setup-encoder" class="setup-title">${!inConsole && html`<span class="step-number">2</span>`}${t("studio.encoder")}</h2>
     <${CopyField} label=${t("studio.whip_url")} value=${studio.whip_url} testid="whip-url" />
     ${key === null
       ? html`<${CopyField} label=${t("studio.key")} value=${`••••••••${studio.stream_key_hint}`} testid="stream-key-hint" secret />`

@@ -131,7 +131,7 @@ function Stage({ controller, server, local, live, refs, sound }) {
   const running = inPrivate(server);
   const seesMember = running && session.cam2cam;
   const encoder = local.source === "encoder";
-  const ownOn = encoder ? isOnAir(server) && !running : local.own.video !== null;
+  const ownOn = encoder ? isOnAir(server) : local.own.video !== null;
   return html`<section class=${`stage studio-stage ${seesMember ? "stage-member" : ""} ${running ? "stage-running" : ""}`} ref=${refs.stage} aria-label=${t("studio.picture")}>
     <video ref=${refs.member} class="member-video" autoplay playsinline data-testid="member-video"></video>
     <video ref=${refs.preview} class="own-video own-mirrored" muted autoplay playsinline hidden=${encoder} data-testid="preview-video"></video>
@@ -227,8 +227,8 @@ function Bar({ controller, server, local, live }) {
       ${live && figures &&
       html`<${Figure} class="figure-sent" label=${t("studio.sent")} value=${`${Math.round(figures.bitsPerS / 1000)} kbit/s`} testid="sent-bitrate" />
         <${Figure} class="figure-sent" label=${t("room.figure.fps")} value=${figures.fps === null ? "–" : String(Math.round(figures.fps))} testid="sent-fps" />
-        <${Figure} class="figure-sent" label=${t("room.figure.delay")} value=${figures.rttMs === null ? "–" : `${figures.rttMs} ms`} testid="sent-rtt" />
-        <${Figure} class="figure-sent" label=${t("room.figure.loss")} value=${figures.lossPercent === null ? "–" : `${figures.lossPercent.toFixed(1)} %`} testid="sent-loss" />`}
+        ${figures.rttMs !== null && html`<${Figure} class="figure-sent" label=${t("room.figure.delay")} value=${`${figures.rttMs} ms`} testid="sent-rtt" />`}
+        ${figures.lossPercent !== null && html`<${Figure} class="figure-sent" label=${t("room.figure.loss")} value=${`${figures.lossPercent.toFixed(1)} %`} testid="sent-loss" />`}`}
     </div>
     ${live
       ? html`<button type="button" class="button button-outline" disabled=${local.busy} onClick=${() => void controller.goOffline()} data-testid="go-offline">${t("studio.go_offline")}</button>`
@@ -283,7 +283,7 @@ function Side({ controller, server, local, live, preview, sound }) {
         />
         <div class="ring-toggle"><${Toggle} label=${t("studio.ring_sound")} on=${sound.on} onChange=${sound.set} testid="ring-sound" /></div>`}
       ${tab === "prices" && html`<${Settings} controller=${controller} local=${local} locked=${running || server.incoming !== null} />`}
-      ${tab === "encoder" && html`<div class="setup"><${EncoderSetup} controller=${controller} server=${server} local=${local} /></div>`}
+      ${tab === "encoder" && html`<div class="setup"><${EncoderSetup} controller=${controller} server=${server} local=${local} live /></div>`}
       ${tab === "devices" && html`<div class="setup"><${LiveDevices} controller=${controller} local=${local} /></div>`}
     </div>
   </aside>`;
