@@ -4,6 +4,7 @@ The oracle believes only what people were told and what they did; it never asks 
 """
 
 import asyncio
+from collections.abc import Awaitable
 from dataclasses import dataclass
 
 from billing_meter.meter import Exhausted, LedgerLost, Paused, Resumed, Started
@@ -12,9 +13,9 @@ from billing_meter.till import Refused
 from media.api import BOTH_KINDS, Answer, Kind, SourceFresh, SourceStale, SourceUp
 from rooms.airing import Connected, stream_source
 from rooms.asking import Ask
-from rooms.events import Feed, Incoming, SessionChanged, SessionSummary, SessionView
+from rooms.events import Feed, SessionChanged, SessionSummary, SessionView
 from rooms.member_feed import feed_source
-from rooms.private import EndReason, Phase
+from rooms.private import EndReason, Phase, PrivateSession
 from rooms.refusals import Refusal
 from rooms.roles import Visitor, VisitorKind
 from tests.rooms.world import PREMIUM, TARIFF, FakeGate, World
@@ -58,6 +59,15 @@ class Town:
         self.sessions: dict[str, Known] = {}
         self.summaries: dict[tuple[str, str], int] = {}
         self._read = 0
+        floor = self.world.house.floor
+        tell_session = floor.tell_session
+
+        def overhear(session: PrivateSession) -> None:
+            """Both sides may have lost their connections; what would be said counts."""
+            self._learn(floor.session_view(session))
+            tell_session(session)
+
+        floor.tell_session = overhear
 
     # --- helpers ------------------------------------------------------------------------------
 
@@ -77,8 +87,8 @@ class Town:
         self._read = len(self.world.told)
         for place, event in told:
             match event:
-                case SessionChanged(session=view) | Incoming(session=view):
-                    self._learn(view)
+                case SessionChanged(session=view):
+                    assert view.session_id in self.sessions
                 case SessionSummary(summary=summary, for_expert=for_expert):
                     key = (place, summary.session_id)
                     self.summaries[key] = self.summaries.get(key, 0) + 1
@@ -150,9 +160,6 @@ class Town:
         visitor = Visitor(person.kind, person.name, person.name)
         if self.world.house.lobby.resume(person.place, visitor, PREMIUM):
             person.connected = True
-            view = self.world.house.lobby.current_view(person.place)
-            if view is not None and view.session is not None:
-                self._learn(view.session)
             for event in self.world.house.lobby.missed(person.place):
                 self.world.told.append((person.place, event))
 
@@ -160,12 +167,16 @@ class Town:
         person = self._one(pick, connected=True, kind=VisitorKind.EXPERT)
         if person is None:
             return
-        if pick % 2:
-            answer = await self.world.house.publish(person.place, Feed.STREAM, "offer")
+        self.world.house.floor.spawn(self._publish(person, by_browser=pick % 2 == 1))
+
+    async def _publish(self, person: Person, *, by_browser: bool) -> None:
+        house = self.world.house
+        if by_browser:
+            answer = await house.publish(person.place, Feed.STREAM, "offer")
         else:
-            answer = await self.world.house.publish_encoder(person.name, "offer")
+            answer = await house.publish_encoder(person.name, "offer")
         if not isinstance(answer, Refusal):
-            self.world.house.on_media(SourceUp(stream_source(person.name), BOTH_KINDS))
+            house.on_media(SourceUp(stream_source(person.name), BOTH_KINDS))
 
     async def go_offline(self, pick: int) -> None:
         person = self._one(pick, connected=True, kind=VisitorKind.EXPERT)
@@ -182,15 +193,26 @@ class Town:
 
     async def watch(self, pick: int) -> None:
         person = self._one(pick, connected=True)
-        if person is None:
-            return
-        before = set(self.world.media.viewers)
+        if person is not None:
+            self.world.house.floor.spawn(self._watch(person))
+
+    async def _watch(self, person: Person) -> None:
         answer = await self.world.house.watch(person.place, Feed.STREAM, "offer")
         if isinstance(answer, Answer):
-            (person.viewer,) = self.world.media.viewers - before
+            person.viewer = answer.peer_id
+
+    async def offers(self, pick: int) -> None:
+        """Offers take their time, or are answered at once again."""
+        media = self.world.media
+        if media.held_back is not None:
+            media.held_back.set()
+        media.held_back = asyncio.Event() if pick % 3 == 0 else None
 
     async def watch_public(self, pick: int) -> None:
         expert = EXPERTS[pick % 2]
+        self.world.house.floor.spawn(self._watch_public(expert))
+
+    async def _watch_public(self, expert: str) -> None:
         player = await self.world.house.watch_public(expert, "offer")
         if isinstance(player, Connected):
             self.public[player.resource] = expert
@@ -250,8 +272,16 @@ class Town:
         till.held_back = asyncio.Event() if pick % 4 == 0 else None
         till.refuse = Refused("insufficient_credits") if pick % 4 == 1 else None
 
+    def _member(self, pick: int) -> Person | None:
+        """Mostly one who is in a session, if anybody is."""
+        busy = {s.member for s in self.sessions.values() if s.view.phase in IN_PRIVATE}
+        there = [p for p in self.people if p.connected and p.name in busy]
+        if there and pick % 5:
+            return there[pick % len(there)]
+        return self._one(pick, connected=True, kind=VisitorKind.MEMBER)
+
     async def switch(self, pick: int) -> None:
-        person = self._one(pick, connected=True, kind=VisitorKind.MEMBER)
+        person = self._member(pick)
         if person is None:
             return
         component = (Component.CAM2CAM, Component.TWO_WAY_AUDIO)[pick % 2]
@@ -260,19 +290,22 @@ class Town:
         self.world.house.floor.spawn(_forget_answer(work))
 
     async def send_feed(self, pick: int) -> None:
-        person = self._one(pick, connected=True, kind=VisitorKind.MEMBER)
+        person = self._member(pick)
         if person is not None:
-            await self.world.house.publish(person.place, Feed.PRIVATE, "offer")
+            work = self.world.house.publish(person.place, Feed.PRIVATE, "offer")
+            self.world.house.floor.spawn(_forget_answer(work))
 
     async def see_feed(self, pick: int) -> None:
         person = self._one(pick, connected=True)
-        if person is None:
-            return
-        before = set(self.world.media.viewers)
+        if pick % 3:
+            person = self._one(pick, connected=True, kind=VisitorKind.EXPERT)
+        if person is not None:
+            self.world.house.floor.spawn(self._see_feed(person))
+
+    async def _see_feed(self, person: Person) -> None:
         answer = await self.world.house.watch(person.place, Feed.PRIVATE, "offer")
         if isinstance(answer, Answer):
-            (viewer,) = self.world.media.viewers - before
-            self.feed_viewers[viewer] = person.name
+            self.feed_viewers[answer.peer_id] = person.name
             assert person.kind is VisitorKind.EXPERT
 
     async def session_starts(self, pick: int) -> None:
@@ -286,6 +319,7 @@ class Town:
         """The member sends, the expert looks, a switch is pressed."""
         await self.send_feed(pick)
         await self.see_feed(pick // 2)
+        await self._after()
         await self.switch(pick)
 
     async def wait(self, pick: int) -> None:
@@ -319,6 +353,8 @@ class Town:
         packets,
         money_ends,
         ledger,
+        offers,
+        switch,
         switch,
         send_feed,
         see_feed,
@@ -336,6 +372,7 @@ class Town:
         for pick in (2, 1, 7, 0):
             await self.arrive(pick)
         await self.go_live(1)
+        await self._after()
         for pick in range(4):
             await self.watch(pick)
         await self._after()
@@ -411,6 +448,10 @@ class Town:
         if till.held_back is not None:
             till.held_back.set()
         till.held_back = till.refuse = None
+        if self.world.media.held_back is not None:
+            self.world.media.held_back.set()
+        self.world.media.held_back = None
+        await self._after()
         for person in list(self.people):
             self.world.house.lobby.depart(person.place)
         for viewer, expert in self.public.items():
@@ -431,5 +472,5 @@ class Town:
         assert house.airing.watchers == {}
 
 
-async def _forget_answer(work) -> None:
+async def _forget_answer(work: Awaitable[object]) -> None:
     await work
