@@ -105,7 +105,7 @@ SHELL = """<!doctype html>
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1, viewport-fit=cover">
-<meta name="color-scheme" content="dark light">
+<meta name="color-scheme" content="dark">
 <meta name="parlour-ws" content="/ws">
 <meta name="parlour-mode" content="{mode}">
 <title>{title} · Parlour</title>

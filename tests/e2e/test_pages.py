@@ -12,7 +12,7 @@ import pytest
 from playwright.async_api import Browser, Page
 
 from tests.e2e.harness import PASSWORD, Person, Server, chromium, person, running_server
-from tests.e2e.people import go_live
+from tests.e2e.people import accept, ask_private, go_live, in_private, units
 
 AXE = (Path(__file__).parent / "vendor" / "axe.min.js").read_text()
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
@@ -341,3 +341,34 @@ async def test_home_says_when_the_server_is_gone_and_recovers(house: House) -> N
         assert await guest.page.locator(guest.by("expert-card")).count() == 1
         await house.server.start()
         await guest.page.wait_for_selector('[data-testid="offline"]:empty', state="attached")
+
+
+async def test_credits_are_bought_in_the_middle_of_a_session(house: House) -> None:
+    """D9: the overlay is over the player; the session goes on and its balance follows at once."""
+    async with visit(house, 1280) as expert, visit(house, 1280) as member:
+        await go_live(expert)
+        await member.sign_in(MEMBER)
+        await member.open(f"/room/{EXPERT}")
+        await member.see("room")
+        await member.decodes("video", 5)
+        await ask_private(member)
+        await accept(expert)
+        await in_private(member)
+        await member.click("get-credits")
+        await member.click("purchase-next")
+        await member.click("purchase-next")
+        before = int(
+            await member.page.locator(member.by("hud-timer")).get_attribute("data-ms") or 0
+        )
+        await member.click("pay")
+        await member.see("receipt")
+        assert await units(member, "balance-chip") > 167_940
+        await check(member, "receipt over a running session")
+        await member.click("topup-done")
+        await member.page.wait_for_selector(member.by("topup"), state="detached")
+        await member.decodes("video", 10)
+        after = int(await member.page.locator(member.by("hud-timer")).get_attribute("data-ms") or 0)
+        assert after > before
+        await member.click("end-session")
+        await member.see("summary-reason")
+        house.server.books_are_clean()
