@@ -81,6 +81,7 @@ async def serve(config: Config, announce: Announce, beside: Beside | None = None
         context = tls.server_context(config, store.utc_now())
         database = await stack.enter_async_context(store.opened_store(config))
         hasher = stack.enter_context(store.passwords())
+        await hasher.warm()
         services, till = compose.build(config, database, hasher)
         _set_addresses(services, listener.getsockname()[1])
         await stack.enter_async_context(compose.running(services, till))

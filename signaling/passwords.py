@@ -18,6 +18,7 @@ THREADS = 2
 """Each hash takes 64 MiB for some 50 ms; two at a time bound memory and leave a core free."""
 QUEUE_MAX = 32
 """Some two seconds of waiting; more is refused at once instead of piling up."""
+NOBODYS = "nobody has this password"
 PASSWORD_CHARS_MIN = 8
 PASSWORD_CHARS_MAX = 128
 _COMMON = """
@@ -35,8 +36,15 @@ class Passwords:
         self._hasher = hasher or PasswordHasher()
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="argon2")
         self._waiting = 0
-        # Checked when the account does not exist, so that both answers take as long.
-        self._nobody = self._hasher.hash("nobody has this password")
+        self._nobody = ""
+
+    async def warm(self) -> None:
+        """Make what is checked when the account does not exist, so that both answers take as long.
+
+        A server does it before it listens; the command line seldom needs it.
+        """
+        if not self._nobody:
+            self._nobody = await self.hash(NOBODYS)
 
     async def hash(self, password: str) -> str:
         """The argon2id hash to keep, with its parameters and salt in it."""
@@ -44,6 +52,7 @@ class Passwords:
 
     async def matches(self, kept_hash: str | None, password: str) -> bool:
         """Whether the password is right; for an unknown account the same work is done."""
+        await self.warm()
         right = await self._in_thread(self._verify, kept_hash or self._nobody, password)
         return right and kept_hash is not None
 

@@ -9,6 +9,8 @@ import sqlite3
 import jwt
 import pytest
 
+from signaling.accounts import NewAccount
+from signaling.passwords import NOBODYS
 from signaling.tokens import Grant, Tokens
 
 PASSWORD = "correct-horse-9"
@@ -85,6 +87,14 @@ async def test_the_same_work_is_done_for_an_unknown_name(door, monkeypatch) -> N
     assert len(checked) == 2
     parameters = [kept.split("$")[1:4] for kept in checked]
     assert parameters[0] == parameters[1]
+
+
+async def test_an_account_without_password_cannot_be_signed_in_to(door) -> None:
+    """Not even with the text that stands in for a missing password."""
+    await door.services.accounts.add(NewAccount("member", "mia", None))
+    for password in (NOBODYS, "None", " "):
+        body = {"username": "mia", "password": password}
+        assert (await door.client().post("/api/v1/login", json=body)).status == 401
 
 
 async def test_guesses_are_limited_per_account_and_address_and_do_not_lock_others_out(
