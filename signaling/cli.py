@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import sys
-import threading
 from typing import Annotated, Literal
 
 import typer
@@ -23,9 +21,11 @@ from signaling.cli_common import (
 )
 from signaling.cli_ledger import ledger_cli
 from signaling.config import ConfigError, load, shown
-from signaling.programs import NICE
 
 EXIT_USAGE = 2
+InsecureOption = Annotated[
+    bool, typer.Option("--insecure", help="Take any certificate, such as a self-signed one.")
+]
 
 cli = typer.Typer(
     add_completion=False,
@@ -105,6 +105,7 @@ def publish(
     bitrate: Annotated[
         int | None, typer.Option(help="Video bits per second when encoding.")
     ] = None,
+    insecure: InsecureOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Publish a camera, a file, an RTSP camera or a generated picture over WHIP."""
@@ -119,6 +120,7 @@ def publish(
         once=once,
         codec=codec,
         bits_per_s=bitrate,
+        insecure=insecure,
         as_json=as_json,
     )
     raise typer.Exit(program.run(options))
@@ -129,12 +131,15 @@ def watch(
     url: Annotated[str, typer.Argument(help="WHEP address, for example …/whep/luna.")],
     seconds: Annotated[float | None, typer.Option(help="Stop after this long.")] = None,
     key: Annotated[str | None, typer.Option(help="Bearer token, if one is needed.")] = None,
+    insecure: InsecureOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Receive a stream, count what arrives, record nothing."""
     from clients import watch as program
 
-    options = program.WatchOptions(url=url, seconds=seconds, as_json=as_json, key=key)
+    options = program.WatchOptions(
+        url=url, seconds=seconds, as_json=as_json, key=key, insecure=insecure
+    )
     raise typer.Exit(program.run(options))
 
 
@@ -164,35 +169,6 @@ def config_check(
     show({"configuration": "ok", "mode": chosen.server.mode}, as_json)
 
 
-@cli.command("demo-publish", hidden=True)
-def demo_publish(
-    input: Annotated[str, typer.Option()],
-    whip: Annotated[str, typer.Option()],
-    key: Annotated[str, typer.Option(envvar="PARLOUR_STREAM_KEY")],
-) -> None:
-    """The demo's camera; started by `parlour serve --demo`."""
-    from clients import publish as program
-
-    _end_with_parent()
-    raise typer.Exit(program.run(program.PublishOptions(input=input, whip_url=whip, key=key)))
-
-
-@cli.command("demo-host", hidden=True)
-def demo_host(
-    server: Annotated[str, typer.Option()],
-    expert: Annotated[str, typer.Option()],
-    password: Annotated[str, typer.Option(envvar="PARLOUR_DEMO_PASSWORD")],
-) -> None:
-    """The demo's expert at the desk; started by `parlour serve --demo`."""
-    from clients import demo_host as program
-
-    _end_with_parent()
-    options = program.HostOptions(
-        server_url=server, expert=expert, username=expert, password=password
-    )
-    raise typer.Exit(program.run(options))
-
-
 def main() -> None:
     """Entry point: expected errors become one line on standard error."""
     try:
@@ -203,17 +179,6 @@ def main() -> None:
             print(json.dumps({"error": {"code": code, "message": str(error)}}))
         print(f"parlour: {error}", file=sys.stderr)
         sys.exit(EXIT_USAGE)
-
-
-def _end_with_parent() -> None:
-    """End when the server is gone, however it went: its end of our standard input closes."""
-
-    def watch_parent() -> None:
-        sys.stdin.buffer.read()
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    os.nice(NICE)
-    threading.Thread(target=watch_parent, daemon=True).start()
 
 
 def _say(line: str) -> None:

@@ -1,7 +1,7 @@
 """`--demo`: fills an empty store with people, and lets the experts really stream.
 
-The pictures come from `parlour publish` over WHIP and the experts' answers from a program that
-signs in like anybody: nothing of the demo knows a way around the public API. Credits are bought
+The pictures come from our publisher over WHIP and the experts' answers from a program that signs
+in like anybody: nothing of the demo knows a way around the public API. Credits are bought
 through the fake payment provider. Keys and passwords of the demo are in `demo.json`.
 """
 
@@ -92,7 +92,7 @@ def prepare(config: Config, announce: Announce) -> Beside:
     @contextlib.asynccontextmanager
     async def beside(services: Services) -> AsyncIterator[None]:
         keys = await _people(services)
-        async with running(_programs(services, keys)):
+        async with running([_cast(services, keys)]):
             announce(_greeting(services))
             yield
 
@@ -138,33 +138,23 @@ async def _member(services: Services, member: DemoMember) -> None:
         await services.orders.pay(account.account_id, order.order_id, FAKE_CARD)
 
 
-def _programs(services: Services, keys: dict[str, str]) -> list[Program]:
-    url = services.local_url
-    common = _trust(services)
-    programs = []
-    for name, key in keys.items():
-        programs.append(
-            Program(
-                f"publish {name}",
-                ("demo-publish", "--input", f"test:{name}", "--whip", f"{url}/whip/{name}"),
-                common | {"PARLOUR_STREAM_KEY": key},
-            )
-        )
-        programs.append(
-            Program(
-                f"host {name}",
-                ("demo-host", "--server", url, "--expert", name),
-                common | {"PARLOUR_DEMO_PASSWORD": PASSWORD},
-            )
-        )
-    return programs
-
-
-def _trust(services: Services) -> dict[str, str]:
-    """Our own programs must believe our own self-signed certificate."""
-    if services.config.server.tls != "self-signed":
-        return {}
-    return {"SSL_CERT_FILE": str(services.config.data_dir / "tls" / "self-signed.pem")}
+def _cast(services: Services, keys: dict[str, str]) -> Program:
+    """All of the experts in one process; its job line is a `clients.demo_cast.Cast`."""
+    job = {
+        "server_url": services.local_url,
+        "insecure": services.config.server.tls == "self-signed",
+        "members": [
+            {
+                "expert": name,
+                "stream_key": key,
+                "username": name,
+                "password": PASSWORD,
+                "language": EXPERTS[name].languages[0],
+            }
+            for name, key in keys.items()
+        ],
+    }
+    return Program("demo cast", "clients.demo_cast", msgspec.json.encode(job))
 
 
 def _greeting(services: Services) -> str:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 
 import structlog
@@ -25,11 +25,14 @@ NICE = 5
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """One `parlour` command to keep running; secrets go by environment, never by argument."""
+    """A Python module to keep running; `job` is one line for its standard input.
+
+    Secrets are in the job: arguments and environment can be read by others on the machine.
+    """
 
     name: str
-    arguments: tuple[str, ...]
-    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    module: str
+    job: bytes = field(default=b"", repr=False)
 
 
 @contextlib.asynccontextmanager
@@ -66,16 +69,17 @@ async def _run_once(program: Program) -> int:
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
-        "signaling.cli",
-        *program.arguments,
+        program.module,
         stdin=asyncio.subprocess.PIPE,  # its end tells the child that we are gone, kill -9 or not
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,
-        env=os.environ | program.environment,
         start_new_session=True,  # Ctrl-C is for the server, which then ends its programs in order
     )
     try:
+        assert process.stdin is not None
         assert process.stderr is not None
+        os.setpriority(os.PRIO_PROCESS, process.pid, NICE)
+        process.stdin.write(program.job + b"\n")
         async for line in process.stderr:
             log.info(
                 "program says", program=program.name, line=line.decode(errors="replace").strip()
