@@ -72,17 +72,30 @@ export function usePlayer(stream, wantSound) {
         // Storage is blocked: the volume holds for this page only.
       }
     },
-    async togglePip() {
-      if (document.pictureInPictureElement) await document.exitPictureInPicture();
-      else await ref.current?.requestPictureInPicture();
-    },
+    togglePip: () => togglePip(ref.current),
   };
+}
+
+/** @param {HTMLVideoElement | null} video */
+export async function togglePip(video) {
+  if (!document.pictureInPictureEnabled || video === null) return;
+  try {
+    if (document.pictureInPictureElement) await document.exitPictureInPicture();
+    else await video.requestPictureInPicture();
+  } catch {
+    // There is no picture yet, or the browser wants a click for it: then it stays as it is.
+  }
 }
 
 /** @param {Element | null} element */
 export async function toggleFullscreen(element) {
-  if (document.fullscreenElement) await document.exitFullscreen();
-  else await element?.requestFullscreen();
+  if (!document.fullscreenEnabled) return;
+  try {
+    if (document.fullscreenElement) await document.exitFullscreen();
+    else await element?.requestFullscreen();
+  } catch {
+    // The browser wants a click for it: then it stays as it is.
+  }
 }
 
 /** @param {{ player: ReturnType<typeof usePlayer>, hasSound: boolean, onFullscreen: () => void, figures: any }} props */

@@ -6,7 +6,7 @@ import { t, tn } from "../i18n.js";
 import { Chat } from "../room/chat.js";
 import { useCountdown, useKeys, useLeaveWarning, useStore, useStream, useTrackStream, useWakeLock } from "../room/hooks.js";
 import { Figure, LinkLost, Paused, rateText } from "../room/hud.js";
-import { ControlButton, QualityBars, toggleFullscreen } from "../room/player.js";
+import { ControlButton, QualityBars, toggleFullscreen, togglePip } from "../room/player.js";
 import { SummaryDialog } from "../room/summary.js";
 import { endText, problemText } from "../room/words.js";
 import { inPrivate } from "../state.js";
@@ -100,7 +100,7 @@ function StudioPage({ controller }) {
   useKeys({
     m: () => controller.toggleMute(),
     f: () => void toggleFullscreen(stage.current),
-    p: () => void member.current?.requestPictureInPicture().catch(() => {}),
+    p: () => void togglePip(member.current),
     "/": () => document.getElementById("chat-input")?.focus(),
   });
   if (server.closedWith !== null) {
