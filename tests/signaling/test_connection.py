@@ -26,8 +26,11 @@ GOOD_ORIGIN = "https://parlour.example"
 class Site:
     """A running server with one door."""
 
-    def __init__(self, client: TestClient[Any, Any], world: World, tickets: Tickets) -> None:
+    def __init__(
+        self, client: TestClient[Any, Any], world: World, tickets: Tickets, hub: Hub
+    ) -> None:
         self.client = client
+        self.hub = hub
         self.world = world
         self.tickets = tickets
 
@@ -87,7 +90,7 @@ async def site() -> AsyncIterator[Site]:
     door = Door(hub, frozenset({GOOD_ORIGIN}), clock_ns=world.clock)
     app.router.add_get("/ws", door.websocket_handler)
     async with TestClient(TestServer(app)) as client:
-        yield Site(client, world, tickets)
+        yield Site(client, world, tickets, hub)
 
 
 async def test_hello_is_answered_by_a_welcome_with_the_balance(site: Site) -> None:
@@ -341,3 +344,27 @@ async def test_sequence_numbers_have_no_gap(site: Site) -> None:
 def place_of(site: Site, name: str) -> Place:
     (place,) = site.world.house.floor.places_of((VisitorKind.MEMBER, name))
     return place
+
+
+async def test_a_hello_that_fails_inside_tells_nothing_and_closes(
+    site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def broken(visitor: Visitor) -> None:
+        raise RuntimeError("secret detail")
+
+    monkeypatch.setattr(site.world.directory, "standing", broken)
+    socket = await site.open()
+    await send(socket, wire.Hello(ticket=site.ticket(), id=1))
+    error = await receive(socket)
+    assert (error.code, error.id) == ("internal", 1)
+    assert "secret" not in error.message
+    assert await closed_with(socket) == wire.CLOSE_INTERNAL
+    assert "a hello failed" in caplog.text
+
+
+async def test_a_draining_server_takes_nobody_new(site: Site) -> None:
+    site.hub.draining = True
+    socket = await site.open()
+    await send(socket, wire.Hello(ticket=site.ticket()))
+    assert (await receive(socket)).code == "server_draining"
+    assert await closed_with(socket) == wire.CLOSE_DRAINING
