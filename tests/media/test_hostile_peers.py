@@ -129,3 +129,22 @@ async def test_many_ssrcs_do_not_grow_the_server(stage: Stage) -> None:
     await flood(stage, sender, packets)
     await flowing(sender, receiver, 2)
     assert stage.failures == 0
+
+
+async def test_candidates_in_an_offer_draw_no_packet(stage: Stage) -> None:
+    """ICE as a cannon: the server answers checks and never sends where an offer points."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as victim:
+        victim.bind(("127.0.0.1", 0))
+        victim.setblocking(False)
+        port = victim.getsockname()[1]
+        candidates = "".join(
+            f"a=candidate:{n} 1 udp {n} 127.0.0.1 {port} typ host\r\n" for n in range(1, 201)
+        )
+        answer = await stage.plane.publish(
+            "source", offer("sendonly", setup="passive") + candidates, allowed=BOTH_KINDS
+        )
+        sender, receiver = await Caller(answer).connect(), await viewer(stage)
+        stage.plane.forward("source", "viewer")
+        await flowing(sender, receiver, 1)
+        with pytest.raises(BlockingIOError):
+            victim.recv(1)
