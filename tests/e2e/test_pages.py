@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ MEMBER = "mia"
 WIDTHS = (1280, 390, 320)
 WINDOW_HEIGHT = 844
 TALL = 3_000
+KNOWN_WAIT_S = 20
 
 
 @dataclass
@@ -36,7 +38,22 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
     async with running_server(tmp_path / "data") as server, chromium() as browser:
         server.expert(EXPERT)
         server.member(MEMBER, "12.40")
+        await experts_known(browser, server, 1)
         yield House(server, browser)
+
+
+async def experts_known(browser: Browser, server: Server, count: int) -> None:
+    """Wait until the server has read the profiles that the command line added."""
+    context = await browser.new_context()
+    try:
+        async with asyncio.timeout(KNOWN_WAIT_S):
+            while True:
+                reply = await context.request.get(server.url + "/api/v1/experts")
+                if len((await reply.json())["experts"]) >= count:
+                    return
+                await asyncio.sleep(0.2)
+    finally:
+        await context.close()
 
 
 async def axe_findings(page: Page) -> list[str]:
@@ -310,6 +327,7 @@ async def test_home_follows_presence_without_a_reload(house: House) -> None:
     """B1, B2: the dot comes and goes by push; under the pointer the order does not jump."""
     house.server.expert("aurora")
     house.server.expert("zelda")
+    await experts_known(house.browser, house.server, 3)
     names = (
         "[...document.querySelectorAll('[data-testid=\"expert-card\"]')].map(c => c.dataset.expert)"
     )

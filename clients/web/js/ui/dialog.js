@@ -1,6 +1,6 @@
 // A modal dialog on the native element: focus stays inside and returns to where it was.
 
-import { html, render, useEffect, useId, useRef } from "../../vendor/preact-htm.js";
+import { html, render, useId, useLayoutEffect, useRef } from "../../vendor/preact-htm.js";
 import { t } from "../i18n.js";
 import { Icon } from "./icons.js";
 
@@ -13,7 +13,8 @@ import { Icon } from "./icons.js";
 export function Dialog({ title, onClose, children, wide = false, testid, closeOnBackdrop = true }) {
   const ref = useRef(/** @type {HTMLDialogElement | null} */ (null));
   const titleId = useId();
-  useEffect(() => {
+  // A layout effect: in the same turn as the change, so that no key press falls in between.
+  useLayoutEffect(() => {
     const dialog = ref.current;
     const before = document.activeElement;
     dialog?.showModal();
