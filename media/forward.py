@@ -13,7 +13,6 @@ from __future__ import annotations
 import secrets
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
 from media.api import (
     BOTH_KINDS,
@@ -35,50 +34,14 @@ from media.gate import Gate
 from media.links import PublisherLink, ViewerLink
 from media.outlet import Row
 from media.publisher import Publisher
-from media.quality import Measured, QualityTrend, judge
+from media.quality import Measured, judge
 from media.rtp import RtpError
-from media.track import Shared, Track
+from media.source import Counters, Source
+from media.track import Shared
 from media.viewer import Viewer
 
 REPORT_INTERVAL_NS = 1_000_000_000
 """Sender and receiver reports, REMB and quality: as often as browsers do it."""
-
-
-@dataclass(slots=True)
-class Counters:
-    """Sums since the start."""
-
-    packets_forwarded: int = 0
-    bytes_forwarded: int = 0
-    dropped_flood: int = 0
-    dropped_srtp: int = 0
-    dropped_malformed: int = 0
-    dropped_full: int = 0
-    send_errors: int = 0
-    resent: int = 0
-
-
-class Source:
-    """A source by its id: two tracks, and the publisher who sends them now."""
-
-    def __init__(self, source_id: str, shared: Shared) -> None:
-        self.id = source_id
-        self.tracks = {kind: Track(kind, shared) for kind in Kind}
-        self.publisher: Publisher | None = None
-        self.known = False  # a publisher was attached once
-        self.up = False  # its first packet came
-        self.stale = False
-        self.kinds: frozenset[Kind] = frozenset()
-        self.last_ns: int | None = None
-        self.trend = QualityTrend()
-
-    def kinds_at(self, now_ns: int) -> frozenset[Kind]:
-        """The kinds of which packets came lately."""
-        return frozenset(
-            kind
-            for kind, track in self.tracks.items()
-            if track.last_ns is not None and now_ns - track.last_ns < SOURCE_STALE_NS
-        )
 
 
 class Forwarder:
@@ -221,6 +184,9 @@ class Forwarder:
         row.track.remove_row(viewer.id)
         if viewer.rows.get(row.track.kind) is row:
             del viewer.rows[row.track.kind]
+        source = self._sources.get(row.track.source_id)
+        if source is not None:
+            self._forget_if_unused(source)
 
     def _source(self, source_id: str) -> Source:
         source = self._sources.get(source_id)

@@ -61,7 +61,8 @@ class SenderClock:
 class Track:
     """One source's audio or video, its ring, and its rows."""
 
-    def __init__(self, kind: Kind, shared: Shared) -> None:
+    def __init__(self, source_id: str, kind: Kind, shared: Shared) -> None:
+        self.source_id = source_id
         self.kind = kind
         self.shared = shared
         self.clock_rate_hz = CLOCK_RATE_HZ[kind]

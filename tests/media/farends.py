@@ -112,6 +112,7 @@ class World:
         self.events: list[MediaEvent] = []
         self.forwarder = Forwarder(self.sender, lambda: self.now_ns, self.events.append)
         self.buffer = PacketBuffer()
+        self.refusals_expected = 0
         self.batching = False  # True: the test says when a receive batch ends
         self._ends: list[FarEnd] = []
 
@@ -119,6 +120,9 @@ class World:
         for end in self._ends:
             end.close()
         self.socket.close()
+        # libsrtp refuses to encrypt twice under one number: with AES-GCM that would give the
+        # key away. Nothing may ever try.
+        assert self.sender.protect_failures == self.refusals_expected
 
     def publisher(self, source_id: str = "s", **changes: Any) -> "FarPublisher":
         end = FarPublisher(self, source_id, **changes)

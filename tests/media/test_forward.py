@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pylibsrtp import Session
 
-from media import batch
+from media import batch, rtp
 from media.api import (
     Direction,
     Kind,
@@ -113,6 +113,7 @@ def test_viewers_with_different_negotiations_share_one_batch(world: World) -> No
         first, second = viewer.packets()
         assert set(first.extensions) == {3}
         assert second.extensions[2] == b"\1"
+        assert second.extensions[3] == rtp.abs_send_time(world.now_ns)
         assert set(second.extensions) == {2, 3}
 
 
@@ -368,21 +369,43 @@ def test_a_viewer_that_is_gone_leaves_no_rows(world: World) -> None:
     assert not world.forwarder._viewers
 
 
-def test_one_broken_session_costs_the_others_nothing_and_leaks_nothing(world: World) -> None:
+@pytest.mark.parametrize("viewers", [1, 6, 12])
+@pytest.mark.parametrize("packets", [1, 3])
+def test_one_broken_session_costs_the_others_nothing_and_leaks_nothing(
+    world: World, viewers: int, packets: int
+) -> None:
     publisher = world.publisher()
-    watchers = [watching(world, f"v{n}") for n in range(12)]
+    watchers = [watching(world, f"v{n}") for n in range(viewers)]
     publisher.video(KEY, 1)
     empty = Session()  # it has no key for any stream: it cannot encrypt
-    lane = world.forwarder._viewers["v5"].rows[Kind.VIDEO]._lane
+    lane = world.forwarder._viewers["v0"].rows[Kind.VIDEO]._lane
     assert lane is not None
     lane.srtp = empty._srtp[0]
     world.forwarder._sources["s"].tracks[Kind.VIDEO].fan._stale = True
-    publisher.video(DELTA + b"secret", 2)
+    world.batching = True
+    for n in range(packets):
+        publisher.video(DELTA + b"secret", 2 + n)
+    world.forwarder.flush()
     for n, viewer in enumerate(watchers):
         datagrams = viewer.datagrams()
-        assert len(datagrams) == (1 if n == 5 else 2)
+        assert len(datagrams) == (1 if n == 0 else 1 + packets)
         assert not any(b"secret" in datagram for datagram in datagrams)
-    assert world.forwarder.counters.send_errors == 1
+    world.refusals_expected = packets
+    assert world.forwarder.counters.send_errors == packets
+
+
+def test_sources_without_publisher_and_rows_are_forgotten(world: World) -> None:
+    world.forwarder.forward("s", "v", VIDEO)
+    world.forwarder.forward_gated("s", "v", VIDEO)
+    assert set(world.forwarder._sources) == {"s"}
+    world.forwarder.forward("t", "v")
+    assert set(world.forwarder._sources) == {"t"}
+    world.forwarder.forget_viewer("v")
+    assert not world.forwarder._sources
+    world.forwarder.forward("s", "v")
+    world.forwarder.stop("s", "v")
+    assert not world.forwarder._sources
+    assert not world.forwarder._viewers
 
 
 # --- gates -------------------------------------------------------------------------------------
@@ -566,11 +589,14 @@ def test_late_packets_from_before_the_seal_reach_nobody(world: World) -> None:
 def test_forged_and_malformed_packets_change_nothing(world: World) -> None:
     publisher, viewer = live(world)
     genuine = publisher.protect(DELTA, 101, 6_000)
+    world.now_ns += MS
     for bad in (b"\x80" * 50, genuine[:-1], genuine[:20], bytes(1_400), b"\x80\x60"):
         publisher.send_raw(bad)
     assert viewer.datagrams() == []
     assert world.forwarder.counters.dropped_srtp == 5
+    assert publisher.link.last_media_ns == world.now_ns - MS  # forgeries are no sign of life
     publisher.send_raw(genuine)
+    assert world.forwarder.last_media_ns(publisher.link) == world.now_ns
     publisher.send_raw(genuine)  # replayed
     assert viewer.payloads() == [DELTA]
     assert world.forwarder.counters.dropped_srtp == 6

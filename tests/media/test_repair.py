@@ -204,6 +204,7 @@ def test_gaps_are_asked_for_and_the_repairs_find_their_place(world: World) -> No
     publisher.rtx(DELTA + b"2", 102, 1, 6_000)
     publisher.rtx(DELTA + b"1", 101, 2, 6_000)
     publisher.rtx(DELTA + b"1", 101, 3, 6_000)
+    publisher.video(DELTA + b"1", 101, 6_000)  # the lost one was only late
     packets = viewer.packets()
     base = packets[0].sequence
     assert {(got.sequence - base) & 0xFFFF: got.payload for got in packets} == {
@@ -231,6 +232,7 @@ def test_repairs_that_probe_or_lie_change_nothing(world: World) -> None:
     publisher.rtx(b"", 101, 1)  # padding on the repair stream
     publisher.rtx(DELTA, 100, 2)  # not missing
     publisher.rtx(DELTA, 30_000, 3)  # never announced
+    publisher.rtx(DELTA + b"early", 101, 4)  # before the packet that it repairs
     publisher.video(DELTA, 101, 6_000)
     assert viewer.payloads() == [DELTA]
 
