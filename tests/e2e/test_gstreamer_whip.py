@@ -75,21 +75,23 @@ async def test_a_third_party_encoder_is_on_air(codec: str, name: str, tmp_path: 
             http=f"{SERVER_ADDRESS}:0",
             media=f"{SERVER_ADDRESS}:0",
         )
+        # Before the start: a running server would take some seconds to notice the new expert.
+        key = server.expert("ada")
         await server.start()
         try:
-            await publish_and_watch(server, at_server, at_encoder, codec, name)
+            await publish_and_watch(server, key, at_server, at_encoder, codec, name)
         finally:
             await server.stop()
 
 
 async def publish_and_watch(
     server: Server,
+    key: str,
     at_server: tuple[str, ...],
     at_encoder: tuple[str, ...],
     codec: str,
     name: str,
 ) -> None:
-    key = server.expert("ada")
     encoder = await asyncio.create_subprocess_exec(
         *at_encoder,
         SYSTEM_PYTHON,

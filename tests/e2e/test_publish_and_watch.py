@@ -16,6 +16,11 @@ from tests.e2e.harness import PARLOUR, REPO, Server, running_server
 EXPERT = "ada"
 
 
+def expert_before_start(data: Path) -> str:
+    """The stream key. A running server would take some seconds to notice the new expert."""
+    return Server(data=data).expert(EXPERT)
+
+
 @asynccontextmanager
 async def publishing(
     server: Server, key: str, *words: str
@@ -81,8 +86,8 @@ def film(path: Path) -> Path:
 
 
 async def test_a_camcorders_file_goes_through_untouched(tmp_path: Path) -> None:
+    key = expert_before_start(tmp_path / "data")
     async with running_server(tmp_path / "data") as server:
-        key = server.expert(EXPERT)
         words = ("--input", str(film(tmp_path / "film.mp4")), "--loop")
         async with publishing(server, key, *words) as publisher:
             summary = await watched(server)
@@ -113,8 +118,8 @@ async def test_a_camcorders_file_goes_through_untouched(tmp_path: Path) -> None:
 
 
 async def test_the_publisher_comes_back_to_a_server_that_was_killed(tmp_path: Path) -> None:
+    key = expert_before_start(tmp_path)
     async with running_server(tmp_path) as server:
-        key = server.expert(EXPERT)
         async with publishing(server, key, "--input", "test:ada") as publisher:
             assert (await watched(server))["tracks"]["video"]["codec"] == "VP8"
             await server.kill()
@@ -125,8 +130,8 @@ async def test_the_publisher_comes_back_to_a_server_that_was_killed(tmp_path: Pa
 
 
 async def test_ending_the_publisher_ends_the_publication(tmp_path: Path) -> None:
+    key = expert_before_start(tmp_path)
     async with running_server(tmp_path) as server:
-        key = server.expert(EXPERT)
         async with publishing(server, key, "--input", "test:ada") as publisher:
             publisher.terminate()
             assert await asyncio.wait_for(publisher.wait(), 15) == 0
@@ -149,8 +154,8 @@ def alone() -> Iterator[tuple[str, ...]]:
 
 async def test_a_machine_with_loopback_only_is_enough(tmp_path: Path) -> None:
     with alone() as prefix:
+        key = expert_before_start(tmp_path)
         async with running_server(tmp_path, prefix=prefix) as server:
-            key = server.expert(EXPERT)
             async with publishing(server, key, "--input", "test:ada"):
                 summary = await watched(server)
                 assert summary["tracks"]["video"]["keyframes"] >= 1
