@@ -43,6 +43,9 @@ from media.viewer import Viewer
 REPORT_INTERVAL_NS = 1_000_000_000
 """Sender and receiver reports, REMB and quality: as often as browsers do it."""
 
+FRESHNESS_INTERVAL_NS = 100_000_000
+"""A twentieth of the time after which a source is stale."""
+
 
 class Forwarder:
     """Publishers, viewers and rows of one media port. `media.links` says who calls what."""
@@ -65,6 +68,7 @@ class Forwarder:
         self._publishers: dict[PublisherLink, tuple[Source, Publisher]] = {}
         self._reports: deque[tuple[int, Publisher | Viewer]] = deque()
         self._counters = Counters()
+        self._look_ns = 0  # when sources are looked at for staleness next
 
     # --- peers -------------------------------------------------------------------------------
 
@@ -298,9 +302,12 @@ class Forwarder:
             row.replay(now_ns)
         for track in tuple(self._shared.wanting):
             track.request_keyframe(now_ns)
+        look = now_ns >= self._look_ns
+        if look:
+            self._look_ns = now_ns + FRESHNESS_INTERVAL_NS
         for source, publisher in tuple(self._publishers.values()):
             publisher.ask_again(now_ns)
-            if source.up and not source.stale:
+            if look and source.up and not source.stale:
                 self._check_freshness(source, now_ns)
         while self._reports and self._reports[0][0] <= now_ns:
             _, peer = self._reports.popleft()
