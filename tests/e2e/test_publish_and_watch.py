@@ -119,14 +119,16 @@ async def test_a_camcorders_file_goes_through_untouched(tmp_path: Path) -> None:
 
 async def test_the_publisher_comes_back_to_a_server_that_was_killed(tmp_path: Path) -> None:
     key = expert_before_start(tmp_path)
-    async with running_server(tmp_path) as server:
-        async with publishing(server, key, "--input", "test:ada") as publisher:
-            assert (await watched(server))["tracks"]["video"]["codec"] == "VP8"
-            await server.kill()
-            await says(publisher, "trying again")
-            await server.start()
-            await says(publisher, "live:")
-            assert (await watched(server))["tracks"]["video"]["packets"] > 20
+    async with (
+        running_server(tmp_path) as server,
+        publishing(server, key, "--input", "test:ada") as publisher,
+    ):
+        assert (await watched(server))["tracks"]["video"]["codec"] == "VP8"
+        await server.kill()
+        await says(publisher, "trying again")
+        await server.start()
+        await says(publisher, "live:")
+        assert (await watched(server))["tracks"]["video"]["packets"] > 20
 
 
 async def test_ending_the_publisher_ends_the_publication(tmp_path: Path) -> None:
@@ -153,10 +155,12 @@ def alone() -> Iterator[tuple[str, ...]]:
 
 
 async def test_a_machine_with_loopback_only_is_enough(tmp_path: Path) -> None:
+    key = expert_before_start(tmp_path)
     with alone() as prefix:
-        key = expert_before_start(tmp_path)
-        async with running_server(tmp_path, prefix=prefix) as server:
-            async with publishing(server, key, "--input", "test:ada"):
-                summary = await watched(server)
-                assert summary["tracks"]["video"]["keyframes"] >= 1
-                assert summary["connected_ms"] < 3000
+        async with (
+            running_server(tmp_path, prefix=prefix) as server,
+            publishing(server, key, "--input", "test:ada"),
+        ):
+            summary = await watched(server)
+            assert summary["tracks"]["video"]["keyframes"] >= 1
+            assert summary["connected_ms"] < 3000
