@@ -45,7 +45,8 @@ check: lint types ## lint, types and the fast tests
 test: install-dev ## Everything: installs what the tests need, then runs all of them
 	scripts/install-test-needs
 	$(MAKE) check
-	$(BIN)/pytest -q -m "slow or e2e"
+	$(BIN)/pytest -q -n 2 -m "slow and not e2e"
+	$(BIN)/pytest -q -m "e2e"
 
 prove: ## Run the Dockerfile's steps in a clean Debian root (needs root and debootstrap)
 	scripts/prove-dockerfile

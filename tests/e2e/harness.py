@@ -10,6 +10,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import urllib.request
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -20,7 +21,9 @@ from playwright.async_api import Browser, BrowserContext, Page, async_playwright
 REPO = Path(__file__).resolve().parents[2]
 PARLOUR = [sys.executable, "-m", "signaling.cli"]
 CHROMIUM = "/usr/bin/chromium"
-READY_WAIT_S = 30
+READY_WAIT_S = 60
+STEP_WAIT_MS = 30_000
+"""A step takes a second; the machine that runs the tests may be busy."""
 PASSWORD = "correct-horse-9"
 
 CHROMIUM_FLAGS = [
@@ -143,6 +146,14 @@ class Server:
         with sqlite3.connect(f"file:{self.data}/parlour.db?mode=ro", uri=True) as connection:
             return connection.execute(query).fetchall()
 
+    def metric(self, name: str) -> float:
+        """One figure of `/metrics`."""
+        with urllib.request.urlopen(f"{self.url}/metrics", timeout=10) as answer:
+            for line in answer.read().decode().splitlines():
+                if line.startswith(f"{name} "):
+                    return float(line.split()[1])
+        raise AssertionError(f"no metric {name}")
+
     def books_are_clean(self) -> None:
         """`ledger verify` and `reconcile` find nothing."""
         for command in ("verify", "reconcile"):
@@ -201,11 +212,11 @@ class Person:
         await self.page.click(self.by("submit"))
         await self.page.wait_for_selector(self.by("account-menu"))
 
-    async def click(self, testid: str, timeout_ms: int = 15_000) -> None:
+    async def click(self, testid: str, timeout_ms: int = STEP_WAIT_MS) -> None:
         """Click what carries the test id."""
         await self.page.click(self.by(testid), timeout=timeout_ms)
 
-    async def see(self, testid: str, timeout_ms: int = 15_000) -> str:
+    async def see(self, testid: str, timeout_ms: int = STEP_WAIT_MS) -> str:
         """Wait until it is visible; its text."""
         shown = await self.page.wait_for_selector(self.by(testid), timeout=timeout_ms)
         assert shown is not None
@@ -231,7 +242,9 @@ class Person:
         )
         return figures
 
-    async def decodes(self, kind: str, at_least: int, within_s: float = 15) -> None:
+    async def decodes(
+        self, kind: str, at_least: int, within_s: float = STEP_WAIT_MS / 1000
+    ) -> None:
         """Wait until that many more frames (video) or packets (audio) have been decoded."""
         field_name = "frames" if kind == "video" else "packets"
         start = (await self.inbound()).get(kind, {}).get(field_name, 0)

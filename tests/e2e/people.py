@@ -10,7 +10,7 @@ from pathlib import Path
 
 from playwright.async_api import Browser
 
-from tests.e2e.harness import Person, Server, chromium, person, running_server
+from tests.e2e.harness import STEP_WAIT_MS, Person, Server, chromium, person, running_server
 
 EXPERT = "luna"
 MEMBER = "mia"
@@ -49,14 +49,14 @@ async def accept(expert: Person) -> None:
     await expert.click("accept")
 
 
-async def in_private(member: Person, timeout_ms: int = 15_000) -> None:
+async def in_private(member: Person, timeout_ms: int = STEP_WAIT_MS) -> None:
     """Wait until the session is active for the member."""
     await member.page.wait_for_selector(
         '[data-testid="room"][data-phase="active"]', timeout=timeout_ms
     )
 
 
-async def phase(member: Person, name: str, timeout_ms: int = 15_000) -> None:
+async def phase(member: Person, name: str, timeout_ms: int = STEP_WAIT_MS) -> None:
     """Wait for a phase of the session."""
     await member.page.wait_for_selector(
         f'[data-testid="room"][data-phase="{name}"]', timeout=timeout_ms
@@ -65,7 +65,7 @@ async def phase(member: Person, name: str, timeout_ms: int = 15_000) -> None:
 
 async def units(visitor: Person, testid: str) -> int:
     """The server's number behind what is shown."""
-    shown = await visitor.page.wait_for_selector(visitor.by(testid), timeout=15_000)
+    shown = await visitor.page.wait_for_selector(visitor.by(testid), timeout=STEP_WAIT_MS)
     assert shown is not None
     value = await shown.get_attribute("data-units")
     assert value is not None, f"{testid} carries no units"
@@ -82,7 +82,7 @@ async def held_ms_reaches(member: Person, ms: int, within_s: float) -> None:
     )
 
 
-async def summary(visitor: Person, timeout_ms: int = 20_000) -> str:
+async def summary(visitor: Person, timeout_ms: int = STEP_WAIT_MS) -> str:
     """Wait for the summary; the reason it gives."""
     shown = await visitor.page.wait_for_selector(visitor.by("summary-reason"), timeout=timeout_ms)
     assert shown is not None

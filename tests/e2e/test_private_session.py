@@ -112,6 +112,8 @@ async def test_two_members_race_for_one_expert(tmp_path: Path) -> None:
         ]
         assert sorted(phases, key=str) == ["none", "ringing"]
         await accept(scene.expert)
+        winner = scene.member if phases[0] == "ringing" else rival
+        await in_private(winner)
         sessions = scene.server.sql("select count(*) from meter_sessions where state = 'open'")
         assert sessions == [(1,)]
 
@@ -223,7 +225,7 @@ async def test_prices_of_switches_are_charged_while_they_are_on(tmp_path: Path) 
 
 async def test_an_expert_without_the_capability_hears_nothing(tmp_path: Path) -> None:
     """No two-way audio for this expert: the switch is off and says so, and the price is absent."""
-    async with stage(tmp_path, expert_options=("--cam2cam",)) as scene:
+    async with stage(tmp_path, expert_options=("--no-two-way-audio",)) as scene:
         await scene.member.click("start-private")
         audio = scene.member.page.locator(scene.member.by("start-two-way-audio"))
         if await audio.count():
