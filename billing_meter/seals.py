@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing_meter import schema
@@ -35,24 +36,27 @@ class ChainCheck:
 
 
 async def seal(database: Database, at_ms: int) -> int:
-    """Seal everything committed and not sealed yet; returns how many seals were written."""
+    """Seal what is committed now and not sealed yet; returns how many seals were written.
+
+    When another sealer (a second process) was quicker, its seals stand and this one stops.
+    """
+    async with database.read() as connection:
+        target = int(await connection.scalar(sa.select(schema.head.c.last_transfer)) or 0)
     written = 0
     while True:
         async with database.read() as connection:
-            previous = await _last(connection)
-            first = previous[1] + 1
-            heads, lines = await _rows(connection, first, first + TRANSFERS_PER_SEAL - 1)
-        if not heads:
+            number, reached, digest = await _last(connection)
+            last = min(target, reached + TRANSFERS_PER_SEAL)
+            if last <= reached:
+                return written
+            heads, lines = await _rows(connection, reached + 1, last)
+        digest = await asyncio.to_thread(chain, digest, heads, lines)
+        row = {"seal": number + 1, "last_transfer": last, "digest": digest, "at_ms": at_ms}
+        try:
+            async with database.write() as connection:
+                await connection.execute(sa.insert(schema.seals), [row])
+        except IntegrityError:
             return written
-        digest = await asyncio.to_thread(chain, previous[2], heads, lines)
-        row = {
-            "seal": previous[0] + 1,
-            "last_transfer": heads[-1][0],
-            "digest": digest,
-            "at_ms": at_ms,
-        }
-        async with database.write() as connection:
-            await connection.execute(sa.insert(schema.seals), [row])
         written += 1
 
 

@@ -119,6 +119,7 @@ class Till:
         self._spent_listeners: list[SpentListener] = []
         self._ticking = False
         self._sealed_ns = clock_ns()
+        self._sealing = False
         self._timer: asyncio.Task[None] | None = None
         self._tick_task: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()
@@ -180,10 +181,15 @@ class Till:
     async def _tick_and_seal(self) -> None:
         await self.tick()
         now_ns = self._clock_ns()
-        if now_ns - self._sealed_ns >= SEAL_EVERY_NS:
-            self._sealed_ns = now_ns
-            with contextlib.suppress(DatabaseUnavailable):
-                await seals.seal(self._database, self._ledger.now_ms())
+        if now_ns - self._sealed_ns < SEAL_EVERY_NS or self._sealing:
+            return
+        self._sealing, self._sealed_ns = True, now_ns
+        try:
+            await seals.seal(self._database, self._ledger.now_ms())
+        except DatabaseUnavailable:
+            log.exception("the journal could not be sealed")
+        finally:
+            self._sealing = False
 
     # --- sessions -------------------------------------------------------------------------
 

@@ -11,7 +11,6 @@ from billing_meter.ledger import Draw
 from billing_meter.meter import (
     EARLY_RENEW_BELOW_NS,
     HELD_WINDOW_NS,
-    NS_PER_MS,
     RENEW_BELOW_NS,
     HeldMedia,
     Plan,
@@ -22,8 +21,6 @@ from billing_meter.till_store import Books, Mark, Settlement
 
 RENEWALS_SPREAD_TICKS = 4
 """A grant lasts about this many ticks, so this part of all sessions renews in each."""
-LOOK_AHEAD_NS = 600 * NS_PER_MS
-"""Two beats and some: from here to the deadline every beat looks closely."""
 
 
 @dataclass(slots=True)
@@ -58,7 +55,7 @@ class Seat:
         return self.closing is None and not self.meter.over
 
     def calm(self, now_ns: int) -> bool:
-        """Packets pass and the deadline is far: nothing can have happened."""
+        """Packets pass and the deadline, which only ever moves on, is not reached."""
         gate = self.gates.get(Component.PRIVATE)
         if gate is None or now_ns >= self.calm_until_ns:
             return False
@@ -78,7 +75,7 @@ class Seat:
         for component, gate in self.gates.items():
             gate.open_until(until_ns if self.meter.is_on(component) else 0)
         quiet = self.meter.paused or self.meter.first_media_ns is None
-        self.calm_until_ns = 0 if quiet else until_ns - LOOK_AHEAD_NS
+        self.calm_until_ns = 0 if quiet else until_ns
 
     def shut(self) -> None:
         """Close every gate, before anything else happens."""

@@ -118,6 +118,13 @@ def test_a_partial_second_is_never_charged() -> None:
     assert meter.charged_units == 299
 
 
+def test_media_that_is_reported_twice_is_counted_once() -> None:
+    meter = meter_with()
+    meter.absorb(PRIVATE, [(0, 1_500 * MS)])
+    meter.absorb(PRIVATE, [(500 * MS, 2_500 * MS), (0, 1_000 * MS), (2 * S, 2_600 * MS)])
+    assert (meter.held_ms(PRIVATE), meter.charged_units) == (2_600, 598)
+
+
 def test_pause_is_retroactive_to_the_last_packet_and_resumes() -> None:
     meter = meter_with()
     meter.absorb(PRIVATE, [(0, 2_500 * MS)])

@@ -187,6 +187,46 @@ async def test_five_silent_seconds_are_not_charged(house) -> None:
     assert summary.cost_units == 299 * gate.sum_held_s == 299 * 20
 
 
+async def test_a_beat_sees_the_pause_without_waiting_for_a_tick(house) -> None:
+    await house.fund("ann", PACKAGE)
+    gate = await house.start(order())
+    await house.run(3)
+    gate.silence()
+    for _ in range(5):
+        house.clock.advance(0.25)
+        house.till.beat()
+    assert house.of(Paused) == []
+    house.clock.advance(0.25)
+    house.till.beat()
+    assert house.of(Paused) == [Paused(gate.passed[-1])]
+    await house.till.close("s1", "media_lost")
+
+
+async def test_a_beat_sees_the_end_of_the_grant_without_waiting_for_a_tick(house) -> None:
+    await house.fund("ann", PACKAGE)
+    gate = await house.start(order())
+    started_ns = house.clock.now_ns
+    while not house.of(LedgerLost):
+        house.clock.advance(0.25)
+        house.till.beat()
+        assert house.clock.now_ns <= started_ns + 8 * S
+    assert gate.passed[-1] < started_ns + 8 * S
+    await house.till.close("s1", "ledger_unavailable")
+
+
+async def test_a_top_up_in_the_final_second_wakes_the_timer(house) -> None:
+    await house.fund("ann", 299 * 60)
+    await house.start(order())
+    await house.run(59.5)
+    assert not house.till._wake.is_set()
+    await house.fund("ann", 299 * 5)
+    assert house.till._wake.is_set()
+    await house.till.tick()
+    await house.run(3)
+    assert house.of(Exhausted) == []
+    await house.till.close("s1", "member_left")
+
+
 async def test_a_new_gate_after_a_reconnect_goes_on_where_the_old_one_stopped(house) -> None:
     await house.fund("ann", PACKAGE)
     first = await house.start(order())
