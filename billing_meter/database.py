@@ -10,9 +10,12 @@ take them is refused by name.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from threading import Thread
+from typing import Any
 
+import aiosqlite
 import sqlalchemy as sa
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
@@ -25,6 +28,8 @@ METADATA = sa.MetaData()
 BUSY_TIMEOUT_MS = 5_000
 """How long the writer waits for another process; far below the supervision of a session."""
 READERS_MAX = 4
+WORKER_END_S = 5.0
+"""How long closing waits for a connection's thread, which at most finishes one statement."""
 _SYNCHRONOUS_FULL = 2
 _REQUIRED_PRAGMAS: dict[str, str | int] = {
     "journal_mode": "wal",
@@ -44,9 +49,10 @@ class DatabaseUnavailable(Exception):
 class Database:
     """Open with `Database.open`; hand `write()` and `read()` to whoever needs SQL."""
 
-    def __init__(self, writer: AsyncEngine, reader: AsyncEngine) -> None:
+    def __init__(self, writer: AsyncEngine, reader: AsyncEngine, workers: list[Thread]) -> None:
         self._writer = writer
         self._reader = reader
+        self._workers = workers
         self._turn = asyncio.Lock()
 
     @classmethod
@@ -55,16 +61,17 @@ class Database:
 
         Tables are made by the migrations, or in tests by `METADATA.create_all`.
         """
+        workers: list[Thread] = []
         try:
             parsed = make_url(url)
             if parsed.get_backend_name() == "sqlite":
-                writer, reader = _sqlite_engines(parsed)
+                writer, reader = _sqlite_engines(parsed, workers)
             else:
                 writer = create_async_engine(parsed, pool_size=1, max_overflow=0)
                 reader = create_async_engine(parsed, pool_size=READERS_MAX, max_overflow=0)
         except (SQLAlchemyError, ImportError) as error:
             raise DatabaseRefused(f"database address is not usable: {error}") from error
-        database = cls(writer, reader)
+        database = cls(writer, reader, workers)
         try:
             await database._prove()
         except (SQLAlchemyError, OSError) as error:
@@ -88,10 +95,16 @@ class Database:
         return self._read()
 
     async def close(self) -> None:
-        """Wait for the write that runs, then close every connection."""
+        """Wait for the write that runs, then close every connection and wait for its thread.
+
+        A thread tells the loop of its end; the loop must still be there to hear it.
+        """
         async with self._turn:
             await self._reader.dispose()
             await self._writer.dispose()
+            for worker in self._workers:
+                if worker.is_alive():
+                    await asyncio.to_thread(worker.join, WORKER_END_S)
 
     @property
     def dialect(self) -> str:
@@ -131,11 +144,15 @@ class Database:
                     )
 
 
-def _sqlite_engines(url: sa.URL) -> tuple[AsyncEngine, AsyncEngine]:
+def _sqlite_engines(url: sa.URL, workers: list[Thread]) -> tuple[AsyncEngine, AsyncEngine]:
     if url.database in (None, "", ":memory:"):
         raise DatabaseRefused("a database in memory cannot keep money: name a file")
     # isolation_level None: the driver starts no transactions of its own, the hooks below do.
-    connect_args = {"isolation_level": None, "timeout": BUSY_TIMEOUT_MS / 1_000}
+    connect_args = {
+        "isolation_level": None,
+        "timeout": BUSY_TIMEOUT_MS / 1_000,
+        "async_creator_fn": _watched(workers),
+    }
     writer = create_async_engine(url, pool_size=1, max_overflow=0, connect_args=connect_args)
     reader = create_async_engine(
         url, pool_size=READERS_MAX, max_overflow=0, connect_args=connect_args
@@ -145,6 +162,19 @@ def _sqlite_engines(url: sa.URL) -> tuple[AsyncEngine, AsyncEngine]:
     _on_begin(writer, "BEGIN IMMEDIATE")
     _on_begin(reader, "BEGIN")
     return writer, reader
+
+
+def _watched(workers: list[Thread]) -> Callable[..., aiosqlite.Connection]:
+    """Make connections whose threads are known: one that fails to open ends by itself, unheard."""
+
+    def connect(*args: Any, **options: Any) -> aiosqlite.Connection:
+        connection = aiosqlite.connect(*args, **options)
+        connection._thread.daemon = True  # a process must be able to end without us
+        workers[:] = [worker for worker in workers if worker.is_alive()]
+        workers.append(connection._thread)
+        return connection
+
+    return connect
 
 
 def _on_connect(engine: AsyncEngine, pragmas: list[str]) -> None:
