@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -33,36 +32,31 @@ from billing_meter.ledger import (
     Reverse,
     VoidHold,
 )
+from billing_meter.ledger_rows import (
+    ROWS_PER_STATEMENT,
+    Balance,
+    GuardFailed,
+    hold_row,
+    insert_rows,
+    move_balances,
+    read_balances,
+    read_buckets,
+)
 
-ROWS_PER_STATEMENT = 250
-"""Parameters are prepared on the event loop; this many rows take well under a millisecond."""
-
-
-class GuardFailed(Exception):
-    """A guarded balance update did not apply: the plan was stale or an account is missing.
-
-    The transaction must roll back; nothing was written.
-    """
-
-
-@dataclass(frozen=True, slots=True)
-class Balance:
-    """A member's credits: posted totals per bucket, and how much of them holds set aside."""
-
-    paid_units: int = 0
-    promo_units: int = 0
-    held_units: int = 0
-
-    @property
-    def available(self) -> int:
-        """What can be spent now."""
-        return self.paid_units + self.promo_units - self.held_units
-
-    @property
-    def posted(self) -> int:
-        """All that is still the member's, held or not."""
-        return self.paid_units + self.promo_units
-
+__all__ = [
+    "ROWS_PER_STATEMENT",
+    "Balance",
+    "BalanceListener",
+    "GuardFailed",
+    "LedgerStore",
+    "LedgerTransaction",
+    "hold_row",
+    "insert_rows",
+    "move_balances",
+    "read_balances",
+    "read_buckets",
+    "utc_ms",
+]
 
 BalanceListener = Callable[[str, Balance], None]
 
@@ -423,112 +417,4 @@ def _head_row(transfer: int, entry: Entry, at_ms: int) -> dict[str, Any]:
         "reverses": entry.reverses,
         "hold_id": entry.hold_id,
         "at_ms": at_ms,
-    }
-
-
-def hold_row(hold_id: str, member_id: str, drawn: Draw, at_ms: int) -> dict[str, Any]:
-    """A new open hold."""
-    return {
-        "hold_id": hold_id,
-        "member_id": member_id,
-        "state": "open",
-        "promo_units": drawn.promo,
-        "paid_units": drawn.paid,
-        "taken_units": drawn.units,
-        "posted_units": 0,
-        "returned_units": 0,
-        "created_at_ms": at_ms,
-        "expires_at_ms": None,
-        "closed_at_ms": None,
-    }
-
-
-async def insert_rows(
-    connection: AsyncConnection, table: sa.Table, rows: Sequence[Mapping[str, Any]]
-) -> None:
-    """Insert in slices, so that the event loop gets a turn between them."""
-    for start in range(0, len(rows), ROWS_PER_STATEMENT):
-        await connection.execute(sa.insert(table), rows[start : start + ROWS_PER_STATEMENT])
-
-
-_MOVE = (
-    sa.update(schema.accounts)
-    .where(
-        schema.accounts.c.account == sa.bindparam("b_account"),
-        sa.or_(
-            schema.accounts.c.may_be_negative,
-            schema.accounts.c.units + sa.bindparam("b_units") >= 0,
-        ),
-    )
-    .values(units=schema.accounts.c.units + sa.bindparam("b_units"))
-)
-
-
-async def move_balances(connection: AsyncConnection, deltas: Mapping[str, int]) -> None:
-    """The guarded write: each balance moves by its delta, or GuardFailed rolls all of it back."""
-    rows = [{"b_account": account, "b_units": units} for account, units in deltas.items()]
-    for start in range(0, len(rows), ROWS_PER_STATEMENT):
-        part = rows[start : start + ROWS_PER_STATEMENT]
-        result = await connection.execute(_MOVE, part)
-        if result.rowcount != len(part):
-            raise GuardFailed("an account is missing or would go below zero")
-
-
-async def read_buckets(connection: AsyncConnection, member_ids: Sequence[str]) -> dict[str, Draw]:
-    """Spendable units per bucket, their rows locked until the transaction ends."""
-    names: dict[str, tuple[str, bool]] = {}
-    for member_id in member_ids:
-        names[ledger.promo_account(member_id)] = (member_id, True)
-        names[ledger.paid_account(member_id)] = (member_id, False)
-    buckets = dict.fromkeys(member_ids, Draw())
-    table = schema.accounts
-    wanted = sorted(names)
-    for start in range(0, len(wanted), ROWS_PER_STATEMENT):
-        query = (
-            sa.select(table.c.account, table.c.units)
-            .where(table.c.account.in_(wanted[start : start + ROWS_PER_STATEMENT]))
-            .order_by(table.c.account)
-            .with_for_update()
-        )
-        for account, units in await connection.execute(query):
-            member_id, promo = names[account]
-            buckets[member_id] += Draw(promo=units) if promo else Draw(paid=units)
-    return buckets
-
-
-async def read_balances(
-    connection: AsyncConnection, member_ids: Iterable[str]
-) -> dict[str, Balance]:
-    """Balances to the second: what running sessions have used already counts as spent."""
-    wanted = sorted(set(member_ids))
-    if not wanted:
-        return {}
-    free = await read_buckets(connection, wanted)
-    held = dict.fromkeys(wanted, Draw())
-    holds, sessions = schema.holds, schema.sessions
-    for start in range(0, len(wanted), ROWS_PER_STATEMENT):
-        query = (
-            sa.select(
-                holds.c.member_id,
-                holds.c.promo_units,
-                holds.c.paid_units,
-                sa.func.coalesce(sessions.c.charged_units - sessions.c.posted_units, 0),
-            )
-            .select_from(holds.outerjoin(sessions, sessions.c.hold_id == holds.c.hold_id))
-            .where(
-                holds.c.member_id.in_(wanted[start : start + ROWS_PER_STATEMENT]),
-                holds.c.state == "open",
-            )
-        )
-        for member_id, promo, paid, used in await connection.execute(query):
-            inside = Draw(promo, paid)
-            spent = ledger.draw(used, inside) or inside
-            held[member_id] += inside - spent
-    return {
-        member_id: Balance(
-            paid_units=free[member_id].paid + held[member_id].paid,
-            promo_units=free[member_id].promo + held[member_id].promo,
-            held_units=held[member_id].units,
-        )
-        for member_id in wanted
     }
