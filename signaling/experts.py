@@ -130,6 +130,13 @@ class Experts:
         kept = self._key_hashes.get(expert_id, "")
         return hmac.compare_digest(kept, token_hash(key))
 
+    def expert_with_key(self, name: str, key: str) -> ExpertProfile | None:
+        """The expert of that name, if this is their stream key."""
+        profile = self.expert_by_name(name)
+        if profile is None or not self.key_matches(profile.expert_id, key):
+            return None
+        return profile
+
     def key_hint(self, expert_id: str) -> str:
         """The last characters of the stream key, to tell an old from a new one."""
         return self._key_hints.get(expert_id, "")

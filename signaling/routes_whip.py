@@ -13,7 +13,7 @@ from signaling.sdp_http import SDP_TYPE, answer_reply, no_patch, offer_of, optio
 
 async def publish(call: Call) -> web.Response:
     """Take an offer; 409 while somebody else is publishing to this room."""
-    profile = _expert_by_key(call)
+    profile = await _expert_by_key(call)
     offer = await offer_of(call)
     outcome = await call.services.house.publish_encoder(profile.expert_id, offer)
     return answer_reply(call, outcome, f"/whip/{profile.name}")
@@ -21,14 +21,18 @@ async def publish(call: Call) -> web.Response:
 
 async def end(call: Call) -> web.Response:
     """End the publication. 200 and not 204: OBS logs anything else as an error."""
-    profile = _expert_by_key(call)
+    profile = await _expert_by_key(call)
     if not call.services.house.end_encoder(profile.expert_id, call.path["resource"]):
         raise Problem(404, "not_found", "This publication is not there any more.")
     return web.Response(status=200)
 
 
-def _expert_by_key(call: Call) -> ExpertProfile:
-    """The expert whose room and key this is; a wrong name and a wrong key look the same."""
+async def _expert_by_key(call: Call) -> ExpertProfile:
+    """The expert whose room and key this is; a wrong name and a wrong key look the same.
+
+    What memory does not know is looked up once more in the store, since the command line may have
+    added the expert or changed the key a moment ago.
+    """
     key = bearer_token(call.request)
     if key is None:
         raise Problem(
@@ -37,8 +41,12 @@ def _expert_by_key(call: Call) -> ExpertProfile:
             "Send the stream key as bearer token.",
             headers={"WWW-Authenticate": 'Bearer realm="parlour"'},
         )
-    profile = call.services.experts.expert_by_name(call.path["expert"])
-    if profile is None or not call.services.experts.key_matches(profile.expert_id, key):
+    experts = call.services.experts
+    profile = experts.expert_with_key(call.path["expert"], key)
+    if profile is None:
+        await experts.load()
+        profile = experts.expert_with_key(call.path["expert"], key)
+    if profile is None:
         raise Problem(403, "stream_key_wrong", "This is not the stream key of this expert.")
     return profile
 

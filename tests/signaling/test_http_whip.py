@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 import pytest
 
@@ -11,6 +12,7 @@ from media.api import Answer
 from rooms.airing import Connected
 from rooms.refusals import Code, Refusal
 from signaling import routing
+from signaling.experts import Experts, details_of
 
 OFFER = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\n"
 SDP = {"Content-Type": "application/sdp"}
@@ -95,6 +97,18 @@ async def test_whip_keys(door, expert, problem) -> None:
         if refusal[0] == 401:
             assert reply.headers["WWW-Authenticate"].startswith("Bearer")
     assert house.asked == []
+
+
+async def test_an_expert_added_beside_the_server_may_publish_at_once(door, expert) -> None:
+    """The command line writes the same store; the server's memory learns of it at the key."""
+    known = door.services.experts
+    beside = Experts(known._database, door.services.accounts, lambda: datetime.now(UTC))
+    details = details_of(known.experts()[0])
+    added = await beside.add("orion", None, details)
+    assert isinstance(added, tuple)
+    assert known.expert_by_name("orion") is None
+    headers = SDP | {"Authorization": f"Bearer {added[1]}"}
+    assert (await door.client().post("/whip/orion", data=OFFER, headers=headers)).status == 201
 
 
 async def test_a_cookie_is_no_stream_key(door, expert, problem) -> None:
