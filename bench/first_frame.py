@@ -57,7 +57,9 @@ async def one_run(browser: Browser, url: str, expert: str) -> float:
         await card.wait_for(timeout=FRAME_WAIT_MS)
         await page.wait_for_timeout(500)  # a person needs a moment to choose; the page is at rest
         await card.click()
-        await page.wait_for_function("window.firstFrameMs !== undefined", timeout=FRAME_WAIT_MS)
+        await page.wait_for_function(
+            "() => window.firstFrameMs !== undefined", timeout=FRAME_WAIT_MS
+        )
         return float(await page.evaluate("window.firstFrameMs"))
     finally:
         await context.close()
