@@ -3,11 +3,13 @@
 aiortc 1.16.0 gives certificates, the DTLS handshake with its fingerprint check, and SRTP sessions.
 It is used over our own transport object, fed only with DTLS datagrams from validated addresses.
 Its packet loop never runs: once the handshake is done, `DtlsSrtp.feed` handles the rare DTLS
-record (an alert, a repeated flight) synchronously, and SRTP goes past it altogether.
+record (an alert, a repeated flight) synchronously, and SRTP goes past it altogether. Once the peer
+has shown that it is done too, `DtlsSrtp.settle` lets OpenSSL go.
 """
 
 import asyncio
 import contextlib
+import secrets
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -28,6 +30,8 @@ from aiortc.rtcdtlstransport import (
 from aiortc.rtcicetransport import RTCIceTransport
 from OpenSSL import SSL
 from pylibsrtp import Session
+
+from media.dtls_tail import CIPHER_SUITES, EXPLICIT_NONCE_BYTES, VERSION, DtlsTail
 
 DTLS_QUEUE_DATAGRAMS_MAX = 512
 """A handshake needs a handful; when it is full the newest is dropped."""
@@ -56,7 +60,9 @@ class Certificate(RTCCertificate):
             context = super()._create_ssl_context(srtp_profiles)
             # A shared context must not resume sessions: every peer shows its own certificate.
             context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
-            context.set_options(SSL.OP_NO_RENEGOTIATION)
+            # Ours first, AES-128-GCM: the suite protects a handshake and a goodbye, and with this
+            # one a settled association needs no OpenSSL.
+            context.set_options(SSL.OP_NO_RENEGOTIATION | SSL.OP_CIPHER_SERVER_PREFERENCE)
             context.set_mode(SSL.MODE_RELEASE_BUFFERS)
             context.set_cipher_list(_CIPHERS)
             self._context = context
@@ -151,6 +157,8 @@ class DtlsSrtp:
     ) -> None:
         self._pipe = _DatagramPipe(send)
         self._send = send
+        self._server = server
+        self._tail: DtlsTail | None = None  # once settled: all that is left of `_dtls`
         self._dtls = _HandshakeOnly(cast(RTCIceTransport, self._pipe), [certificate])
         self._dtls._srtp_profiles = list(PREFERRED_PROFILES)
         self._dtls._set_role("server" if server else "client")
@@ -184,7 +192,28 @@ class DtlsSrtp:
     def _connection(self) -> SSL.Connection:
         return cast(SSL.Connection, self._dtls._ssl)
 
+    def settle(self) -> None:
+        """The peer has shown that it finished the handshake: keep what a goodbye needs, no more.
+
+        Not earlier: until then it may repeat its last flight, and OpenSSL must answer with ours.
+        """
+        if self._tail is not None or not self._established or self._closed:
+            return
+        connection = self._connection
+        version, suite = connection.get_protocol_version(), connection.get_cipher_name()
+        master = connection.master_key()
+        client, server = connection.client_random(), connection.server_random()
+        if version != VERSION or suite not in CIPHER_SUITES:
+            return
+        if master is None or client is None or server is None:  # only before a handshake
+            return
+        self._tail = DtlsTail.derive(master, client, server, server=self._server)
+        del self._dtls
+
     def _after_handshake(self, data: bytes) -> None:
+        if self._tail is not None:
+            self._closed = self._tail.ends(data)
+            return
         connection = self._connection
         connection.bio_write(data)
         try:
@@ -202,7 +231,9 @@ class DtlsSrtp:
 
     def close(self) -> None:
         """Says close_notify when there is somebody to hear it, and ends a running handshake."""
-        if self._established and not self._closed:
+        if self._tail is not None and not self._closed:
+            self._send(self._tail.close_notify(secrets.token_bytes(EXPLICIT_NONCE_BYTES)))
+        elif self._established and not self._closed:
             # An error means that the association is broken already: nobody will read the alert.
             with contextlib.suppress(SSL.Error):
                 self._connection.shutdown()

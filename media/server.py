@@ -342,6 +342,8 @@ class MediaPlane:
             return
         for peer in self._peers():
             last_media_ns = None if peer.link is None else peer.link.last_media_ns
+            if last_media_ns is not None:
+                peer.settle()
             reason = peer.overdue(now_ns, last_media_ns)
             if reason is not None:
                 self._close_peer(peer, reason)

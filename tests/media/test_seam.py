@@ -1,7 +1,6 @@
 """aiortc's DTLS over our own pipe: keys on both sides, fingerprints, goodbyes, bounded queues."""
 
 import asyncio
-from collections.abc import Callable
 
 import pytest
 from aiortc.rtcdtlstransport import RTCCertificate, SRTPProtectionProfile
@@ -14,54 +13,10 @@ from media.aiortc_seam import (
     Certificate,
     DtlsSrtp,
     Fingerprint,
-    SrtpSessions,
     new_certificate,
 )
-from media.batch import PacketBuffer, srtp_protect
-
-RTP = bytes([0x80, 96, 0, 1, 0, 0, 0, 1, 0, 0, 0, 9]) + bytes(range(100))
-
-
-class Pair:
-    """A server and a client joined by a wire that a test may tamper with."""
-
-    def __init__(self, wire: Callable[[bytes], bytes | None] = lambda data: data) -> None:
-        self.server_certificate, self.client_certificate = new_certificate(), new_certificate()
-        self.sent: list[bytes] = []
-        self._wire = wire
-        self.server = DtlsSrtp(self.server_certificate, server=True, send=self._to_client)
-        self.client = DtlsSrtp(self.client_certificate, server=False, send=self._to_server)
-
-    def _to_client(self, data: bytes) -> None:
-        self.sent.append(data)
-        if (data_out := self._wire(data)) is not None:
-            self.client.feed(data_out)
-
-    def _to_server(self, data: bytes) -> None:
-        self.sent.append(data)
-        if (data_out := self._wire(data)) is not None:
-            self.server.feed(data_out)
-
-    async def shake(
-        self, server_expects: Certificate | None = None
-    ) -> tuple[SrtpSessions | None, SrtpSessions | None]:
-        expected = server_expects or self.client_certificate
-        return await asyncio.gather(
-            self.server.handshake([fingerprint(expected)]),
-            self.client.handshake([fingerprint(self.server_certificate)]),
-        )
-
-
-def fingerprint(certificate: Certificate) -> Fingerprint:
-    return Fingerprint("sha-256", certificate.sha256_fingerprint())
-
-
-def protected(sessions: SrtpSessions) -> tuple[PacketBuffer, int]:
-    buffer = PacketBuffer()
-    buffer.data[: len(RTP)] = RTP
-    buffer.length_pointer[0] = len(RTP)
-    assert srtp_protect(sessions.tx, buffer.pointer, buffer.length_pointer) == 0
-    return buffer, buffer.length_pointer[0]
+from media.batch import PacketBuffer
+from tests.media.dtls_pair import RTP, Pair, fingerprint, protected
 
 
 async def test_both_sides_get_keys_that_fit_and_prefer_aes_128_gcm() -> None:
