@@ -16,6 +16,8 @@ from typing import Any
 
 import aiohttp
 
+from tests.e2e.netns import Namespace
+
 PREFERENCES = {
     "media.navigator.streams.fake": True,
     "media.navigator.permission.disabled": True,
@@ -67,13 +69,12 @@ class Firefox:
         result: dict[str, Any] = answer["result"]
         return result
 
-    async def tab(self, isolated: bool = True) -> Tab:
-        """A tab with cookies of its own."""
-        options: dict[str, Any] = {"type": "tab"}
-        if isolated:
-            made = await self.command("browser.createUserContext")
-            options["userContext"] = made["userContext"]
-        made = await self.command("browsingContext.create", **options)
+    async def tab(self) -> Tab:
+        """A page with cookies of its own, in a window of its own: a hidden tab is slowed down."""
+        person = await self.command("browser.createUserContext")
+        made = await self.command(
+            "browsingContext.create", type="window", userContext=person["userContext"]
+        )
         return Tab(self, made["context"])
 
 
@@ -111,11 +112,15 @@ class Tab:
             if value:
                 return value
             if asyncio.get_running_loop().time() > deadline:
-                raise AssertionError(f"never true: {expression}")
+                shown = await self.run("return document.body.innerText;")
+                raise AssertionError(f"never true: {expression}\nThe page says:\n{shown}")
             await asyncio.sleep(0.1)
 
     async def click(self, testid: str) -> None:
-        """Click what carries the test id, once it is there and enabled."""
+        """Click what carries the test id, once it is there and enabled, with the window in front:
+        Firefox gives devices only to a page that has the focus.
+        """
+        await self._firefox.command("browsingContext.activate", context=self._context)
         selector = f'[data-testid="{testid}"]'
         await self.until(f"!!document.querySelector('{selector}:not([disabled])')")
         await self.run(f"document.querySelector('{selector}').click()")
@@ -134,12 +139,17 @@ class Tab:
 
 
 @asynccontextmanager
-async def firefox(profile: Path) -> AsyncIterator[Firefox]:
-    """A headless Firefox ESR with fake devices and a fresh profile."""
+async def firefox(profile: Path, net: Namespace) -> AsyncIterator[Firefox]:
+    """A headless Firefox ESR with fake devices and a fresh profile, inside a namespace.
+
+    Inside, because a Firefox that sees the machine's own interface gathers no candidate that
+    reaches a server on loopback.
+    """
     profile.mkdir(parents=True)
     lines = [f"user_pref({json.dumps(k)}, {json.dumps(v)});" for k, v in PREFERENCES.items()]
     (profile / "user.js").write_text("\n".join(lines))
     process = await asyncio.create_subprocess_exec(
+        *net.prefix,
         "firefox-esr",
         "--headless",
         "--no-remote",
@@ -152,7 +162,8 @@ async def firefox(profile: Path) -> AsyncIterator[Firefox]:
     )
     try:
         address = await asyncio.wait_for(_bidi_address(process), START_WAIT_S)
-        async with aiohttp.ClientSession() as http:
+        connector = aiohttp.TCPConnector(socket_factory=net.socket)
+        async with aiohttp.ClientSession(connector=connector) as http:
             socket = await http.ws_connect(f"{address}/session", max_msg_size=0)
             browser = Firefox(socket)
             await browser.command("session.new", capabilities={})
