@@ -64,8 +64,12 @@ async function bench({ refuse = {}, deny = [] } = {}) {
     },
     onMessage(listener) {
       hear = listener;
+      return () => {};
     },
-    onStatus: (listener) => listener("online"),
+    onStatus(listener) {
+      listener("online");
+      return () => {};
+    },
     reconnect: mock.fn(),
   };
   let nowMs = 0;
@@ -245,4 +249,15 @@ test("guests are asked to join, basic members to become premium", async () => {
   b.hear(welcome({ you: { ...welcome().you, premium: false } }));
   b.controller.askPrivate({ cam2cam: true });
   assert.equal(b.controller.local.dialog.kind, "premium");
+});
+
+test("leaving closes media at once, ends the subscriptions, and nothing reopens it", async () => {
+  const { controller, types, hear } = await bench();
+  const left = controller.leave();
+  assert.equal(controller.watcher.phase, "idle");
+  hear({ ...entered(), type: "room.entered" }); // still on its way when the visitor left
+  assert.equal(controller.watcher.phase, "idle");
+  await left;
+  await controller.leave();
+  assert.equal(types().filter((type) => type === "room.leave").length, 1);
 });

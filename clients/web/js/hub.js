@@ -25,7 +25,18 @@ export function createHub() {
     wireIsThere = resolve;
   });
   let started = false;
+  let over = false;
   let status = "connecting";
+  /** @type {Message | null} the newest greeting, kept true, for a page that comes later */
+  let welcome = null;
+
+  /** @param {Message} message */
+  function remember(message) {
+    if (message.type === "welcome") welcome = { ...message, resumed: false };
+    if (welcome === null) return;
+    if (message.type === "wallet.balance") welcome = { ...welcome, balance: message.balance };
+    if (message.type === "account.upgraded") welcome = { ...welcome, you: message.you };
+  }
 
   return {
     /** Connect; later calls change nothing. */
@@ -39,10 +50,12 @@ export function createHub() {
           language: language(),
           onMessage(/** @type {Message} */ message) {
             sessionFromMessage(message);
+            remember(message);
             for (const listener of listeners) listener(message);
           },
-          onStatus(/** @type {string} */ now, /** @type {unknown} */ detail) {
+          onStatus(/** @type {string} */ now, /** @type {any} */ detail) {
             status = now;
+            over = Boolean(detail?.closed);
             updateSession({ online: now !== "offline" });
             for (const listener of statusListeners) listener(now, detail);
           },
@@ -57,11 +70,13 @@ export function createHub() {
       return (await wire).send(message);
     },
     /**
-     * @param {(message: Message) => void} listener gets every server message
+     * @param {(message: Message) => void} listener gets every server message, and first of all, if
+     *   the link is up already, the greeting that it missed
      * @returns {() => void} unsubscribe
      */
     onMessage(listener) {
       listeners.add(listener);
+      if (welcome !== null && status === "online") listener(welcome);
       return () => listeners.delete(listener);
     },
     /**
@@ -73,6 +88,8 @@ export function createHub() {
       listener(status);
       return () => statusListeners.delete(listener);
     },
+    /** False once the connection was ended for good: only a new document helps. */
+    alive: () => !over,
     /** Drop a connection that went silent and make a new one, which resumes its place. */
     async reconnect() {
       if (started) (await wire).reconnect();

@@ -160,7 +160,10 @@ function Nothing({ any, onClear }) {
 /**
  * @param {HTMLElement} root
  * @param {import("../main.js").Context} context
+ * @returns {import("../main.js").Mounted}
  */
 export function mount(root, context) {
+  document.title = `${t("home.document_title")} · Parlour`;
   render(html`<${Home} context=${context} />`, root);
+  return { leave: () => render(null, root) };
 }

@@ -54,6 +54,9 @@ export class RoomController {
   /** @type {Store<{server: State, local: Local}>} */ store;
 
   #watchdog = 0;
+  /** @type {(() => void)[]} ends the subscriptions */
+  #subscriptions = [];
+  #leaving = false;
   #lastMessageMs = 0;
   #movedMs = 0;
   #renewedMs = 0;
@@ -113,16 +116,19 @@ export class RoomController {
   /** Subscribes; the room is entered as soon as the wire says welcome. */
   start() {
     this.watcher.prepare();
-    this.wire.onMessage((/** @type {any} */ message) => this.#received(message));
-    this.wire.onStatus((/** @type {any} */ status, /** @type {any} */ detail) => {
+    const offStatus = this.wire.onStatus((/** @type {any} */ status, /** @type {any} */ detail) => {
       const closedWith = detail?.closed ? (detail.code ?? 0) : null;
       this.#reduce({ type: "local.link", status, closedWith });
     });
+    const offMessage = this.wire.onMessage((/** @type {any} */ message) => this.#received(message));
+    this.#subscriptions = [offStatus, offMessage];
     this.#watchdog = /** @type {any} */ (setInterval(() => void this.#watch(), WATCHDOG_MS));
   }
 
-  /** Leaves the room: media stops at once, a session ends. */
+  /** Leaves the room for good: media stops at once, a session ends. A second time is harmless. */
   async leave() {
+    if (this.#leaving) return;
+    this.#leaving = true;
     clearInterval(this.#watchdog);
     this.own.close();
     this.watcher.close();
@@ -131,6 +137,7 @@ export class RoomController {
     } catch {
       // The link is down: the server ends our place by itself.
     }
+    for (const end of this.#subscriptions.splice(0)) end();
   }
 
   /** @param {DialogView} dialog */
@@ -324,6 +331,7 @@ export class RoomController {
 
   /** Brings media into line with what the server says. */
   #sync() {
+    if (this.#leaving) return;
     const { room, session, link } = this.server;
     if (room !== null) {
       if (room.wall === "none") this.watcher.open();

@@ -2,6 +2,7 @@
 
 import { html, render, useEffect, useRef, useState } from "../../vendor/preact-htm.js";
 import { get } from "../api.js";
+import { iceServers } from "../ice-servers.js";
 import { watchingSupported } from "../devices.js";
 import { t, tn } from "../i18n.js";
 import { inPrivate } from "../state.js";
@@ -23,25 +24,26 @@ import { problemText } from "./words.js";
 /**
  * @param {HTMLElement} root
  * @param {import("../main.js").Context} context
+ * @returns {import("../main.js").Mounted}
  */
 export function mount(root, context) {
   document.documentElement.classList.add("in-room");
+  const clear = () => {
+    render(null, root);
+    document.documentElement.classList.remove("in-room");
+  };
   if (!watchingSupported()) {
     render(html`<${EmptyState} icon="alert" title=${t("room.unsupported_title")} text=${t("room.unsupported")} />`, root);
-    return;
+    return { leave: clear };
   }
   if (context.me?.role === "expert" && context.me.name === context.expert) {
     render(html`<${OwnRoom} />`, root);
-    return;
+    return { leave: clear };
   }
-  const ice = get("/ice-servers").then(
-    (answer) => answer.ice_servers,
-    () => [], // without TURN most networks still work
-  );
   const controller = new RoomController({
     wire: context.wire,
     expert: context.expert,
-    iceServers: () => ice,
+    iceServers,
     fetchSummary: (session) => get(`/sessions/${encodeURIComponent(session)}`),
     onFailure: (error) => toast(problemText(error), "bad"),
   });
@@ -52,7 +54,15 @@ export function mount(root, context) {
     state: () => controller.store.value,
     pcs: () => [controller.watcher.peer, controller.own.peer].filter((peer) => peer !== null),
   };
-  render(html`<${RoomPage} controller=${controller} />`, root);
+  render(html`<${RoomPage} controller=${controller} onClosed=${() => context.go("/")} />`, root);
+  return {
+    leave() {
+      void controller.leave();
+      delete (/** @type {any} */ (window).parlourDebug);
+      clear();
+    },
+    holds: () => inPrivate(controller.server),
+  };
 }
 
 function OwnRoom() {
@@ -61,8 +71,8 @@ function OwnRoom() {
   <//>`;
 }
 
-/** @param {{ controller: RoomController }} props */
-function RoomPage({ controller }) {
+/** @param {{ controller: RoomController, onClosed: () => void }} props */
+function RoomPage({ controller, onClosed }) {
   const { server, local } = useStore(controller.store);
   if (local.missing) {
     return html`<${EmptyState} icon="user" title=${t("room.missing_title")} text=${t("room.missing")}>
@@ -75,11 +85,11 @@ function RoomPage({ controller }) {
       <button type="button" class="button button-accent" onClick=${() => location.reload()}>${t("room.away.back")}</button>
     <//>`;
   }
-  return html`<${Room} controller=${controller} server=${server} local=${local} />`;
+  return html`<${Room} controller=${controller} server=${server} local=${local} onClosed=${onClosed} />`;
 }
 
-/** @param {{ controller: RoomController, server: import("../state.js").State, local: any }} props */
-function Room({ controller, server, local }) {
+/** @param {{ controller: RoomController, server: import("../state.js").State, local: any, onClosed: () => void }} props */
+function Room({ controller, server, local, onClosed }) {
   const { room, session, hud } = server;
   const running = inPrivate(server);
   const active = running && session?.phase !== "connecting";
@@ -103,7 +113,7 @@ function Room({ controller, server, local }) {
   });
   const leave = async () => {
     await controller.leave();
-    location.assign("/");
+    onClosed();
   };
   const wall = room?.wall ?? "none";
   const classes = `room ${active ? "room-private" : ""} ${chatHidden ? "room-chat-hidden" : ""}`;

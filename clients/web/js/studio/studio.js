@@ -2,6 +2,7 @@
 
 import { html, render, useEffect, useRef, useState } from "../../vendor/preact-htm.js";
 import { errorText, get, post, put } from "../api.js";
+import { iceServers } from "../ice-servers.js";
 import { t, tn } from "../i18n.js";
 import { Chat } from "../room/chat.js";
 import { useCountdown, useKeys, useLeaveWarning, useStore, useStream, useTrackStream, useWakeLock } from "../room/hooks.js";
@@ -36,10 +37,6 @@ export async function mount(root, context) {
     render(html`<${ErrorState} text=${errorText(error)} onRetry=${() => location.reload()} />`, root);
     return;
   }
-  const ice = get("/ice-servers").then(
-    (answer) => answer.ice_servers,
-    () => [], // without TURN most networks still work
-  );
   const controller = new StudioController({
     wire: context.wire,
     studio,
@@ -49,7 +46,7 @@ export async function mount(root, context) {
       change: (body) => put("/studio/settings", body),
       summary: (session) => get(`/sessions/${encodeURIComponent(session)}`),
     },
-    iceServers: () => ice,
+    iceServers,
     onFailure: (error) => toast(problemText(error), "bad"),
     wasOnAir: takeOnAir(),
   });

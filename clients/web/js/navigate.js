@@ -1,0 +1,88 @@
+// Moves between the home page and a room within one document: the socket, the words and the
+// modules stay, so that a click is a picture in a tenth of a second. Everything else is a plain
+// link. Knows the address bar; knows nothing of pages.
+
+/**
+ * @typedef {{ page: "home" | "room", expert: string }} Place
+ *
+ * @typedef {object} Options
+ * @property {(place: Place) => Promise<void>} show replaces what is seen
+ * @property {() => boolean} mayStay whether this document can go on; if not, the browser loads
+ */
+
+const ROOM = /^\/room\/([^/]+)\/?$/;
+
+/**
+ * The place that a path names, null when it needs a document of its own.
+ * @param {string} pathname
+ * @returns {Place | null}
+ */
+export function placeOf(pathname) {
+  if (pathname === "/") return { page: "home", expert: "" };
+  const room = ROOM.exec(pathname);
+  if (room === null) return null;
+  try {
+    return { page: "room", expert: decodeURIComponent(room[1]) };
+  } catch {
+    return null; // a stray percent sign: the server knows what to say
+  }
+}
+
+/**
+ * The link of a plain click, null for one that the browser should follow itself: another button, a
+ * modifier, a new window, a download, another site, or a query that the server must see.
+ * @param {MouseEvent} event
+ * @returns {HTMLAnchorElement | null}
+ */
+export function plainLink(event) {
+  if (event.defaultPrevented || event.button !== 0) return null;
+  if (event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return null;
+  const target = /** @type {Element | null} */ (event.target);
+  const link = /** @type {HTMLAnchorElement | null} */ (target?.closest?.("a[href]") ?? null);
+  if (link === null || link.hasAttribute("target") || link.hasAttribute("download")) return null;
+  if (link.origin !== location.origin || link.search !== "" || link.hash !== "") return null;
+  return link;
+}
+
+/**
+ * Follows links and the Back and Forward buttons.
+ * @param {Options} options
+ * @returns {(path: string) => void} goes to a path as a click on a link would
+ */
+export function followLinks({ show, mayStay }) {
+  let shown = location.pathname + location.search;
+
+  /** @param {string} path */
+  function go(path) {
+    const place = placeOf(path);
+    if (place === null || !mayStay()) {
+      location.assign(path);
+      return;
+    }
+    history.pushState(null, "", path);
+    shown = path;
+    scrollTo(0, 0);
+    void show(place);
+  }
+
+  document.addEventListener("click", (event) => {
+    const link = plainLink(event);
+    if (link === null || placeOf(link.pathname) === null) return;
+    event.preventDefault();
+    go(link.pathname);
+  });
+  addEventListener("popstate", () => {
+    const wanted = location.pathname + location.search;
+    const place = placeOf(location.pathname);
+    if (location.pathname === shown.split("?")[0]) return; // a jump within the page
+    if (place === null || !mayStay()) {
+      // Back to what is still on screen, then away by a load: the browser asks first if it must.
+      history.pushState(null, "", shown);
+      location.assign(wanted);
+      return;
+    }
+    shown = wanted;
+    void show(place);
+  });
+  return go;
+}
