@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { mock, test } from "node:test";
-import { Publisher, Watcher } from "../../clients/web/js/rtc.js";
+import { expectToWatch, Publisher, Watcher } from "../../clients/web/js/rtc.js";
 
 const settle = () => new Promise((resolve) => setImmediate(resolve));
 
@@ -79,8 +79,43 @@ function bench(kind, options = {}) {
     videoBitsPerS: 1_000_000,
     ...options,
   });
-  return { link, peers, log, phases };
+  return { link, peers, log, phases, FakePeer };
 }
+
+test("an offer made while somebody pointed at a card is used by the next who watches, once", async () => {
+  const { link, peers, log, FakePeer } = bench("watch");
+  expectToWatch(async () => [], FakePeer);
+  expectToWatch(async () => [], FakePeer);
+  await settle();
+  assert.deepEqual(log, ["createOffer", "setLocalDescription"]);
+  link.open();
+  await settle();
+  assert.equal(peers.length, 1);
+  peers[0].ontrack({ track: { kind: "video" }, receiver: {} });
+  assert.equal(link.stream.getTracks().length, 1, "its tracks are heard of");
+  link.renew();
+  await settle();
+  assert.equal(peers.length, 2, "the next connection makes its own");
+  link.close();
+});
+
+test("an offer that nobody used is closed, and a publisher does not take it", async () => {
+  mock.timers.enable({ apis: ["setTimeout"] });
+  try {
+    const { link, peers, FakePeer } = bench("publish");
+    expectToWatch(async () => [], FakePeer);
+    await settle();
+    link.open();
+    await settle();
+    assert.equal(peers.length, 2);
+    mock.timers.tick(10_000);
+    await settle();
+    assert.deepEqual(peers.map((peer) => peer.closed), [true, false]);
+    link.close();
+  } finally {
+    mock.timers.reset();
+  }
+});
 
 test("the offer is sent right after the local description, without waiting for candidates", async () => {
   const { link, log } = bench("watch");

@@ -1,7 +1,10 @@
 // One expert in the grid.
 
 import { html } from "../../vendor/preact-htm.js";
+import { watchingSupported } from "../devices.js";
 import { has, t, tn } from "../i18n.js";
+import { iceServers } from "../ice-servers.js";
+import { expectToWatch } from "../rtc.js";
 import { languageName } from "../ui/format.js";
 import { Icon } from "../ui/icons.js";
 import { Art, isLive, PresenceDot, Price } from "../ui/parts.js";
@@ -28,6 +31,11 @@ function Extras({ expert }) {
   </span>`;
 }
 
+/** Somebody points at a card: the next thing may be a click. */
+function pointedAt() {
+  if (watchingSupported()) expectToWatch(iceServers);
+}
+
 /** @param {{ expert: import("./grid.js").Expert }} props */
 export function ExpertCard({ expert }) {
   const live = isLive(expert.state);
@@ -38,6 +46,8 @@ export function ExpertCard({ expert }) {
     data-testid="expert-card"
     data-expert=${expert.name}
     data-state=${expert.state}
+    onPointerEnter=${live ? pointedAt : undefined}
+    onFocusIn=${live ? pointedAt : undefined}
   >
     <div class="card-picture">
       <${Art} name=${expert.name} />
