@@ -7,7 +7,7 @@ PIP := $(BIN)/pip --disable-pip-version-check
 PIP_PINNED := $(PIP) install --quiet --require-hashes --only-binary=:all:
 
 .DEFAULT_GOAL := help
-.PHONY: help run install install-dev lint types check test prove clean
+.PHONY: help run install install-dev lint types check test fuzz nightly prove clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +47,11 @@ test: install-dev ## Everything: installs what the tests need, then runs all of 
 	$(MAKE) check
 	$(BIN)/pytest -q -n 2 -m "slow and not e2e"
 	$(BIN)/pytest -q -m "e2e"
+
+fuzz: install-dev ## Every parser and the forward path, five minutes each
+	$(BIN)/python -m tests.fuzz --seconds 300
+
+nightly: fuzz ## What is too long for `make test`
 
 prove: ## Run the Dockerfile's steps in a clean Debian root (needs root and debootstrap)
 	scripts/prove-dockerfile

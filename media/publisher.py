@@ -51,6 +51,14 @@ class TokenBucket:
         self._level_ns -= self._cost_ns
         return True
 
+    def take_up_to(self, count: int, now_ns: int) -> int:
+        """How many of `count` are allowed now; those are taken."""
+        if count < 1 or not self.take(now_ns):
+            return 0
+        more = min(count - 1, self._level_ns // self._cost_ns)
+        self._level_ns -= more * self._cost_ns
+        return more + 1
+
 
 @dataclass(frozen=True, slots=True)
 class PayloadType:

@@ -16,6 +16,8 @@ FORMATS_MAX = 64
 """Payload types per section; Chromium's video section has about 45."""
 EXTENSIONS_MAX = 32
 SSRCS_MAX = 32
+SSRC_DIGITS_MAX = 10
+"""2**32 has ten decimal digits."""
 RIDS_MAX = 8
 PARAMETERS_MAX = 24
 FINGERPRINTS_MAX = 4
@@ -262,7 +264,9 @@ def _read_rtpmap(section: OfferedSection, value: str) -> None:
 
 def _read_fmtp(section: OfferedSection, value: str) -> None:
     payload_type, _, text = value.partition(" ")
-    found = section.formats.get(int(payload_type)) if payload_type.isdecimal() else None
+    # At most three digits: int() itself raises for thousands of them.
+    named = len(payload_type) <= 3 and payload_type.isdecimal()
+    found = section.formats.get(int(payload_type)) if named else None
     if found is None:
         return
     for item in text.split(";", PARAMETERS_MAX)[:PARAMETERS_MAX]:
@@ -293,7 +297,9 @@ def _ids(section: OfferedSection) -> set[int]:
 
 
 def _ssrc(text: str) -> int | None:
-    return int(text) if text.isdecimal() and 0 < int(text[:11]) < 1 << 32 else None
+    if len(text) > SSRC_DIGITS_MAX or not text.isdecimal():
+        return None
+    return int(text) if 0 < int(text) < 1 << 32 else None
 
 
 def _read_ssrc(section: OfferedSection, value: str) -> None:

@@ -1,0 +1,19 @@
+"""One fuzzing process: instruments `media`, then hands the target to libFuzzer, which exits."""
+
+import sys
+
+import atheris
+
+with atheris.instrument_imports(include=["media"]):
+    from tests.fuzz.targets import TARGETS
+
+
+def main() -> None:
+    """`python -m tests.fuzz.one TARGET` and libFuzzer's own arguments."""
+    target = TARGETS[sys.argv[1]]
+    atheris.Setup([sys.argv[0], *sys.argv[2:]], target.check)
+    atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    main()
