@@ -37,6 +37,7 @@ from media.publisher import Publisher
 from media.quality import Measured, judge
 from media.rtp import RtpError
 from media.source import Counters, Source
+from media.still import Still, still_of
 from media.track import Shared
 from media.viewer import Viewer
 
@@ -361,6 +362,17 @@ class Forwarder:
         )
 
     # --- looking in --------------------------------------------------------------------------
+
+    def still(self, source_id: str) -> Still | None:
+        """The source's last keyframe; when there is none to be had, one is asked for."""
+        source = self._sources.get(source_id)
+        if source is None or not source.up or source.stale:
+            return None
+        track, now_ns = source.tracks[Kind.VIDEO], self._clock_ns()
+        still = still_of(track.ring, now_ns)
+        if still is None:
+            track.request_keyframe(now_ns)
+        return still
 
     def source_state(self, source_id: str) -> SourceState | None:
         """What a source does now, None when it has neither publisher nor rows."""

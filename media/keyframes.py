@@ -117,6 +117,12 @@ def vp8_picture(payload: Payload) -> Vp8Picture | None:
     return Vp8Picture(picture_at, picture_bits, picture_id, tl0_at, tl0_index)
 
 
+def vp8_payload_start(payload: Payload) -> int | None:
+    """Where the picture's bytes begin behind the descriptor, None when there are none."""
+    start = _vp8_descriptor_bytes(payload) if payload else None
+    return start if start is not None and start < len(payload) else None
+
+
 def _vp8_descriptor_bytes(payload: Payload) -> int | None:
     """Length of the descriptor, None when the payload ends inside it."""
     size = 1

@@ -41,6 +41,7 @@ from media.port import MediaPort, PortPeer
 from media.sdp import parse_offer
 from media.sdp_answer import Negotiated, negotiate_publish, negotiate_watch
 from media.sdp_write import LocalTransport, write_answer
+from media.still import Still
 
 TICK_S = 0.02
 """How often the forwarder may send what is due: NACKs, reports, keyframe requests."""
@@ -299,6 +300,13 @@ class MediaPlane:
     def source_state(self, source_id: str) -> SourceState | None:
         """What the source does now, None when it never had a publisher."""
         return self._running().source_state(source_id)
+
+    def still(self, source_id: str) -> Still | None:
+        """The source's last keyframe, not decoded; None when it has none at the moment.
+
+        Whether it may be shown to anybody is the caller's to know.
+        """
+        return self._running().still(source_id)
 
     def metrics(self) -> MediaMetrics:
         """Sums and gauges for a scrape."""

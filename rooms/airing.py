@@ -74,6 +74,7 @@ class Airing:
         self.watchers: dict[str, Watcher] = {}
         self._watcher_of_place: dict[str, str] = {}
         self._claimed: set[str] = set()
+        self.on_cut: Callable[[str], None] = lambda expert_id: None
         self.lay_private_row: Callable[[Room, Watcher], None] = lambda room, watcher: None
 
     # --- publishing ---------------------------------------------------------------------------
@@ -143,6 +144,7 @@ class Airing:
     def go_offline(self, expert_id: str) -> None:
         """The expert's own wish: rows first, then the connections, then the notice."""
         source_id, room = stream_source(expert_id), self._floor.room(expert_id)
+        self.on_cut(expert_id)
         self._media.seal(source_id)
         self.publishers.pop(expert_id, None)
         self._media.close_publisher(source_id, "offline")
@@ -273,6 +275,7 @@ class Airing:
     def clear_rows(self, expert_id: str) -> None:
         """Nobody receives any more, and what the caches knew is forgotten."""
         source_id = stream_source(expert_id)
+        self.on_cut(expert_id)
         for watcher in self._watchers_in(expert_id):
             self._media.stop(source_id, watcher.viewer_id)
         self._media.seal(source_id)

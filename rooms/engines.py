@@ -7,6 +7,7 @@ from billing_meter.meter import HeldMedia, SessionOrder, Summary
 from billing_meter.tariff import Component
 from billing_meter.till import Opened, Refused, Switched
 from media.api import BOTH_KINDS, Answer, Kind
+from media.still import Still
 
 
 class MediaEngine(Protocol):
@@ -52,6 +53,18 @@ class MediaEngine(Protocol):
 
     def seal(self, source_id: str) -> None:
         """Drop all rows of the source and forget its ring and keyframes."""
+        ...
+
+    def still(self, source_id: str) -> Still | None:
+        """The source's last keyframe, encoded; None when there is none at the moment."""
+        ...
+
+
+class StillDecoder(Protocol):
+    """What makes a small picture of a still, in a process of its own."""
+
+    async def picture(self, still: Still) -> bytes | None:
+        """A small WebP, None when there is none to be had; never raises, takes seconds at most."""
         ...
 
 

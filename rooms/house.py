@@ -38,6 +38,7 @@ from rooms.private import Cue
 from rooms.private_desk import PrivateDesk
 from rooms.refusals import Code, Refusal
 from rooms.roles import VisitorKind
+from rooms.thumbnails import Thumbnails
 
 log = logging.getLogger(__name__)
 
@@ -75,6 +76,7 @@ class House:
         self.feed = MemberFeed(self.floor, media, till)
         self.desk = PrivateDesk(self.floor, self.airing, self.feed, media, till, purse)
         self.lobby = Lobby(self.floor, self.airing, self.desk)
+        self.thumbnails = Thumbnails(self.floor, self.airing, media)
         self._listener = MediaListener(self.floor, self.airing, self.desk)
         self.purse = purse
         self._timer: asyncio.Task[None] | None = None

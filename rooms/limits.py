@@ -22,6 +22,15 @@ IDLE_VIEWERS_NS = 30 * NS_PER_S
 CARD_DELAY_NS = 500 * NS_PER_MS
 """Viewer counts reach the grid at most this late and this often per expert."""
 
+THUMBNAIL_NS = 8 * NS_PER_S
+"""How old a live thumbnail becomes (features B3: 5 to 10 s)."""
+THUMBNAIL_RETRY_NS = 1 * NS_PER_S
+"""No keyframe was there: one has been asked for, and comes within this if the encoder listens."""
+THUMBNAIL_ASKED_NS = 20 * NS_PER_S
+"""Without anybody asking for so long, no more pictures are made of this expert."""
+THUMBNAILS_PER_STEP_MAX = 10
+"""Pictures made in one go; the rest is due in the next step."""
+
 CHAT_CODE_POINTS_MAX = 500
 """After NFC (features C3)."""
 CHAT_BURST = 5

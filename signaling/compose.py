@@ -18,6 +18,7 @@ from billing_meter.till import Till
 from billing_meter.wallet import Wallet
 from media.api import MediaConfig
 from media.server import MediaPlane
+from media.still_decoder import StillDecoder
 from rooms.house import House
 from signaling.accounts import Accounts, milliseconds
 from signaling.config import Config, ConfigError, host_port
@@ -36,6 +37,8 @@ from signaling.tasks import background, every
 from signaling.tickets import Tickets
 from signaling.tokens import Tokens, secret_of
 
+THUMBNAIL_STEP_S = 0.5
+"""How often it is looked which thumbnails are due; nothing is done when nobody asked."""
 SEAL_PERIOD_S = 60.0
 """How much of the journal a crash may leave unsealed; the next seal then covers it."""
 
@@ -105,6 +108,11 @@ async def running(services: Services, till: Till) -> AsyncIterator[None]:
     async def sealed() -> None:
         await seal(services.database, milliseconds(utc_now()))
 
+    decoder = StillDecoder()
+
+    async def thumbnails() -> None:
+        await services.house.thumbnails.step(decoder)
+
     await services.experts.load()
     settled = await till.recover()
     if settled:
@@ -118,10 +126,14 @@ async def running(services: Services, till: Till) -> AsyncIterator[None]:
     till.start()
     await services.house.start()
     try:
-        async with background(every(SEAL_PERIOD_S, "seal the journal", sealed)):
+        async with (
+            background(every(SEAL_PERIOD_S, "seal the journal", sealed)),
+            background(every(THUMBNAIL_STEP_S, "thumbnails", thumbnails)),
+        ):
             yield
     finally:
         await services.house.close()
+        await decoder.close()
         await till.stop()
         await services.orders.close()
         await services.reload.idle()

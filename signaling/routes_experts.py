@@ -52,6 +52,26 @@ def expert_reply(call: Call, name: str) -> ExpertReply:
     return ExpertReply(**fields, about=profile.about)
 
 
+async def thumbnail(call: Call) -> web.Response:
+    """What the free live stream showed some seconds ago; asking keeps it fresh.
+
+    204 with `?none=204` for a page whose console should not show an error for each card.
+    """
+    profile = call.services.experts.expert_by_name(call.path["expert"])
+    if profile is None:
+        raise Problem(404, "no_such_expert", "There is no expert with this name.")
+    shown = call.services.house.thumbnails.ask(profile.expert_id)
+    if shown is None:
+        if call.request.query.get("none") == "204":
+            return web.Response(status=204, headers={"Cache-Control": "no-store"})
+        raise Problem(404, "no_thumbnail", "There is no live picture of this expert now.")
+    # Always asked again: a picture must be gone at once when the expert is no longer free.
+    headers = {"Cache-Control": "no-cache", "ETag": f'"{shown.etag}"'}
+    if any(tag.value in (shown.etag, "*") for tag in call.request.if_none_match or ()):
+        return web.Response(status=304, headers=headers)
+    return web.Response(body=shown.webp, content_type="image/webp", headers=headers)
+
+
 async def ice(call: Call) -> web.Response:
     """STUN and TURN servers with credentials for this caller."""
     settings = call.services.config.ice
@@ -70,6 +90,15 @@ ROUTES = (
         "One expert",
         reply=ExpertReply,
         refusals=("404 no_such_expert",),
+    ),
+    Route(
+        "GET",
+        "/api/v1/experts/{expert}/thumbnail",
+        thumbnail,
+        "A live thumbnail",
+        reply="image/webp",
+        refusals=("404 no_such_expert", "404 no_thumbnail"),
+        query=("none",),
     ),
     Route("GET", "/api/v1/ice-servers", ice, "STUN and TURN servers", reply=IceServersReply),
 )

@@ -12,6 +12,7 @@ def seeds() -> list[bytes]:
         b"\x78\x00\x04\x67\x42\xe0\x1f\x00\x02\x65\x88",  # STAP-A: SPS, IDR
         b"\x7c\x85\x88\x80",  # FU-A, first fragment of an IDR
         b"\xa8\x81\x23\x10\x00\x00",  # VP9, flexible, with a picture id
+        b"\x90\x40",  # VP8, cut off inside its descriptor
         b"\x18\x0a\x0b\x00",  # AV1, new coded video sequence
     ]
 

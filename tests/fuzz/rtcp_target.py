@@ -13,6 +13,7 @@ def seeds() -> list[bytes]:
         rtcp.build_sr(1, 1 << 63, 90_000, 10, 1_000) + rtcp.build_sdes(1, "cname"),
         rtcp.build_rr(1) + rtcp.build_pli(1, 0xB0),
         rtcp.build_rr(1) + rtcp.build_remb(1, 2_500_000, [0xA0, 0xB0]),
+        rtcp.build_rr(1) + rtcp.build_nack(1, 0xB0, range(2 * rtcp.NACKS_MAX)),
         rtcp.build_rr(1) + fir + rtcp.build_bye(1),
         b"\xa0\xc9\x00\x02\x00\x00\x00\x01\x00\x00\x00\x04",
     ]

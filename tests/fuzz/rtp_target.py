@@ -12,6 +12,7 @@ def seeds() -> list[bytes]:
         rtp.build(111, False, 1, 2, 3, b"sound", one_byte),
         rtp.build(96, False, 1, 2, 3, b"picture", two_bytes),
         bytes((0xA0,)) + plain[1:] + b"\x00\x00\x03",
+        bytes((0xA0,)) + plain[1:] + b"\xff",
         bytes((0x82,)) + plain[1:12] + bytes(8) + b"with sources",
     ]
 

@@ -22,6 +22,7 @@ LOCAL = LocalTransport(
 def seeds() -> list[bytes]:
     simulcast = "a=rid:hi send\r\na=rid:lo send\r\na=simulcast:send hi;lo\r\n"
     long_numbers = f"a=ssrc:{'0' * 10}1{'9' * 20} cname:x\r\na=fmtp:{'9' * 5_000} apt=1\r\n"
+    long_numbers += f"a=ssrc:{'9' * 5_000} cname:x\r\n"
     return [text.encode() for text in OFFERS.values()] + [
         (OFFERS["browser_publish"] + extra).encode() for extra in (simulcast, long_numbers)
     ]

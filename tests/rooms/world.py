@@ -29,6 +29,7 @@ from media.api import (
     SourceUp,
     ViewerGone,
 )
+from media.still import Still
 from rooms.airing import stream_source
 from rooms.asking import Ask
 from rooms.directory import ExpertProfile
@@ -85,6 +86,7 @@ class FakeMedia:
         self.viewers: set[str] = set()
         self.log: list[str] = []
         self.on_event: Callable[[MediaEvent], None] = lambda event: None
+        self.stills: dict[str, Still] = {}
         self.held_back: asyncio.Event | None = None
         self._ids = itertools.count(1)
 
@@ -145,6 +147,10 @@ class FakeMedia:
         self.log.append(f"seal {source_id}")
         for row in [r for r in self.rows if r[0] == source_id]:
             del self.rows[row]
+
+    def still(self, source_id: str) -> Still | None:
+        self.log.append(f"still {source_id}")
+        return self.stills.get(source_id)
 
     def receivers(self, source_id: str) -> set[str]:
         """Who has any row of this source."""

@@ -78,6 +78,7 @@ def test_no_route_is_without_a_decision() -> None:
         ("GET", "/api/v1/me"),
         ("GET", "/api/v1/experts"),
         ("GET", "/api/v1/experts/{expert}"),
+        ("GET", "/api/v1/experts/{expert}/thumbnail"),
         ("GET", "/api/v1/ice-servers"),
         ("GET", "/api/v1/wallet/packages"),
         ("GET", "/api/v1/openapi.json"),

@@ -7,6 +7,7 @@ import { iceServers } from "../ice-servers.js";
 import { expectToWatch } from "../rtc.js";
 import { languageName } from "../ui/format.js";
 import { Icon } from "../ui/icons.js";
+import { LivePicture } from "./live-picture.js";
 import { Art, isLive, PresenceDot, Price } from "../ui/parts.js";
 
 /** @param {string} category as the server names it */
@@ -36,6 +37,9 @@ function pointedAt() {
   if (watchingSupported()) expectToWatch(iceServers);
 }
 
+/** The states in which everybody may see the stream; in any other there is no picture of it. */
+const FREE = new Set(["live_free", "ringing"]);
+
 /** @param {{ expert: import("./grid.js").Expert }} props */
 export function ExpertCard({ expert }) {
   const live = isLive(expert.state);
@@ -51,6 +55,7 @@ export function ExpertCard({ expert }) {
   >
     <div class="card-picture">
       <${Art} name=${expert.name} />
+      ${FREE.has(expert.state) && html`<${LivePicture} name=${expert.name} displayName=${expert.display_name} />`}
       <div class="card-picture-foot">
         <div class="card-picture-line">
           <span class="card-presence"><${PresenceDot} state=${expert.state} /></span>
