@@ -13,6 +13,7 @@ import secrets
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, cast
 
 from aiortc.rtcdtlstransport import (
@@ -73,8 +74,12 @@ class Certificate(RTCCertificate):
         return next(f.value for f in self.getFingerprints() if f.algorithm == "sha-256")
 
 
+CERTIFICATE_VALID = timedelta(days=30)
+"""What aiortc writes into it."""
+
+
 def new_certificate() -> Certificate:
-    """A fresh P-256 key and a certificate valid for 30 days."""
+    """A fresh P-256 key and a certificate valid for `CERTIFICATE_VALID`."""
     return Certificate.generateCertificate()
 
 

@@ -9,11 +9,12 @@ import asyncio
 import ipaddress
 import secrets
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 
 import ifaddr
 import structlog
 
-from media.aiortc_seam import SrtpSessions, new_certificate
+from media.aiortc_seam import CERTIFICATE_VALID, SrtpSessions, new_certificate
 from media.api import (
     BOTH_KINDS,
     CONNECT_TIMEOUT_NS,
@@ -49,9 +50,16 @@ SWEEP_EVERY_TICKS = 25
 """Time-outs of seconds are looked at twice a second."""
 CANDIDATES_MAX = 8
 """A machine with dozens of bridges would else fill the answer with addresses nobody can reach."""
+CERTIFICATE_LEFT_MIN = timedelta(days=7)
+"""A new peer never gets a certificate with less left than this: a week is longer than any call,
+and than what a client's clock is wrong by."""
 WILDCARDS = frozenset({"0.0.0.0", "::", ""})
 
 log = structlog.get_logger("media.server")
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
 
 
 class MediaPlane:
@@ -61,15 +69,20 @@ class MediaPlane:
     """
 
     def __init__(
-        self, config: MediaConfig, *, clock_ns: Callable[[], int], on_event: OnMediaEvent
+        self,
+        config: MediaConfig,
+        *,
+        clock_ns: Callable[[], int],
+        on_event: OnMediaEvent,
+        utc_now: Callable[[], datetime] = _utc_now,
     ) -> None:
         self._config = config
         self._clock_ns = clock_ns
         self._on_event = on_event
         self._ice: IceLite[PortPeer] = IceLite()
         self._port = MediaPort(self._ice, clock_ns)
-        self._certificate = new_certificate()
-        self._fingerprint = self._certificate.sha256_fingerprint()
+        self._utc_now = utc_now
+        self._renew_certificate()
         self._candidates: tuple[tuple[str, int], ...] = ()
         self._publishers: dict[str, Peer] = {}
         self._viewers: dict[str, Peer] = {}
@@ -117,6 +130,12 @@ class MediaPlane:
         found = _machine_addresses(with_ipv6=self._config.listen_host == "::")
         return (*found[: CANDIDATES_MAX - 1], "127.0.0.1")
 
+    def _renew_certificate(self) -> None:
+        """For peers from now on; those who are connected keep the one that they were shown."""
+        self._certificate = new_certificate()
+        self._fingerprint = self._certificate.sha256_fingerprint()
+        self._certificate_expires = self._utc_now() + CERTIFICATE_VALID
+
     # --- offers ------------------------------------------------------
 
     async def publish(
@@ -161,6 +180,8 @@ class MediaPlane:
     def _accept(self, role: Role, name: str, negotiated: Negotiated) -> tuple[Peer, Answer]:
         if len(self._publishers) + len(self._viewers) >= self._config.peers_max:
             raise SdpRefused(RefusalCode.OVERLOADED, "the server has no room for another peer")
+        if self._certificate_expires - self._utc_now() < CERTIFICATE_LEFT_MIN:
+            self._renew_certificate()
         local = LocalTransport(
             ufrag=secrets.token_hex(8),
             password=secrets.token_hex(16),

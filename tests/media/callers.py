@@ -7,6 +7,7 @@ import re
 import secrets
 import socket
 import time
+from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar, TypeVar
 
 import aioice.ice
@@ -38,12 +39,14 @@ class Stage:
 
     def __init__(self, config: MediaConfig | None = None) -> None:
         self.shift_ns = 0
+        self.utc_shift = timedelta()
         self.events: list[MediaEvent] = []
         self.listener_raises = False
         self._changed = asyncio.Event()
         self.plane = MediaPlane(
             config or MediaConfig("127.0.0.1", 0),
             clock_ns=self.clock_ns,
+            utc_now=lambda: datetime.now(UTC) + self.utc_shift,
             on_event=self._on_event,
         )
 

@@ -1,12 +1,14 @@
 """The media plane as rooms use it: offers, events, time-outs, and packets through a live call."""
 
 import asyncio
+import re
+from datetime import UTC, datetime, timedelta
 
 import pytest
 import uvloop
 from aiortc.mediastreams import AudioStreamTrack
 
-from media.aiortc_seam import new_certificate
+from media.aiortc_seam import CERTIFICATE_VALID, new_certificate
 from media.api import (
     BOTH_KINDS,
     Answer,
@@ -21,7 +23,7 @@ from media.api import (
     ViewerGone,
     ViewerUp,
 )
-from media.server import MediaPlane
+from media.server import CERTIFICATE_LEFT_MIN, MediaPlane
 from tests.media.callers import (
     Caller,
     Picture,
@@ -398,3 +400,30 @@ def test_a_call_lives_on_uvloop_too() -> None:
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(call())
+
+
+# --- the certificate ----------------------------------------------------------------------------
+
+
+def shown(caller: Caller) -> str:
+    """The fingerprint of the certificate that the answer promised; the handshake checked it."""
+    return re.findall(r"a=fingerprint:sha-256 (\S+)", caller.answer.sdp)[0]
+
+
+async def test_a_new_peer_never_gets_a_certificate_that_runs_out_soon(stage: Stage) -> None:
+    sender, first = await publisher(stage), await viewer(stage, "first")
+    stage.utc_shift = CERTIFICATE_VALID - CERTIFICATE_LEFT_MIN - timedelta(hours=1)
+    in_time = await viewer(stage, "in time")
+    stage.utc_shift += timedelta(hours=2)
+    late, later = await viewer(stage, "late"), await viewer(stage, "later")
+    assert shown(sender) == shown(first) == shown(in_time)
+    assert shown(late) == shown(later) != shown(first)
+    callers = {"first": first, "in time": in_time, "late": late, "later": later}
+    for number, (viewer_id, caller) in enumerate(callers.items()):
+        stage.plane.forward("source", viewer_id)
+        await flowing(sender, caller, number)
+
+
+def test_a_certificate_is_valid_for_as_long_as_the_seam_says() -> None:
+    left = new_certificate().expires - datetime.now(UTC)
+    assert abs(left - CERTIFICATE_VALID) < timedelta(minutes=5)
