@@ -60,6 +60,7 @@ def build(config: Config, database: Database, hasher: Passwords) -> tuple[Servic
     media = MediaPlane(
         MediaConfig(media_host, media_port, tuple(config.media.advertised)),
         clock_ns=clock_ns,
+        utc_now=utc_now,
         on_event=lambda event: house.on_media(event),
     )
     till = Till(
@@ -70,6 +71,7 @@ def build(config: Config, database: Database, hasher: Passwords) -> tuple[Servic
         on_event=lambda session_id, event: house.on_meter(session_id, event),
     )
     house = House(media, till, wallet, directory, clock_ns=clock_ns, utc_now=utc_now)
+    experts.on_change = house.profile_changed
     wallet.on_balance = house.on_balance
     wallet.on_premium = house.on_premium
     tickets = Tickets(clock_ns=clock_ns)

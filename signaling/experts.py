@@ -54,6 +54,8 @@ class Experts:
         self._by_name: dict[str, ExpertProfile] = {}
         self._key_hashes: dict[str, str] = {}
         self._key_hints: dict[str, str] = {}
+        self.on_change: Callable[[str], None] = lambda expert_id: None
+        """Called with the id of each expert whose profile a load found new or changed."""
 
     async def load(self) -> None:
         """Read all profiles; again from time to time, since the command line may add some."""
@@ -65,10 +67,28 @@ class Experts:
         )
         async with self._database.read() as connection:
             rows = (await connection.execute(query)).all()
-        self._by_id = {row.account_id: _profile(row) for row in rows}
+        known, self._by_id = self._by_id, {row.account_id: _profile(row) for row in rows}
         self._by_name = {profile.name: profile for profile in self._by_id.values()}
         self._key_hashes = {row.account_id: row.stream_key_hash for row in rows}
         self._key_hints = {row.account_id: row.stream_key_hint for row in rows}
+        for expert_id, profile in self._by_id.items():
+            if known.get(expert_id) != profile:
+                self.on_change(expert_id)
+
+    async def find(self, name: str) -> ExpertProfile | None:
+        """One expert by name; whom memory does not know is looked up once in the store.
+
+        The look-up is of that one name, since anybody may ask for names that nobody has.
+        """
+        profile = self.expert_by_name(name)
+        if profile is not None or not EXPERT_NAME.fullmatch(name.lower()):
+            return profile
+        query = select(experts.c.account_id).where(experts.c.name == name.lower())
+        async with self._database.read() as connection:
+            exists = (await connection.execute(query)).first() is not None
+        if exists:
+            await self.load()
+        return self.expert_by_name(name)
 
     async def add(
         self, name: str, password: str | None, details: ExpertDetails

@@ -162,7 +162,7 @@ async def home(call: Call) -> web.Response:
 
 async def room(call: Call) -> web.Response:
     """An expert's room; 404 for a name that nobody has."""
-    profile = call.services.experts.expert_by_name(call.path["expert"])
+    profile = await call.services.experts.find(call.path["expert"])
     if profile is None:
         return page_reply(call, "not-found", status=404)
     return page_reply(call, "room", expert=profile.name, name=profile.display_name)

@@ -90,7 +90,6 @@ async def change_settings(call: Call) -> web.Response:
         changes["tariff"] = _tariff(body.prices)
     fields = {name: getattr(details, name) for name in details.__slots__}
     await call.services.experts.change(profile.expert_id, type(details)(**(fields | changes)))
-    call.services.house.profile_changed(profile.expert_id)
     return json_reply(await _studio(call, _profile(call)))
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 
 import pytest
 from yarl import URL
 
 from billing_meter.database import DatabaseUnavailable
+from rooms.roles import Standing, Visitor, VisitorKind
 from signaling import pages
+from signaling.experts import Experts, details_of
 
 PAGES = {
     "/": "home",
@@ -46,6 +49,35 @@ async def test_unknown_room_and_unknown_page_are_404_pages(door) -> None:
         assert reply.status == 404
         assert 'data-page="not-found"' in await reply.text()
         assert "<script>" not in await reply.text()
+
+
+async def test_an_expert_added_beside_the_server_has_a_room_at_once(door) -> None:
+    """The command line writes the same store; an open home page is told of the newcomer too."""
+    await door.expert("luna")
+    house, known = door.services.house, door.services.experts
+    told: list[tuple[str, str]] = []
+    house.emit = lambda place, event: told.append((place, event.card.name))
+    home = house.lobby.arrive(Visitor(VisitorKind.GUEST, "g", "Guest 1"), Standing())
+    assert [card.name for card in house.lobby.watch_grid(home)] == ["luna"]
+    beside = Experts(known._database, door.services.accounts, lambda: datetime.now(UTC))
+    details = details_of(known.experts()[0])
+    assert isinstance(await beside.add("orion", None, details), tuple)
+    assert isinstance(await beside.add("vega", None, details), tuple)
+    assert told == []
+
+    text = await (await door.client().get("/room/Orion")).text()
+    assert 'data-expert="orion"' in text
+    assert told == [(home, "orion"), (home, "vega")]
+    await known.load()
+    assert len(told) == 2, "what is known already is not told again"
+
+
+async def test_a_name_that_nobody_has_costs_no_reading_of_all_profiles(door, monkeypatch) -> None:
+    async def load() -> None:
+        raise AssertionError("all profiles were read")
+
+    monkeypatch.setattr(door.services.experts, "load", load)
+    assert (await door.client().get("/room/nobody")).status == 404
 
 
 async def test_unknown_api_address_is_a_problem(door, problem) -> None:
