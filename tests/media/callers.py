@@ -182,9 +182,14 @@ class Caller:
                 self.stun_answers += 1
             elif data[0] < 64:
                 self.dtls.feed(data)
-            elif self.srtp is not None:
-                self._on_srtp(data, self.srtp)
+            else:
+                self.on_media(data)
             self._changed.set()
+
+    def on_media(self, data: bytes) -> None:
+        """An SRTP or SRTCP datagram; what comes before there are keys is nothing to us."""
+        if self.srtp is not None:
+            self._on_srtp(data, self.srtp)
 
     def _on_srtp(self, data: bytes, srtp: SrtpSessions) -> None:
         buffer = self._buffer
