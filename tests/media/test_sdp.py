@@ -334,7 +334,7 @@ def test_any_attribute_value_is_survived(
 
 
 def test_numbers_beyond_their_field_are_left_out(offers: dict[str, str]) -> None:
-    """Found by fuzzing: an SSRC beyond 32 bits, and a payload type that int() itself refuses."""
+    """An SSRC beyond 32 bits, and a payload type that int() itself refuses."""
     extra = f"a=ssrc:{'0' * 10}1{'9' * 20} cname:x\r\na=fmtp:{'9' * 5_000} apt=1\r\n"
     plain = parse_offer(offers["browser_publish"])
     assert parse_offer(offers["browser_publish"] + extra) == plain
