@@ -29,6 +29,8 @@ PROFILE = b"SRTP_AEAD_AES_128_GCM"
 KEY_BYTES, SALT_BYTES = 16, 12
 HANDSHAKE_TIMEOUT_S = 5.0
 RETRY_S = 0.25
+FULL_AGENT_S = 0.02
+"""From the answer to its check until it is ready for DTLS; a flight too early costs a second."""
 DATAGRAM_BYTES_MAX = 1_200
 RECEIVE_BUFFER_BYTES = 1 << 20
 """Half a second of video, so that a late generator does not look like a lossy server."""
@@ -106,15 +108,17 @@ class Identity:
 class Probe:
     """One peer connection from the far side."""
 
-    def __init__(self, identity: Identity) -> None:
+    def __init__(self, identity: Identity, address: str = "127.0.0.1") -> None:
         self._identity = identity
         self._ufrag, self._password = secrets.token_hex(4), secrets.token_hex(12)
         self._remote_ufrag = self._remote_password = ""
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
         self.socket.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
-        self.socket.bind(("127.0.0.1", 0))
+        self.socket.bind((address, 0))
         self.fd = self.socket.fileno()
+        port = self.socket.getsockname()[1]
+        self._candidate = f"a=candidate:1 1 udp 2130706431 {address} {port} typ host"
         self.ssrcs: list[int] = []
 
     def close(self) -> None:
@@ -127,6 +131,7 @@ class Probe:
             f"a=ice-ufrag:{self._ufrag}\r\na=ice-pwd:{self._password}\r\n"
             f"a=fingerprint:sha-256 {self._identity.fingerprint}\r\na=setup:actpass\r\n"
             f"a={direction}\r\n"
+            f"{self._candidate}\r\na=end-of-candidates\r\n"
             "a=extmap:3 http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time\r\n"
         )
         names = [""] * 2
@@ -143,15 +148,41 @@ class Probe:
             "a=rtcp-fb:96 goog-remb\r\na=rtpmap:97 rtx/90000\r\na=fmtp:97 apt=96\r\n" + names[1]
         )
 
-    def connect(self, answer: str) -> None:
-        """ICE check and DTLS handshake; RuntimeError when they do not succeed in time."""
+    def answer(self, offer: str) -> str:
+        """An answer that takes every section of the offer, as it is offered, for receiving."""
+        head, *sections = offer.replace("\r\n", "\n").split("\nm=")
+        lines = ["v=0", "o=- 1 1 IN IP4 127.0.0.1", "s=-", "t=0 0"]
+        lines += [line for line in head.split("\n") if line.startswith("a=group")]
+        for section in sections:
+            first, *rest = section.strip().split("\n")
+            kept = ("a=mid", "a=rtpmap", "a=fmtp", "a=rtcp-fb", "a=extmap", "a=rtcp-mux")
+            lines += [
+                f"m={first}",
+                "c=IN IP4 0.0.0.0",
+                *(line for line in rest if line.startswith(kept)),
+                f"a=ice-ufrag:{self._ufrag}",
+                f"a=ice-pwd:{self._password}",
+                f"a=fingerprint:sha-256 {self._identity.fingerprint}",
+                "a=setup:active",
+                "a=recvonly",
+                self._candidate,
+                "a=end-of-candidates",
+            ]
+        return "\r\n".join(lines) + "\r\n"
+
+    def connect(self, answer: str, *, full_agent: bool = False) -> None:
+        """ICE check and DTLS handshake; RuntimeError when they do not succeed in time.
+
+        `answer` is the other side's description, which may have been an offer. `full_agent` says
+        that it checks us too, and takes no DTLS before that.
+        """
         self._remote_ufrag = _field(answer, r"a=ice-ufrag:(\S+)")
         self._remote_password = _field(answer, r"a=ice-pwd:(\S+)")
         host, port = re.findall(r"a=candidate:\S+ 1 udp \d+ (\S+) (\d+)", answer, re.I)[0]
         self.ssrcs = [int(number) for number in dict.fromkeys(re.findall(r"a=ssrc:(\d+)", answer))]
         self.socket.connect((host, int(port)))
         self.socket.settimeout(RETRY_S)
-        self._check_until_answered()
+        self._check_until_answered(full_agent)
         self._handshake()
         self.socket.setblocking(False)
 
@@ -165,16 +196,35 @@ class Probe:
         request.add_message_integrity(self._remote_password.encode())
         self.socket.send(bytes(request))
 
-    def _check_until_answered(self) -> None:
+    def _check_until_answered(self, full_agent: bool) -> None:
+        answered = False
         deadline = time.monotonic() + HANDSHAKE_TIMEOUT_S
         while time.monotonic() < deadline:
             self.keep_alive()
             try:
-                if self.socket.recv(2_048)[0] == 1:  # a binding success response
+                data = self.socket.recv(2_048)
+                answered = answered or data[0] == 1  # a binding success response
+                if self._answer_check(data) and full_agent:
+                    time.sleep(FULL_AGENT_S)
+                    return
+                if answered and not full_agent:
                     return
             except TimeoutError:
                 continue
         raise RuntimeError("no answer to connectivity checks")
+
+    def _answer_check(self, data: bytes) -> bool:
+        """A full agent wants its own checks answered; True when this was one."""
+        if data[:2] != b"\x00\x01":
+            return False
+        request = stun.parse_message(data)
+        response = stun.Message(
+            stun.Method.BINDING, stun.Class.RESPONSE, transaction_id=request.transaction_id
+        )
+        response.attributes["XOR-MAPPED-ADDRESS"] = self.socket.getpeername()
+        response.add_message_integrity(self._password.encode())
+        self.socket.send(bytes(response))
+        return True
 
     def _handshake(self) -> None:
         dtls = SSL.Connection(self._identity.context, None)
@@ -192,7 +242,12 @@ class Probe:
             try:
                 datagram = self.socket.recv(2_048)
             except TimeoutError:
+                # Whoever was not ready for the first check or flight hears them again.
+                self.keep_alive()
+                dtls.DTLSv1_handle_timeout()
+                self._send_flight(dtls)
                 continue
+            self._answer_check(datagram)
             if 20 <= datagram[0] <= 63:
                 dtls.bio_write(datagram)
         self._send_flight(dtls)

@@ -5,6 +5,11 @@ watches it over WHEP with `--viewers` probes, and reports CPU per forwarded pack
 time of the server process), packet rate, forwarding delay, loss and memory per viewer.
 
     python -m bench.fanout --viewers 60 --seconds 20 [--json result.json]
+
+With `--peers parlour,janus-fast,janus` the same load goes to each of them in turn, in a network
+namespace of the bench's own (needs root):
+
+    python -m bench.fanout --viewers 120,240 --peers parlour,janus-fast
 """
 
 from __future__ import annotations
@@ -15,6 +20,7 @@ import json
 import os
 import platform
 import struct
+import subprocess
 import sys
 import tempfile
 import time
@@ -23,11 +29,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import numpy as np
 
 from bench._probe import HEAD_BYTES, Heads, Identity, Probe, random_filler
-from bench.server import ServerUnderTest
+from bench.peers import PEERS, SSRCS, Peer
 
 VIDEO_BPS = 1_500_000
 FRAMES_PER_S = 30
@@ -39,11 +44,14 @@ SAMPLE_VIEWERS = 5
 """Probes whose packets are decrypted for the delay."""
 DRAIN_S = 0.02
 REPORT_S = 1.0
+ESTIMATE_BPS = 3_000_000
 CONSENT_S = 5.0
 WARM_UP_S = 2.0
 SETTLE_S = 1.0
-VIEWERS_PER_ADDRESS = 30
-"""The server limits offers per address; each group of viewers comes from its own loopback one."""
+LOOPBACK = "127.0.0.1"
+NAMESPACE_ADDRESS = "10.77.0.1"
+INSIDE = "PARLOUR_BENCH_INSIDE"
+"""Set once the bench runs in its own namespace."""
 LATE_MS_MAX = 10.0
 BUSY_SHARE_MAX = 0.9
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
@@ -213,17 +221,6 @@ class Usage:
         return int(status.partition("VmRSS:")[2].split()[0])
 
 
-async def _offer(http: aiohttp.ClientSession, url: str, sdp: str, key: str | None) -> str:
-    headers = {"Content-Type": "application/sdp"}
-    if key is not None:
-        headers["Authorization"] = f"Bearer {key}"
-    async with http.post(url, data=sdp, headers=headers) as response:
-        text = await response.text()
-        if response.status != 201:
-            raise RuntimeError(f"{url}: {response.status} {text[:300]}")
-        return text
-
-
 def run_for(seconds: float, publisher: Publisher, viewers: Viewers) -> None:
     """Publish and count for this long."""
     start_s = time.monotonic()
@@ -239,7 +236,7 @@ def run_for(seconds: float, publisher: Publisher, viewers: Viewers) -> None:
         if now_s >= report_s:
             report_s = now_s + REPORT_S
             for probe in viewers.probes:
-                probe.report(3_000_000)
+                probe.report(ESTIMATE_BPS)
         if now_s >= consent_s:
             consent_s = now_s + CONSENT_S
             for probe in [*viewers.probes, publisher._probe]:
@@ -249,35 +246,28 @@ def run_for(seconds: float, publisher: Publisher, viewers: Viewers) -> None:
 
 
 async def _connect(
-    server: ServerUnderTest, key: str, count: int, usage: Usage
+    peer: Peer, address: str, count: int, usage: Usage
 ) -> tuple[Publisher, Viewers, dict[str, float]]:
     identity = Identity.new()
     viewers = Viewers()
-    ssrcs = (0x1001, 0x1002)
-    async with aiohttp.ClientSession() as http:
-        probe = Probe(identity)
-        offer = probe.offer("sendonly", ssrcs)
-        probe.connect(await _offer(http, f"{server.url}/whip/bench", offer, key))
-    publisher = Publisher(probe, ssrcs)
+    probe = Probe(identity, address)
+    await peer.publish(probe)
+    publisher = Publisher(probe, SSRCS)
     viewers.restart()
     run_for(SETTLE_S, publisher, viewers)
     await asyncio.sleep(0)
     resident_kb = usage.resident_kb()
     joins_cpu_s = usage.cpu_s()
     joins_start_s = time.monotonic()
-    for start in range(0, count, VIEWERS_PER_ADDRESS):
-        source = (f"127.0.1.{start // VIEWERS_PER_ADDRESS + 1}", 0)
-        connector = aiohttp.TCPConnector(local_addr=source)
-        async with aiohttp.ClientSession(connector=connector) as http:
-            for _ in range(min(VIEWERS_PER_ADDRESS, count - start)):
-                viewer = Probe(identity)
-                offer = viewer.offer("recvonly", ssrcs)
-                viewer.connect(await _offer(http, f"{server.url}/whep/bench", offer, None))
-                viewers.probes.append(viewer)
-                viewers.restart()
-                publisher.send_due(time.monotonic())
-                publisher.listen()
-                viewers.drain()
+    for number in range(count):
+        viewer = Probe(identity, address)
+        await peer.watch(viewer, number)
+        viewer.report(ESTIMATE_BPS)  # a browser's first one comes within a second
+        viewers.probes.append(viewer)
+        viewers.restart()
+        publisher.send_due(time.monotonic())
+        publisher.listen()
+        viewers.drain()
     joins = {
         "cpu_ms": (usage.cpu_s() - joins_cpu_s) * 1_000 / count,
         "wall_ms": (time.monotonic() - joins_start_s) * 1_000 / count,
@@ -286,14 +276,14 @@ async def _connect(
     return publisher, viewers, joins
 
 
-async def measure(viewer_count: int, seconds: float) -> dict[str, Any]:
-    """One run: everything that is reported."""
+async def measure(
+    name: str, viewer_count: int, seconds: float, address: str = LOOPBACK
+) -> dict[str, Any]:
+    """One run of one server: everything that is reported."""
     with tempfile.TemporaryDirectory(prefix="parlour-bench-") as folder:
-        under_test = ServerUnderTest(Path(folder))
-        key = str((await under_test.cli("expert", "add", "bench"))["stream_key"])
-        async with under_test as server:
-            usage, mine = Usage(server.pid), Usage(os.getpid())
-            publisher, viewers, joins = await _connect(server, key, viewer_count, usage)
+        async with PEERS[name](Path(folder), address) as peer:
+            usage, mine = Usage(peer.pid), Usage(os.getpid())
+            publisher, viewers, joins = await _connect(peer, address, viewer_count, usage)
             # The publisher's schedule began before the joins; it must not catch up with them.
             run_for(WARM_UP_S, publisher, viewers)
             viewers.drain()
@@ -310,7 +300,8 @@ async def measure(viewer_count: int, seconds: float) -> dict[str, Any]:
             viewers.drain()
             for probe in viewers.probes:
                 probe.close()
-    return _result(viewers, publisher, joins, wall_s, cpu_s, my_cpu_s, sent, resident_kb)
+    result = _result(viewers, publisher, joins, wall_s, cpu_s, my_cpu_s, sent, resident_kb)
+    return {"server": name} | result
 
 
 def _result(
@@ -367,19 +358,71 @@ def _cpu_name() -> str:
     return platform.processor()
 
 
+def _inside_a_namespace() -> None:
+    """Run again in a network namespace of our own, which ends with us: Janus skips loopback."""
+    command = [sys.executable, "-m", "bench.fanout", *sys.argv[1:]]
+    os.environ[INSIDE] = "1"
+    os.execvp("unshare", ["unshare", "--net", *command])
+
+
+def _prepare_namespace() -> None:
+    for words in (
+        "link set lo up",
+        "link add wan0 type veth peer name wan1",
+        "link set wan1 up",
+        f"addr add {NAMESPACE_ADDRESS}/24 dev wan0",
+        "link set wan0 up",
+    ):
+        subprocess.run(["ip", *words.split()], check=True)
+
+
+def _table(results: list[dict[str, Any]]) -> None:
+    columns = [name for name in results[0] if name != "machine"]
+    base = {r["viewers"]: r["cpu_us_per_packet"] for r in results if r["server"] == "janus-fast"}
+    for name in columns:
+        print(f"{name:>30}" + "".join(f"{r[name]!s:>14}" for r in results))
+    if base:
+        ratios = [f"{r['cpu_us_per_packet'] / base[r['viewers']]:.2f}" for r in results]
+        print(f"{'cpu_to_janus_fast':>30}" + "".join(f"{ratio:>14}" for ratio in ratios))
+    print(f"{'machine':>30}  {json.dumps(results[0]['machine'])}")
+
+
 def main() -> int:
     """Measure, print a table, and write JSON when asked to."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--viewers", type=int, default=60)
+    parser.add_argument("--viewers", type=_counts, default=[60], help="one count, or 60,120,240")
     parser.add_argument("--seconds", type=float, default=20.0)
+    parser.add_argument("--peers", type=_names, default=["parlour"], help=",".join(PEERS))
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
-    result = asyncio.run(measure(arguments.viewers, arguments.seconds))
-    for name, value in result.items():
-        print(f"{name:>30}  {json.dumps(value) if isinstance(value, dict) else value}")
+    address = LOOPBACK
+    if arguments.peers != ["parlour"]:
+        if INSIDE not in os.environ:
+            _inside_a_namespace()
+        _prepare_namespace()
+        address = NAMESPACE_ADDRESS
+    results = [
+        asyncio.run(measure(name, count, arguments.seconds, address))
+        for count in arguments.viewers
+        for name in arguments.peers
+    ]
+    _table(results)
     if arguments.json:
-        arguments.json.write_text(json.dumps(result, indent=2) + "\n")
+        whole = results[0] if len(results) == 1 else results
+        arguments.json.write_text(json.dumps(whole, indent=2) + "\n")
     return 0
+
+
+def _counts(text: str) -> list[int]:
+    return [int(word) for word in text.split(",")]
+
+
+def _names(text: str) -> list[str]:
+    names = text.split(",")
+    for name in names:
+        if name not in PEERS:
+            raise argparse.ArgumentTypeError(f"unknown server {name!r}: {', '.join(PEERS)}")
+    return names
 
 
 if __name__ == "__main__":

@@ -20,8 +20,9 @@ STOP_WAIT_S = 20
 class ServerUnderTest:
     """One server process with a data directory of its own; an async context manager."""
 
-    def __init__(self, data: Path, *arguments: str) -> None:
+    def __init__(self, data: Path, *arguments: str, media_host: str = "127.0.0.1") -> None:
         self._data = data
+        self._media_host = media_host
         self._arguments = arguments
         self._publishers: list[asyncio.subprocess.Process] = []
         self._drains: list[asyncio.Task[None]] = []
@@ -35,7 +36,7 @@ class ServerUnderTest:
             "--http",
             "127.0.0.1:0",
             "--media",
-            "127.0.0.1:0",
+            f"{self._media_host}:0",
             "--data",
             str(self._data),
             *self._arguments,
