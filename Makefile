@@ -51,7 +51,9 @@ test: install-dev ## Everything: installs what the tests need, then runs all of 
 fuzz: install-dev ## Every parser and the forward path, five minutes each
 	$(BIN)/python -m tests.fuzz --seconds 300
 
-nightly: fuzz ## What is too long for `make test`
+# A kill takes about 5 s; `make test` does the same eight times.
+nightly: fuzz ## What takes too long for every change: fuzzing, and kill -9 of the server 200 times
+	PARLOUR_KILLS=200 $(BIN)/pytest -q -s tests/e2e/test_kill_nine_server.py
 
 prove: ## Run the Dockerfile's steps in a clean Debian root (needs root and debootstrap)
 	scripts/prove-dockerfile

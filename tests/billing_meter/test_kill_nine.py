@@ -119,7 +119,7 @@ async def judge_books(database: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1500)  # a lane starts Python a hundred times: a busy machine needs 10 min
 @pytest.mark.parametrize("lane", range(LANES))
 async def test_kill_nine_never_bills_too_much_and_loses_nothing(tmp_path: Path, lane: int) -> None:
     seed = random.SystemRandom().randrange(2**32)

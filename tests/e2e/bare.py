@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import socket
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,11 +28,13 @@ from signaling import store, wire
 from signaling.accounts import Accounts, NameTaken, NewAccount
 from signaling.config import Config, load
 from signaling.experts import ExpertDetails, Experts
-from tests.e2e.harness import PASSWORD
+from signaling.tokens import Grant, Tokens, secret_of
 from tests.media.callers import Caller, offer, rtp
 
 WAIT_S = 20
 PACKET_EVERY_S = 0.02
+SO_TIMESTAMPNS, CONTROL_BYTES = 35, 64
+"""Linux: the kernel's own time of arrival, since a busy test reads late."""
 TARIFF = Tariff(299, 100, 50)
 VIDEO_SSRC, AUDIO_SSRC = 4711, 4712
 VIDEO, AUDIO = 96, 111
@@ -49,25 +52,45 @@ def settings(data: Path) -> Config:
     return load(None, {}, {"server": {"data": str(data)}})
 
 
-async def populate(data: Path, experts: Sequence[str], members: Mapping[str, int]) -> list[str]:
-    """Experts, and members with so many credits; the stream keys.
+@dataclass
+class People:
+    """Account ids and stream keys by name."""
+
+    data: Path
+    ids: dict[str, str] = field(default_factory=dict)
+    keys: dict[str, str] = field(default_factory=dict)
+
+    def token(self, name: str) -> str:
+        """A bearer token, as `parlour token` prints it: no password is hashed."""
+        tokens = Tokens(secret_of(settings(self.data).auth.secret, self.data), store.utc_now)
+        role = "expert" if name in self.keys else "member"
+        return tokens.issue(Grant(sub=self.ids[name], role=role, name=name))
+
+
+async def populate(data: Path, experts: Sequence[str], members: Mapping[str, int]) -> People:
+    """Experts, and members with so many credits.
 
     What `parlour expert add` and `parlour member add` do, without a process for each.
     """
     data.mkdir(exist_ok=True)
+    people = People(data)
     with store.passwords() as hasher:
         async with store.opened_store(settings(data)) as database:
             accounts = Accounts(database, hasher, store.utc_now)
             profiles = Experts(database, accounts, store.utc_now)
             wallet = Wallet(database, utc_now=store.utc_now)
-            added = [await profiles.add(name, PASSWORD, details(name)) for name in experts]
+            for name in experts:
+                added = await profiles.add(name, None, details(name))
+                assert not isinstance(added, NameTaken)
+                people.ids[name], people.keys[name] = added[0].account_id, added[1]
             for name, credits in members.items():
-                account = await accounts.add(NewAccount("member", name, PASSWORD))
+                account = await accounts.add(NewAccount("member", name, None))
                 assert not isinstance(account, NameTaken)
+                people.ids[name] = account.account_id
                 if credits:
                     units = credits * UNITS_PER_CREDIT
                     await wallet.grant_promo(account.account_id, units, f"test:{name}", "test")
-    return [made[1] for made in added if isinstance(made, tuple)]
+    return people
 
 
 def details(name: str) -> ExpertDetails:
@@ -89,12 +112,15 @@ async def books_are_clean(data: Path) -> None:
 
 
 class Visitor:
-    """One person at one WebSocket."""
+    """One person at one WebSocket: whom the bearer token names, or a guest."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, token: str | None = None) -> None:
         self.url = url
+        headers = {"Origin": url}
+        if token is not None:
+            headers["Authorization"] = f"Bearer {token}"
         self.http = aiohttp.ClientSession(
-            cookie_jar=aiohttp.CookieJar(unsafe=True), headers={"Origin": url}
+            cookie_jar=aiohttp.CookieJar(unsafe=True), headers=headers
         )
         self.messages: list[wire.ServerMessage] = []
         self.listeners: list[Callable[[wire.ServerMessage], None]] = []
@@ -103,12 +129,8 @@ class Visitor:
         self._changed = asyncio.Event()
         self._reader: asyncio.Task[None] | None = None
 
-    async def open(self, username: str | None = None, resume: str | None = None) -> wire.Welcome:
-        """Sign in if there is a name, take a ticket, say hello."""
-        if username is not None:
-            body = {"username": username, "password": PASSWORD}
-            async with self.http.post(f"{self.url}/api/v1/login", json=body) as reply:
-                assert reply.status == 200, await reply.text()
+    async def open(self, resume: str | None = None) -> wire.Welcome:
+        """Take a ticket, say hello."""
         async with self.http.post(f"{self.url}/api/v1/ws-ticket", json={}) as reply:
             assert reply.status == 200, await reply.text()
             ticket = (await reply.json())["ticket"]
@@ -214,6 +236,9 @@ class Ear(Caller):
         self.unreadable = 0
         """Media that came and did not open with this call's keys."""
         self.sent: list[bytes] = []
+        self.spans: dict[int, tuple[float, float]] = {}
+        """When the first and the last media datagram of each stream arrived, by the kernel."""
+        self._arrived_s = 0.0
         super().__init__(answer)
 
     @property
@@ -231,9 +256,33 @@ class Ear(Caller):
         self.sent.append(data)
         super().send_raw(data)
 
+    def _new_socket(self) -> socket.socket:
+        sock = super()._new_socket()
+        sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+        return sock
+
+    def receive(self, sock: socket.socket) -> bytes:
+        data, control, _, _ = sock.recvmsg(2_000, CONTROL_BYTES)
+        for _level, kind, value in control:
+            if kind == SO_TIMESTAMPNS:
+                seconds, nanoseconds = struct.unpack("qq", value)
+                self._arrived_s = seconds + nanoseconds / 1e9
+        return data
+
+    def held_s(self, *ssrcs: int) -> float:
+        """From the first media datagram of these streams to the last."""
+        spans = [self.spans[ssrc] for ssrc in ssrcs if ssrc in self.spans]
+        if not spans:
+            return 0.0
+        return max(last for _, last in spans) - min(first for first, _ in spans)
+
     def on_media(self, data: bytes) -> None:
         rtcp, buffer = 191 < data[1] < 224, PacketBuffer()
         buffer.data[: len(data)] = data
+        if not rtcp:
+            ssrc = int.from_bytes(data[8:12])
+            first_s, _ = self.spans.get(ssrc, (self._arrived_s, 0.0))
+            self.spans[ssrc] = first_s, self._arrived_s
         if self.srtp is None:
             self.early += not rtcp
             return
@@ -246,9 +295,8 @@ class Ear(Caller):
             return
         plain = bytes(buffer.data[:length])
         sequence, ssrc = struct.unpack_from("!H4xI", plain, 2)
-        now_s = asyncio.get_running_loop().time()
         label, number = plain[-8:-4], int.from_bytes(plain[-4:])
-        self.heard.append(Heard(now_s, ssrc, sequence, label, number))
+        self.heard.append(Heard(self._arrived_s, ssrc, sequence, label, number))
 
     def drain(self) -> None:
         """Read what lies in the socket already."""

@@ -58,11 +58,21 @@ class Server:
     prefix: tuple[str, ...] = ()
     """Words before the command: a network namespace to run in."""
 
-    async def start(self) -> None:
-        """Start and wait for the READY line; the chosen ports are kept for a restart."""
-        self.process = await asyncio.create_subprocess_exec(
-            *self.prefix,
-            *PARLOUR,
+    async def start(self, warm: asyncio.subprocess.Process | None = None) -> None:
+        """Start and wait for the READY line; the chosen ports are kept for a restart.
+
+        `warm` is a process of `spawn` that waits for its line.
+        """
+        self.process = warm or await self.spawn(*self.prefix, *PARLOUR)
+        if warm is not None and warm.stdin is not None:
+            warm.stdin.write(b"go\n")
+        await asyncio.wait_for(self._until_ready(), READY_WAIT_S)
+        self._drain = asyncio.create_task(self._read_on())
+
+    async def spawn(self, *program: str) -> asyncio.subprocess.Process:
+        """The program with this server's arguments."""
+        return await asyncio.create_subprocess_exec(
+            *program,
             "serve",
             "--http",
             self.http,
@@ -71,13 +81,12 @@ class Server:
             "--data",
             str(self.data),
             *self.arguments,
+            stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
             cwd=REPO,
             env=os.environ | {"PYTHONUNBUFFERED": "1"},
         )
-        await asyncio.wait_for(self._until_ready(), READY_WAIT_S)
-        self._drain = asyncio.create_task(self._read_on())
 
     async def _until_ready(self) -> None:
         assert self.process is not None

@@ -62,21 +62,25 @@ class Scene:
 @asynccontextmanager
 async def free_room(data: Path) -> AsyncIterator[Scene]:
     """The expert is on air through an encoder, everybody watches."""
-    [key] = await populate(data, [EXPERT], {MEMBER: 20, BASIC: 0})
+    people = await populate(data, [EXPERT], {MEMBER: 20, BASIC: 0})
+    key = people.keys[EXPERT]
     async with AsyncExitStack() as stack:
         server = await stack.enter_async_context(running_server(data))
         stack.push_async_callback(Caller.all_vanish)
-        expert, member, guest, basic, player = (Visitor(server.url) for _ in range(5))
+        guest, player = Visitor(server.url), Visitor(server.url)
+        expert, member, basic = (
+            Visitor(server.url, people.token(name)) for name in (EXPERT, MEMBER, BASIC)
+        )
         for visitor in (expert, member, guest, basic, player):
             stack.push_async_callback(visitor.close)
         status, resource, answer = await expert.offers_over_http(f"/whip/{EXPERT}", "sendonly", key)
         assert status == 201
         air = Mouth(await Ear(Answer(answer, "", "")).connect(), FREE)
         stack.push_async_callback(air.close)
-        await expert.open(EXPERT)
-        resume = (await member.open(MEMBER)).resume
+        await expert.open()
+        resume = (await member.open()).resume
         await guest.open()
-        await basic.open(BASIC)
+        await basic.open()
         for visitor in (expert, member, guest, basic):
             assert isinstance(await visitor.say(wire.RoomEnter(expert=EXPERT)), wire.RoomEntered)
         await expert.hears(wire.RoomState, lambda m: m.expert.state == "live_free")

@@ -175,7 +175,7 @@ class Caller:
     def _on_readable(self, sock: socket.socket) -> None:
         while True:
             try:
-                data = sock.recv(2_000)
+                data = self.receive(sock)
             except OSError:
                 return
             if data[0] < 4:
@@ -185,6 +185,10 @@ class Caller:
             else:
                 self.on_media(data)
             self._changed.set()
+
+    def receive(self, sock: socket.socket) -> bytes:
+        """The next datagram; BlockingIOError when there is none."""
+        return sock.recv(2_000)
 
     def on_media(self, data: bytes) -> None:
         """An SRTP or SRTCP datagram; what comes before there are keys is nothing to us."""
