@@ -12,7 +12,7 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -152,8 +152,7 @@ class Server:
 
     def sql(self, query: str) -> list[tuple[object, ...]]:
         """Read the store from outside, as an accountant would."""
-        with sqlite3.connect(f"file:{self.data}/parlour.db?mode=ro", uri=True) as connection:
-            return connection.execute(query).fetchall()
+        return read_store(self.data / "parlour.db", query)
 
     def metric(self, name: str) -> float:
         """One figure of `/metrics`."""
@@ -168,6 +167,16 @@ class Server:
         for command in ("verify", "reconcile"):
             report = self.cli("ledger", command)
             assert report["findings"] == [], report
+
+
+def read_store(database: Path, query: str) -> list[tuple[object, ...]]:
+    """One query on a connection that is closed at once.
+
+    One that waits for the garbage collector reads a store of the past once the files under it were
+    replaced, and may remove the new ones when it is closed at last.
+    """
+    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
+        return connection.execute(query).fetchall()
 
 
 @asynccontextmanager

@@ -11,7 +11,6 @@ import asyncio
 import os
 import random
 import shutil
-import sqlite3
 import sys
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
@@ -22,7 +21,7 @@ import pytest
 from media.api import Answer
 from signaling import wire
 from tests.e2e.bare import Ear, Mouth, People, Visitor, books_are_clean, populate
-from tests.e2e.harness import Server
+from tests.e2e.harness import Server, read_store
 from tests.media.callers import Caller
 
 KILLS = int(os.environ.get("PARLOUR_KILLS", "8"))
@@ -125,12 +124,15 @@ Charged = dict[str, tuple[int, int, int, int]]
 
 def charged(database: Path) -> Charged:
     """What every session has been charged so far, read from outside."""
-    with sqlite3.connect(database) as connection:
-        rows = connection.execute(
-            "select session_id, charged_units, private_s, cam2cam_s, two_way_audio_s"
-            " from meter_sessions"
-        ).fetchall()
-    return {row[0]: tuple(row[1:]) for row in rows}
+    query = (
+        "select session_id, charged_units, private_s, cam2cam_s, two_way_audio_s"
+        " from meter_sessions"
+    )
+    found: Charged = {}
+    for session, *figures in read_store(database, query):
+        units, private_s, cam2cam_s, audio_s = (int(str(figure)) for figure in figures)
+        found[str(session)] = units, private_s, cam2cam_s, audio_s
+    return found
 
 
 def durable(data: Path, copy: Path) -> Charged:
@@ -210,6 +212,7 @@ async def test_kill_nine_of_the_server_never_bills_a_second_too_much(tmp_path: P
     try:
         for _ in range(KILLS):
             await one_life(server, lanes, chance)
+            # No connection of this process is open now: closing a copied file would drop its locks.
             marks = durable(data, tmp_path / "copy")
             await server.start(spare)
             spare = await server.spawn(*WARM)
