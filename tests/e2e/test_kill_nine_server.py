@@ -188,6 +188,7 @@ def judge(lane: Lane, marks: Charged, settled: Charged) -> int:
     received_s = lane.received_s()
     if lane.session not in settled:
         assert lane.shown_units == 0
+        assert received_s["private"] == 0.0, "media before its hold was durable"
         return 0
     units, *seconds = settled[lane.session]
     assert settled[lane.session] == marks[lane.session], "not the last durable second"
