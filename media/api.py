@@ -19,7 +19,8 @@ CONNECT_TIMEOUT_NS = 15_000_000_000
 CONSENT_TIMEOUT_NS = 30_000_000_000
 """RFC 7675 §5.1: no authenticated packet for this long means that nothing may be sent any more."""
 SOURCE_STALE_NS = 2_000_000_000
-"""A source without RTP for this long is stale: a frozen picture is not `live`."""
+"""A source without RTP for this long is stale: a frozen picture is not `live`. Silence is: Opus
+sends one packet in 400 ms of it (DTX), so that four in a row may be lost."""
 ADDRESSES_PER_PEER_MAX = 8
 """Interfaces times address families of a phone, with room; more is somebody filling the table."""
 

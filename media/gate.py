@@ -10,7 +10,8 @@ from __future__ import annotations
 from typing import Final
 
 HOLD_WINDOW_NS: Final = 1_500_000_000
-"""Media counts as held when the last forwarded packet is younger than this."""
+"""Media counts as held when the last forwarded packet is younger than this. Of silence Opus sends
+one packet in 400 ms (DTX), and two of them may be lost in a row before it counts as a hole."""
 
 
 class Gate:

@@ -96,7 +96,9 @@ def _parameters(name: str, offered: Mapping[str, str]) -> str:
     match name:
         case "opus":
             stereo = "1" in (offered.get("stereo"), offered.get("sprop-stereo"))
-            return "minptime=10;useinbandfec=1" + (";stereo=1" if stereo else "")
+            # Each side says what it likes to receive (RFC 7587 §6.1): to a publisher this switches
+            # on both, and a viewer reads that both may come.
+            return "minptime=10;useinbandfec=1;usedtx=1" + (";stereo=1" if stereo else "")
         case "h264":
             profile = offered.get("profile-level-id", "42000a").lower()
             mode = int(offered.get("packetization-mode") == "1")

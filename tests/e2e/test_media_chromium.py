@@ -52,6 +52,11 @@ const publish = (name, codec) => call(name, '/publish/' + name, async pc => {
     if (track.kind === 'video') prefer(t, 'video', codec);
   }
 });
+const publishSilence = name => call(name, '/publish/' + name, async pc => {
+  const [track] = (await navigator.mediaDevices.getUserMedia({audio: true})).getTracks();
+  track.enabled = false;
+  pc.addTransceiver(track, {direction: 'sendonly'});
+});
 const watch = (name, source) => call(name, '/watch/' + source + '/' + name, async pc => {
   for (const kind of ['audio', 'video']) pc.addTransceiver(kind, {direction: 'recvonly'});
   const video = document.createElement('video');
@@ -165,6 +170,22 @@ async def test_chromium_publishes_and_chromium_decodes(site: tuple[Site, Page], 
     assert found["firstFrameMs"] < 2_000
     print(codec, "first frame", found["firstFrameMs"], "ms")
     assert made.event(SourceUp) is not None
+
+
+async def test_a_silent_chromium_sends_little_and_stays_on_air(site: tuple[Site, Page]) -> None:
+    made, page = site
+    await page.evaluate("publishSilence('expert')")
+    await page.evaluate("watch('guest', 'expert')")
+    first = await stats_when(page, "guest", lambda s: s.get("audio", {}).get("packetsReceived"))
+    await asyncio.sleep(3)
+    last = (await page.evaluate("stats('guest')"))["audio"]
+    per_s = (last["packetsReceived"] - first["audio"]["packetsReceived"]) / 3
+    assert 1 < per_s < 12, per_s  # 50 of speech, 2.5 of silence, and how it begins
+    assert last["packetsLost"] == 0
+    assert made.plane.source_state("expert") is not None
+    assert [type(event).__name__ for event in made.events if "Source" in type(event).__name__] == [
+        "SourceUp"
+    ]
 
 
 async def test_a_closed_tab_ends_its_peers_and_a_second_viewer_goes_on(

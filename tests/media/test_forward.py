@@ -544,6 +544,40 @@ def test_no_grant_no_packet(steps: list[tuple[str, int]]) -> None:
         world.close()
 
 
+def test_silence_is_held_whole_and_fresh_though_two_of_its_packets_are_lost(world: World) -> None:
+    publisher = world.publisher()
+    viewer = world.viewer()
+    gate = world.forwarder.forward_gated("s", "v", AUDIO)
+    gate.open_until(world.now_ns + 60 * SECOND_NS)
+    start_ns = world.now_ns
+    for n in range(26):  # ten seconds of DTX: a packet in 400 ms
+        if n % 6 not in (3, 4):
+            publisher.audio(b"\x78", n, n * 400 * 48)
+        world.pass_ms(400)
+    assert gate.take_held(world.now_ns) == [(start_ns, start_ns + 25 * 400 * MS)]
+    assert [event for event in world.events if isinstance(event, SourceStale | SourceKinds)] == []
+    state = world.forwarder.source_state("s")
+    assert state is not None
+    assert state.fresh
+    stamps = [got.header.timestamp for got in viewer.packets()]
+    assert (stamps[-1] - stamps[0]) & 0xFFFFFFFF == 25 * 400 * 48
+
+
+def test_a_picture_over_a_silent_microphone_stays_held(world: World) -> None:
+    publisher = world.publisher()
+    world.viewer()
+    gate = world.forwarder.forward_gated("s", "v", VIDEO)
+    gate.open_until(world.now_ns + 60 * SECOND_NS)
+    start_ns = world.now_ns
+    publisher.audio(b"\x78", 1)
+    for n in range(100):
+        publisher.video(DELTA if n else KEY, n, n * 3_600)
+        world.pass_ms(40)
+    assert gate.take_held(world.now_ns) == [(start_ns, start_ns + 99 * 40 * MS)]
+    assert SourceKinds("s", VIDEO) in world.events
+    assert not any(isinstance(event, SourceStale) for event in world.events)
+
+
 # --- seal --------------------------------------------------------------------------------------
 
 

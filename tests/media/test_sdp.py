@@ -118,7 +118,7 @@ def test_a_viewer_is_offered_every_common_codec_and_fixed_ssrcs(offers: dict[str
     assert "a=ssrc-group:FID 1001 1002\r\n" in text
     assert "a=ssrc:1000 cname:our-cname\r\n" in text
     assert "a=sendonly\r\n" in text
-    assert "useinbandfec=1" in text
+    assert "a=fmtp:111 minptime=10;useinbandfec=1;usedtx=1\r\n" in text
 
 
 def test_a_viewer_that_knows_only_unfragmented_h264_is_not_promised_h264(
@@ -166,6 +166,15 @@ def test_nothing_of_the_offer_but_numbers_and_mids_comes_back(offers: dict[str, 
         for foreign in ("host", "FFmpeg", "mozilla", "192.168.1.4", "cname:", "transport-cc"):
             allowed = foreign == "host"  # our own candidates say `typ host`
             assert allowed or foreign not in text, (name, foreign)
+
+
+@pytest.mark.parametrize("name", ["browser_publish", "gstreamer", "obs", "ffmpeg", "firefox"])
+def test_every_publisher_is_asked_for_opus_with_fec_and_without_silence(
+    offers: dict[str, str], name: str
+) -> None:
+    text = write_answer(negotiate_publish(parse_offer(offers[name]), BOTH_KINDS), LOCAL)
+    [opus] = [line for line in text.split("\r\n") if line.startswith("a=fmtp:") and "minp" in line]
+    assert {"useinbandfec=1", "usedtx=1"} <= set(opus.partition(" ")[2].split(";"))
 
 
 def test_stereo_is_answered_only_when_offered(offers: dict[str, str]) -> None:
