@@ -340,7 +340,9 @@ class Forwarder:
                 if peer.link is None:
                     return False
                 peer.report(now_ns)
-                judged = judge(peer.measured(now_ns))
+                judged, kind = judge(peer.measured(now_ns)), peer.undecodable()
+                if kind is not None:  # however good the way is, the picture stays black
+                    judged = (QualityLevel.POOR, f"codec_unsupported:{kind}")
                 if peer.trend.update(judged):
                     self._on_event(QualityChanged(peer.id, Direction.WATCH, *judged))
         return True

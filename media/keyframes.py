@@ -16,6 +16,9 @@ _H264_IDR: Final = 5
 _H264_SPS: Final = 7
 _H264_STAP_A: Final = 24
 _H264_FU_A: Final = 28
+_AV1_SEQUENCE_HEADER: Final = 1
+AV1_UNITS_MAX: Final = 8
+"""OBUs looked at in one packet; the sequence header is the first of a picture, or the second."""
 
 
 def vp8_keyframe_start(payload: Payload) -> bool:
@@ -44,25 +47,27 @@ def h264_keyframe_start(payload: Payload) -> bool:
 
 
 def vp9_keyframe_start(payload: Payload) -> bool:
-    """RFC 9628 §4.2: beginning of a frame, not inter-picture predicted, of the lowest layer."""
-    if not payload:
+    """RFC 9628 §4.2: beginning of a frame of the lowest layer, and its own header says key.
+
+    A clear P bit alone is not enough: an intra-only frame has it too, and nothing starts there.
+    """
+    if not payload or payload[0] & 0x48 != 0x08:  # P clear, B set
         return False
-    first = payload[0]
-    if first & 0x48 != 0x08:  # P clear, B set
+    start = _vp9_descriptor_bytes(payload)
+    if start is None or start >= len(payload):
         return False
-    if not first & 0x20:
-        return True
-    position = 1
-    if first & 0x80:  # picture id, one or two bytes
-        if len(payload) < 2:
-            return False
-        position += 2 if payload[1] & 0x80 else 1
-    return position < len(payload) and (payload[position] >> 1) & 0x07 == 0
+    head = payload[start]
+    if head & 0xC0 != 0x80:  # frame_marker
+        return False
+    # Profile 3 has one reserved bit before show_existing_frame and frame_type.
+    return not head & (0x06 if head & 0x30 == 0x30 else 0x0C)
 
 
 def av1_keyframe_start(payload: Payload) -> bool:
-    """AV1 RTP specification §4.4: N set, first packet of a coded video sequence."""
-    return len(payload) > 1 and payload[0] & 0x88 == 0x08
+    """AV1 RTP specification §4.4: N set, and the sequence header that a decoder needs is here."""
+    if not payload or payload[0] & 0x88 != 0x08:  # Z clear: it begins with a whole OBU
+        return False
+    return _AV1_SEQUENCE_HEADER in _av1_units(payload)
 
 
 def audio_start(payload: Payload) -> bool:
@@ -152,3 +157,76 @@ def _stap_units(payload: Payload) -> list[int]:
         units.append(payload[position] & 0x1F)
         position += size
     return units
+
+
+def _vp9_descriptor_bytes(payload: Payload) -> int | None:
+    """Length of the descriptor of a picture without references, None when it is cut off.
+
+    None too for another layer than the lowest, which is no place to start.
+    """
+    flags, size, end = payload[0], 1, len(payload)
+    if flags & 0x80:  # picture id
+        if size >= end:
+            return None
+        size += 2 if payload[size] & 0x80 else 1
+    if flags & 0x20:  # layer indices, and TL0PICIDX where pictures name no references
+        if size >= end or payload[size] >> 1 & 0x07:
+            return None
+        size += 1 if flags & 0x10 else 2
+    if flags & 0x02:
+        return _vp9_structure_end(payload, size)
+    return size if size <= end else None
+
+
+def _vp9_structure_end(payload: Payload, start: int) -> int | None:
+    """Where the scalability structure that begins at `start` ends, None when it is cut off."""
+    end = len(payload)
+    if start >= end:
+        return None
+    head, position = payload[start], start + 1
+    if head & 0x10:  # a width and a height for every spatial layer
+        position += 4 * ((head >> 5) + 1)
+    if head & 0x08:  # the pictures of a group, each with its references
+        if position >= end:
+            return None
+        pictures = payload[position]
+        position += 1
+        for _ in range(pictures):
+            if position >= end:
+                return None
+            position += 1 + (payload[position] >> 2 & 0x03)
+    return position if position <= end else None
+
+
+def _av1_units(payload: Payload) -> list[int]:
+    """The types of the OBUs in a packet, as far as its lengths hold."""
+    units: list[int] = []
+    count = payload[0] >> 4 & 0x03  # 0: any number, each with its length
+    position, end = 1, len(payload)
+    while position < end and len(units) < AV1_UNITS_MAX:
+        size = end - position
+        if len(units) + 1 != count:
+            found = _leb128(payload, position)
+            if found is None:
+                break
+            size, position = found
+        if not 0 < size <= end - position or payload[position] & 0x80:  # the forbidden bit
+            break
+        units.append(payload[position] >> 3 & 0x0F)
+        position += size
+        if len(units) == count:
+            break
+    return units
+
+
+def _leb128(payload: Payload, start: int) -> tuple[int, int] | None:
+    """A number and where it ends; None when it is cut off or longer than any packet needs."""
+    value = 0
+    for index in range(3):
+        if start + index >= len(payload):
+            return None
+        byte = payload[start + index]
+        value |= (byte & 0x7F) << 7 * index
+        if not byte & 0x80:
+            return value, start + index + 1
+    return None

@@ -9,7 +9,7 @@ from media import rtcp
 from media.api import Kind
 from media.batch import BatchSender, PacketBuffer
 from media.links import ViewerLink
-from media.outlet import Outlet, Row
+from media.outlet import Outlet, Row, RowState
 from media.publisher import TokenBucket
 from media.quality import Measured, QualityTrend
 
@@ -115,6 +115,11 @@ class Viewer:
             del self._reports_sent[next(iter(self._reports_sent))]
         if reports:
             self._sender.send_rtcp(link.srtp_tx, link.destination, reports + descriptions)
+
+    def undecodable(self) -> Kind | None:
+        """The kind of which the source sends a codec that this viewer does not know."""
+        rows = self.rows.items()
+        return next((kind for kind, row in rows if row.state is RowState.UNSUPPORTED), None)
 
     def measured(self, now_ns: int) -> Measured:
         """What is known of the way to this viewer."""

@@ -12,6 +12,8 @@ def seeds() -> list[bytes]:
         b"\x78\x00\x04\x67\x42\xe0\x1f\x00\x02\x65\x88",  # STAP-A: SPS, IDR
         b"\x7c\x85\x88\x80",  # FU-A, first fragment of an IDR
         b"\xa8\x81\x23\x10\x00\x00",  # VP9, flexible, with a picture id
+        b"\x8e\x05\x38\1\2\3\4\5\6\7\x08\2\0\4\1\x82",  # VP9 with a scalability structure
+        b"\x08\x01\x10\x02\x08\x00\x82\x00\x30",  # AV1, OBUs with their lengths
         b"\x90\x40",  # VP8, cut off inside its descriptor
         b"\x18\x0a\x0b\x00",  # AV1, new coded video sequence
     ]

@@ -183,7 +183,9 @@ function Details({ figures }) {
 export function QualityBars({ quality }) {
   const level = quality?.level ?? "unknown";
   const filled = { good: 4, fair: 2, poor: 1, unknown: 0 }[/** @type {string} */ (level)] ?? 0;
-  const label = t(`room.quality.${level}`);
+  const undecodable = quality?.reason.startsWith("codec_unsupported") ?? false;
+  const label = t(undecodable ? "room.quality.undecodable" : `room.quality.${level}`);
+  if (undecodable) return html`<span class="badge" role="status" data-testid="undecodable">${label}</span>`;
   return html`<span class=${`quality quality-${level}`} role="img" aria-label=${label} title=${label}>
     ${[1, 2, 3, 4].map((bar) => html`<span key=${bar} class=${bar <= filled ? "on" : ""}></span>`)}
   </span>`;
