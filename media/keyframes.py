@@ -38,7 +38,7 @@ def h264_keyframe_start(payload: Payload) -> bool:
         return False
     unit = payload[0] & 0x1F
     if unit == _H264_STAP_A:
-        return any(kind in (_H264_IDR, _H264_SPS) for kind in _stap_units(payload))
+        return any(unit[0] & 0x1F in (_H264_IDR, _H264_SPS) for unit in stap_units(payload))
     if unit == _H264_FU_A:
         if len(payload) < 2 or not payload[1] & 0x80:  # only the first fragment starts it
             return False
@@ -145,16 +145,16 @@ def _vp8_descriptor_bytes(payload: Payload) -> int | None:
     return size if size <= len(payload) else None
 
 
-def _stap_units(payload: Payload) -> list[int]:
-    """The unit types inside a STAP-A, as far as its lengths hold."""
-    units: list[int] = []
+def stap_units(payload: Payload) -> list[bytes]:
+    """The units inside a STAP-A, as far as its lengths hold (RFC 6184 §5.7.1)."""
+    units: list[bytes] = []
     position = 1
     while position + 2 < len(payload):
         size = payload[position] << 8 | payload[position + 1]
         position += 2
         if size == 0 or position + size > len(payload):
             break
-        units.append(payload[position] & 0x1F)
+        units.append(bytes(payload[position : position + size]))
         position += size
     return units
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from media.codecs import H264, VP8
-from media.keyframes import vp8_payload_start
+from media.keyframes import stap_units, vp8_payload_start
 from media.ring import PacketRing
 
 STILL_CODECS: Final = (VP8, H264)
@@ -64,7 +64,8 @@ def _h264(payloads: list[bytes]) -> bytes | None:
     for payload in payloads:
         unit = payload[0] & 0x1F if payload else 0
         if unit == _STAP_A:
-            parts += _aggregated(payload)
+            for single in stap_units(payload):
+                parts += (_START_CODE, single)
         elif unit == _FU_A and len(payload) > 2:
             if payload[1] & 0x80:
                 parts += (_START_CODE, bytes(((payload[0] & 0xE0) | (payload[1] & 0x1F),)))
@@ -74,17 +75,3 @@ def _h264(payloads: list[bytes]) -> bytes | None:
         else:
             return None
     return b"".join(parts)
-
-
-def _aggregated(payload: bytes) -> list[bytes]:
-    """The units of a STAP-A, as far as its lengths hold (RFC 6184 §5.7.1)."""
-    parts: list[bytes] = []
-    position = 1
-    while position + 2 < len(payload):
-        size = payload[position] << 8 | payload[position + 1]
-        position += 2
-        if size == 0 or position + size > len(payload):
-            break
-        parts += (_START_CODE, payload[position : position + size])
-        position += size
-    return parts
