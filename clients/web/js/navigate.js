@@ -6,7 +6,8 @@
  * @typedef {{ page: "home" | "room", expert: string }} Place
  *
  * @typedef {object} Options
- * @property {(place: Place) => Promise<void>} show replaces what is seen
+ * @property {(place: Place) => Promise<void>} show replaces what is seen; when it fails, the
+ *   browser loads the place instead
  * @property {() => boolean} mayStay whether this document can go on; if not, the browser loads
  */
 
@@ -52,6 +53,14 @@ export function plainLink(event) {
 export function followLinks({ show, mayStay }) {
   let shown = location.pathname + location.search;
 
+  /** @param {Place} place what the address bar says already */
+  function follow(place) {
+    show(place).catch((error) => {
+      console.error(error);
+      location.reload();
+    });
+  }
+
   /** @param {string} path */
   function go(path) {
     const place = placeOf(path);
@@ -62,7 +71,7 @@ export function followLinks({ show, mayStay }) {
     history.pushState(null, "", path);
     shown = path;
     scrollTo(0, 0);
-    void show(place);
+    follow(place);
   }
 
   document.addEventListener("click", (event) => {
@@ -82,7 +91,7 @@ export function followLinks({ show, mayStay }) {
       return;
     }
     shown = wanted;
-    void show(place);
+    follow(place);
   });
   return go;
 }

@@ -156,8 +156,7 @@ class PeerLink {
   /** The connection is gone for good. */
   closed() {}
 
-  /** An offer of this kind that was made ahead, if there is one. */
-  /** @returns {Promise<{peer: RTCPeerConnection, sdp: string}> | null} */
+  /** @returns {Promise<{peer: RTCPeerConnection, sdp: string}> | null} an offer made ahead, if any */
   ahead() {
     return null;
   }

@@ -16,6 +16,7 @@ globalThis.location = /** @type {any} */ ({
     return path;
   },
   assign: (/** @type {string} */ to) => did.push(`load ${to}`),
+  reload: () => did.push("reload"),
 });
 globalThis.history = /** @type {any} */ ({
   pushState(/** @type {any} */ _, /** @type {string} */ __, /** @type {string} */ to) {
@@ -124,4 +125,17 @@ test("Back out of a session puts the address back before the browser asks", () =
   listeners.popstate({});
   assert.deepEqual(did, ["kept", "push /room/luna", "push /room/luna", "load /"]);
   assert.equal(path, "/room/luna");
+});
+
+test("a room that cannot be shown here is loaded instead", async () => {
+  const { error } = console;
+  console.error = () => {};
+  try {
+    followLinks({ show: () => Promise.reject(new Error("a new version")), mayStay: () => true });
+    click("/room/luna");
+    await new Promise((resolve) => setImmediate(resolve));
+  } finally {
+    console.error = error;
+  }
+  assert.deepEqual(did, ["kept", "push /room/luna", "reload"]);
 });
