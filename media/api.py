@@ -82,6 +82,36 @@ class Answer:
     etag: str
 
 
+@dataclass(frozen=True, slots=True)
+class IceCredentials:
+    """Both sides' names of one ICE session, and our password (RFC 8445 §5.3).
+
+    The peer's password is not here: a lite agent sends no checks.
+    """
+
+    local_ufrag: str
+    local_password: str
+    remote_ufrag: str
+
+
+@dataclass(frozen=True, slots=True)
+class IceDescription:
+    """Our side of a peer's newest ICE session. `candidates` are values of `a=candidate:`.
+
+    `etag` names the session like `Answer.etag`; `remote_ufrag` is the peer's name of it.
+    """
+
+    ufrag: str
+    password: str
+    candidates: tuple[str, ...]
+    remote_ufrag: str
+
+    @property
+    def etag(self) -> str:
+        """RFC 9725 §4.3.1.1: another one for every ICE session."""
+        return self.ufrag
+
+
 # --- events, told by one synchronous callback ------------------------------------------------
 
 

@@ -9,7 +9,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from media.api import ADDRESSES_PER_PEER_MAX, CONSENT_TIMEOUT_NS
+from media.api import ADDRESSES_PER_PEER_MAX, CONSENT_TIMEOUT_NS, IceCredentials
 from media.stun import (
     BindingRequest,
     StunError,
@@ -37,19 +37,24 @@ class Address:
 class IceSession(Generic[Owner]):
     """One peer's credentials and the addresses that proved to know them.
 
-    `validated` is ordered, the least recently checked first. `selected` is where to send: the
-    nominated address, or, before any nomination, the one that was validated last.
+    `offered` are those of an ICE restart that no check has used yet. `validated` is ordered, the
+    least recently checked first. `selected` is where to send: the nominated address, or, before any
+    nomination, the one that was validated last.
     """
 
     owner: Owner
-    local_ufrag: str
-    local_password: str
-    remote_ufrag: str
+    credentials: IceCredentials
+    offered: IceCredentials | None = None
     validated: OrderedDict[bytes, Address] = field(default_factory=OrderedDict)
     selected: Address | None = None
     nominated: bool = False
     last_check_ns: int | None = None
     transactions: OrderedDict[bytes, bytes] = field(default_factory=OrderedDict)
+
+    @property
+    def newest(self) -> IceCredentials:
+        """What the peer was told last: the ICE session that its next requests are about."""
+        return self.credentials if self.offered is None else self.offered
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +88,23 @@ class IceLite(Generic[Owner]):
 
     def add(self, session: IceSession[Owner]) -> None:
         """From now on checks for this session are answered."""
-        self._sessions[session.local_ufrag.encode()] = session
+        self._sessions[session.credentials.local_ufrag.encode()] = session
+
+    def restart(self, session: IceSession[Owner], credentials: IceCredentials) -> None:
+        """Also answers checks for these (RFC 8445 §9); the first good one ends the old ones.
+
+        Until then the old ones hold, and so does the address in use: a restart that comes to
+        nothing changes nothing. Of several restarts only the last counts.
+        """
+        if session.offered is not None:
+            self._sessions.pop(session.offered.local_ufrag.encode(), None)
+        session.offered = credentials
+        self._sessions[credentials.local_ufrag.encode()] = session
 
     def remove(self, session: IceSession[Owner]) -> None:
         """Silent for this session from now on, and its addresses are strangers again."""
-        self._sessions.pop(session.local_ufrag.encode(), None)
+        for credentials in (session.credentials, session.newest):
+            self._sessions.pop(credentials.local_ufrag.encode(), None)
         for key in list(session.validated):
             self._forget(session, key)
 
@@ -97,26 +114,48 @@ class IceLite(Generic[Owner]):
             request = parse_binding_request(data)
         except StunError:
             return None
-        session = self._authenticated(request)
-        if session is None or self._replayed(session, request, source):
+        found = self._authenticated(request)
+        if found is None:
+            return None
+        session, credentials = found
+        if self._replayed(session, request, source):
             return None
         if self._held_by_another(session, source, now_ns):
             return None
-        password = session.local_password.encode()
+        password = credentials.local_password.encode()
         if not request.controlling:
             conflict = binding_role_conflict(request.transaction_id, password)
             return Checked(session, conflict, accepted=False, moved=False)
+        if credentials is session.offered:
+            self._begin_anew(session, credentials)
         session.last_check_ns = now_ns
         response = binding_success(request.transaction_id, source.ip, source.port, password)
         moved = self._validate(session, request, source)
         return Checked(session, response, accepted=True, moved=moved)
 
-    def _authenticated(self, request: BindingRequest) -> IceSession[Owner] | None:
+    def _authenticated(
+        self, request: BindingRequest
+    ) -> tuple[IceSession[Owner], IceCredentials] | None:
         local, separator, remote = request.username.partition(b":")
         session = self._sessions.get(local)
-        if session is None or not separator or remote != session.remote_ufrag.encode():
+        if session is None or not separator:
             return None
-        return session if request.integrity_ok(session.local_password.encode()) else None
+        credentials = session.credentials
+        if local != credentials.local_ufrag.encode():
+            credentials = session.newest
+        if remote != credentials.remote_ufrag.encode():
+            return None
+        password = credentials.local_password.encode()
+        return (session, credentials) if request.integrity_ok(password) else None
+
+    def _begin_anew(self, session: IceSession[Owner], credentials: IceCredentials) -> None:
+        """The peer uses the credentials of the restart: the old ones are worth nothing any more.
+
+        Its addresses stay its own, since packets that are under way still come from them.
+        """
+        self._sessions.pop(session.credentials.local_ufrag.encode(), None)
+        session.credentials, session.offered = credentials, None
+        session.nominated = False
 
     def _replayed(
         self, session: IceSession[Owner], request: BindingRequest, source: Address

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import structlog
 
 from media.aiortc_seam import Certificate, DtlsSrtp, SrtpSessions
-from media.api import CONNECT_TIMEOUT_NS, CONSENT_TIMEOUT_NS
+from media.api import CONNECT_TIMEOUT_NS, CONSENT_TIMEOUT_NS, IceCredentials
 from media.batch import Destination, PacketBuffer
 from media.ice_lite import Address, IceSession
 from media.port import OnPacket, PortPeer
@@ -99,7 +99,7 @@ class Peer:
         certificate: Certificate,
         host: PeerHost,
         *,
-        credentials: tuple[str, str],
+        credentials: IceCredentials,
         now_ns: int,
     ) -> None:
         rate = PUBLISHER_PACKETS_PER_S if names.role is Role.PUBLISHER else VIEWER_PACKETS_PER_S
@@ -112,9 +112,7 @@ class Peer:
         self.link: Any = None
         self.on_rtp: OnPacket = ignore_packet
         self.on_rtcp: OnPacket = ignore_packet
-        self.ice: IceSession[PortPeer] = IceSession(
-            self, credentials[0], credentials[1], negotiated.remote.ufrag
-        )
+        self.ice: IceSession[PortPeer] = IceSession(self, credentials)
         self._host = host
         self._dtls = DtlsSrtp(certificate, server=negotiated.remote.we_are_server, send=self._send)
         self._destination: Destination | None = None

@@ -122,12 +122,16 @@ def _ssrc_lines(track: ViewerTrack | None, local: LocalTransport) -> list[str]:
     return lines
 
 
+def candidate_values(candidates: tuple[tuple[str, int], ...]) -> tuple[str, ...]:
+    """Host candidates as values of `a=candidate:`, earlier ones preferred (RFC 8445 §5.1.2.1)."""
+    return tuple(
+        f"{index + 1} 1 udp {(126 << 24) | ((65_535 - index) << 8) | 255} {ip} {port} typ host"
+        for index, (ip, port) in enumerate(candidates)
+    )
+
+
 def _candidate_lines(local: LocalTransport) -> list[str]:
-    """Host candidates; earlier ones are preferred (RFC 8445 §5.1.2.1)."""
-    lines = []
-    for index, (ip, port) in enumerate(local.candidates):
-        priority = (126 << 24) | ((65_535 - index) << 8) | 255
-        lines.append(f"a=candidate:{index + 1} 1 udp {priority} {ip} {port} typ host")
+    lines = [f"a=candidate:{value}" for value in candidate_values(local.candidates)]
     return [*lines, "a=end-of-candidates"]
 
 

@@ -20,6 +20,9 @@ from media.api import (
     CONNECT_TIMEOUT_NS,
     SOURCE_STALE_NS,
     Answer,
+    Direction,
+    IceCredentials,
+    IceDescription,
     Kind,
     MediaConfig,
     MediaEvent,
@@ -41,7 +44,7 @@ from media.peer import Peer, PeerNames, PeerState, Role, ignore_packet
 from media.port import MediaPort, PortPeer
 from media.sdp import parse_offer
 from media.sdp_answer import Negotiated, negotiate_publish, negotiate_watch
-from media.sdp_write import LocalTransport, write_answer
+from media.sdp_write import LocalTransport, candidate_values, write_answer
 from media.still import Still
 
 TICK_S = 0.02
@@ -182,9 +185,10 @@ class MediaPlane:
             raise SdpRefused(RefusalCode.OVERLOADED, "the server has no room for another peer")
         if self._certificate_expires - self._utc_now() < CERTIFICATE_LEFT_MIN:
             self._renew_certificate()
+        credentials = _new_credentials(negotiated.remote.ufrag)
         local = LocalTransport(
-            ufrag=secrets.token_hex(8),
-            password=secrets.token_hex(16),
+            ufrag=credentials.local_ufrag,
+            password=credentials.local_password,
             sha256_fingerprint=self._fingerprint,
             candidates=self._candidates,
             session_id=secrets.randbits(62),
@@ -197,11 +201,52 @@ class MediaPlane:
             negotiated,
             self._certificate,
             self,
-            credentials=(local.ufrag, local.password),
+            credentials=credentials,
             now_ns=self._clock_ns(),
         )
         self._ice.add(peer.ice)
         return peer, Answer(write_answer(negotiated, local), names.peer_id, local.ufrag)
+
+    # --- ICE sessions ------------------------------------------------
+
+    def ice_session(
+        self, direction: Direction, name: str, peer_id: str | None = None
+    ) -> IceDescription | None:
+        """Our side of a peer's newest ICE session; `name` is a source's or a viewer's.
+
+        With `peer_id` only of that very peer connection. None when there is no such peer.
+        """
+        peer = self._peer(direction, name, peer_id)
+        return None if peer is None else self._described(peer.ice.newest)
+
+    def restart_ice(
+        self, direction: Direction, name: str, remote_ufrag: str, peer_id: str | None = None
+    ) -> IceDescription | None:
+        """New credentials for a peer that lost its way here; None when there is no such peer.
+
+        DTLS, SRTP, rows and gates stay as they are, and so does the way in use until the peer
+        checks with the new credentials. A restart is no consent: a peer that stays silent is
+        closed as if it had not asked.
+        """
+        peer = self._peer(direction, name, peer_id)
+        if peer is None:
+            return None
+        credentials = _new_credentials(remote_ufrag)
+        self._ice.restart(peer.ice, credentials)
+        return self._described(credentials)
+
+    def _peer(self, direction: Direction, name: str, peer_id: str | None) -> Peer | None:
+        peers = self._publishers if direction is Direction.PUBLISH else self._viewers
+        peer = peers.get(name)
+        return peer if peer is not None and peer_id in (None, peer.names.peer_id) else None
+
+    def _described(self, credentials: IceCredentials) -> IceDescription:
+        return IceDescription(
+            credentials.local_ufrag,
+            credentials.local_password,
+            candidate_values(self._candidates),
+            credentials.remote_ufrag,
+        )
 
     def _is_live(self, peer: Peer) -> bool:
         """True while it connects or sends: an encoder that fell silent may be replaced."""
@@ -387,6 +432,10 @@ class MediaPlane:
             self._on_event(event)
         except Exception:  # a listener's bug must not cut packets
             log.exception("listener_failed", event_type=type(event).__name__)
+
+
+def _new_credentials(remote_ufrag: str) -> IceCredentials:
+    return IceCredentials(secrets.token_hex(8), secrets.token_hex(16), remote_ufrag)
 
 
 def _gone(peer: Peer, reason: str) -> SourceGone | ViewerGone:

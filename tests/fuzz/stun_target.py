@@ -1,5 +1,6 @@
 """Fuzzes STUN checks: StunError and nothing else, and no address gets in without the password."""
 
+from media.api import IceCredentials
 from media.ice_lite import Address, IceLite, IceSession
 from media.stun import HEADER_BYTES, StunError, binding_request, parse_binding_request
 
@@ -10,7 +11,8 @@ STRANGER = Address(b"\x12\x34\x7f\x00\x00\x09", b"\x7f\x00\x00\x09", 0x1234)
 def seeds() -> list[bytes]:
     good = binding_request(bytes(12), b"aaaa:bbbb", PASSWORD)
     nominating = binding_request(b"\x01" * 12, b"aaaa:bbbb", PASSWORD, use_candidate=True)
-    return [good, nominating, good[:-8], good[:HEADER_BYTES]]
+    restarted = binding_request(b"\x02" * 12, b"cccc:dddd", PASSWORD)
+    return [good, nominating, restarted, good[:-8], good[:HEADER_BYTES]]
 
 
 def check(data: bytes) -> None:
@@ -19,8 +21,9 @@ def check(data: bytes) -> None:
     except StunError:
         request = None
     ice: IceLite[str] = IceLite()
-    session = IceSession("owner", "aaaa", PASSWORD.decode(), "bbbb")
+    session = IceSession("owner", IceCredentials("aaaa", PASSWORD.decode(), "bbbb"))
     ice.add(session)
+    ice.restart(session, IceCredentials("cccc", PASSWORD.decode(), "dddd"))
     for now_ns in (1, 2):
         checked = ice.receive(data, STRANGER, now_ns)
         if request is None or not request.integrity_ok(PASSWORD):

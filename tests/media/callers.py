@@ -21,7 +21,7 @@ from aiortc import (
 )
 
 from media.aiortc_seam import DtlsSrtp, Fingerprint, SrtpSessions, new_certificate
-from media.api import BOTH_KINDS, Answer, MediaConfig, MediaEvent
+from media.api import BOTH_KINDS, Answer, IceDescription, MediaConfig, MediaEvent
 from media.batch import PacketBuffer, srtp_protect, srtp_protect_rtcp
 from media.server import MediaPlane
 from media.stun import binding_request
@@ -243,6 +243,10 @@ class Caller:
     def start_handshake(self) -> None:
         """Begins DTLS and does not wait for what becomes of it."""
         self._task = asyncio.ensure_future(self.dtls.handshake([self._fingerprint]))
+
+    def use(self, ours: IceDescription) -> None:
+        """From now on checks of the restarted ICE session."""
+        self.username, self.password = f"{ours.ufrag}:{ours.remote_ufrag}", ours.password
 
     async def move(self) -> None:
         """Goes on from another port, as a phone that changes networks."""

@@ -4,7 +4,7 @@ import itertools
 
 from aioice import stun as aioice_stun
 
-from media.api import ADDRESSES_PER_PEER_MAX, CONSENT_TIMEOUT_NS
+from media.api import ADDRESSES_PER_PEER_MAX, CONSENT_TIMEOUT_NS, IceCredentials
 from media.ice_lite import TRANSACTIONS_REMEMBERED, Address, IceLite, IceSession
 from media.stun import binding_request
 
@@ -32,7 +32,7 @@ def check(
 
 def agent() -> tuple[IceLite[str], IceSession[str]]:
     ice: IceLite[str] = IceLite()
-    session = IceSession("peer", "ours", PASSWORD, "theirs")
+    session = IceSession("peer", IceCredentials("ours", PASSWORD, "theirs"))
     ice.add(session)
     return ice, session
 
@@ -116,7 +116,7 @@ def test_at_most_eight_addresses_and_never_the_one_in_use_is_forgotten() -> None
 
 def test_a_living_peers_address_cannot_be_taken_over() -> None:
     ice, session = agent()
-    other = IceSession("other", "second", PASSWORD, "theirs")
+    other = IceSession("other", IceCredentials("second", PASSWORD, "theirs"))
     ice.add(other)
     ice.receive(check(nominate=True), address(1), 1)
     assert ice.receive(check("second:theirs"), address(1), 2) is None
@@ -154,3 +154,74 @@ def test_a_peer_that_wants_to_be_controlled_is_told_so_and_gains_nothing() -> No
     answer = aioice_stun.parse_message(checked.response)
     assert answer.check_message_integrity(PASSWORD.encode())
     assert answer.attributes["ERROR-CODE"][0] == 487
+
+
+RESTARTED = IceCredentials("anew", "another-password-of-some-length", "theirs2")
+
+
+def restarted_check(*, nominate: bool = False) -> bytes:
+    return check("anew:theirs2", RESTARTED.local_password, nominate=nominate)
+
+
+def test_until_a_restart_is_used_everything_stays_as_it_was() -> None:
+    ice, session = agent()
+    ice.receive(check(nominate=True), address(1), 1)
+    ice.restart(session, RESTARTED)
+    assert session.newest is RESTARTED
+    for stranger in (check("anew:theirs2"), check("anew:theirs", RESTARTED.local_password)):
+        assert ice.receive(stranger, address(2), 2) is None
+    assert ice.receive(check(), address(1), 3) is not None
+    assert (session.selected, session.offered) == (address(1), RESTARTED)
+
+
+def test_the_first_check_of_a_restart_ends_the_old_credentials_and_moves_the_media() -> None:
+    ice, session = agent()
+    ice.receive(check(nominate=True), address(1), 1)
+    ice.restart(session, RESTARTED)
+    checked = ice.receive(restarted_check(), address(2), 2)
+    assert checked is not None
+    assert checked.moved
+    answer = aioice_stun.parse_message(checked.response)
+    assert answer.check_message_integrity(RESTARTED.local_password.encode())
+    assert (session.credentials, session.offered) == (RESTARTED, None)
+    assert session.selected == address(2)
+    assert ice.receive(check(nominate=True), address(1), 3) is None
+    assert len(ice) == 1
+    assert address(1).key in ice.owners, "packets under way from the old address still count"
+    nominated = ice.receive(restarted_check(nominate=True), address(3), 4)
+    assert nominated is not None
+    assert nominated.moved
+    ice.receive(restarted_check(), address(2), 5)
+    assert session.selected == address(3)
+
+
+def test_of_several_restarts_only_the_last_counts() -> None:
+    ice, session = agent()
+    ice.restart(session, IceCredentials("lost", RESTARTED.local_password, "theirs2"))
+    ice.restart(session, RESTARTED)
+    assert len(ice) == 2
+    assert ice.receive(check("lost:theirs2", RESTARTED.local_password), address(1), 1) is None
+    assert ice.receive(restarted_check(), address(1), 2) is not None
+
+
+def test_a_role_conflict_does_not_use_a_restart_up() -> None:
+    ice, session = agent()
+    ice.restart(session, RESTARTED)
+    message = aioice_stun.Message(
+        message_method=aioice_stun.Method.BINDING, message_class=aioice_stun.Class.REQUEST
+    )
+    message.attributes["USERNAME"] = "anew:theirs2"
+    message.attributes["PRIORITY"] = 1
+    message.attributes["ICE-CONTROLLED"] = 1
+    message.add_message_integrity(RESTARTED.local_password.encode())
+    assert ice.receive(bytes(message), address(1), 1) is not None
+    assert session.offered is RESTARTED
+
+
+def test_after_removal_neither_credentials_are_answered() -> None:
+    ice, session = agent()
+    ice.restart(session, RESTARTED)
+    ice.remove(session)
+    assert len(ice) == 0
+    for data in (check(), restarted_check()):
+        assert ice.receive(data, address(1), 1) is None

@@ -11,6 +11,7 @@ import pytest
 import pytest_asyncio
 from aioice import stun as aioice_stun
 
+from media.api import IceCredentials
 from media.batch import PacketBuffer
 from media.ice_lite import IceLite, IceSession
 from media.port import FLOOD_BURST_NS, MediaPort, PortPeer
@@ -58,7 +59,7 @@ class Bench:
         self.ice: IceLite[PortPeer] = IceLite()
         self.peer = Listener()
         self.session: IceSession[PortPeer] = IceSession(
-            self.peer, "ours", PASSWORD.decode(), "theirs"
+            self.peer, IceCredentials("ours", PASSWORD.decode(), "theirs")
         )
         self.ice.add(self.session)
         self.port = MediaPort(self.ice, lambda: self.now_ns)

@@ -12,6 +12,7 @@ from media.aiortc_seam import CERTIFICATE_VALID, new_certificate
 from media.api import (
     BOTH_KINDS,
     Answer,
+    Direction,
     Kind,
     MediaConfig,
     RefusalCode,
@@ -104,6 +105,52 @@ async def test_both_sides_may_move_to_another_address(stage: Stage) -> None:
     await flowing(sender, receiver, 2)
     await sender.move()
     await flowing(sender, receiver, 3)
+
+
+async def test_an_ice_restart_keeps_keys_and_stream_and_moves_to_the_new_address(
+    stage: Stage,
+) -> None:
+    sender, receiver = await publisher(stage), await viewer(stage)
+    stage.plane.forward("source", "viewer")
+    await flowing(sender, receiver, 1)
+    before = stage.plane.ice_session(Direction.WATCH, "viewer")
+    ours = stage.plane.restart_ice(Direction.WATCH, "viewer", "again")
+    assert before is not None
+    assert ours is not None
+    assert ours == stage.plane.ice_session(Direction.WATCH, "viewer")
+    assert before.etag == receiver.answer.etag
+    assert ours.etag not in (before.etag, "")
+    assert ours.password not in receiver.answer.sdp
+    assert f"a=candidate:{ours.candidates[0]}\r\n" in receiver.answer.sdp
+    await flowing(sender, receiver, 2)  # the way in use holds until the new one is proven
+    receiver.use(ours)
+    await receiver.move()
+    await flowing(sender, receiver, 3)
+    ours = stage.plane.restart_ice(Direction.PUBLISH, "source", "again", sender.answer.peer_id)
+    assert ours is not None
+    sender.use(ours)
+    await sender.move()
+    await flowing(sender, receiver, 4)
+    assert not [e for e in stage.events if isinstance(e, (SourceGone, ViewerGone))]
+
+
+async def test_only_a_peer_that_is_there_can_be_restarted(stage: Stage) -> None:
+    sender = await publisher(stage)
+    plane = stage.plane
+    assert plane.restart_ice(Direction.WATCH, "source", "again") is None
+    assert plane.restart_ice(Direction.PUBLISH, "source", "again", "another-peer") is None
+    assert plane.ice_session(Direction.PUBLISH, "other") is None
+    plane.close_publisher("source", "offline", sender.answer.peer_id)
+    assert plane.restart_ice(Direction.PUBLISH, "source", "again") is None
+
+
+async def test_asking_for_restarts_is_no_consent(stage: Stage) -> None:
+    await viewer(stage)
+    for _ in range(6):
+        stage.skip(6)
+        stage.plane.restart_ice(Direction.WATCH, "viewer", "again")
+    assert (await stage.wait_for(ViewerGone)).reason == "consent_lost"
+    assert len(stage.plane._ice) == 0
 
 
 async def test_a_call_over_ipv6_and_one_end_on_each_protocol() -> None:
