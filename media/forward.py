@@ -79,7 +79,7 @@ class Forwarder:
         if source.publisher is not None:
             self.detach_publisher(source.publisher.link)
             source = self._source(link.source_id)
-        publisher = Publisher(link, source.tracks, self._sender)
+        publisher = Publisher(link, source.layers, self._sender)
         source.publisher = publisher
         source.known = True
         source.up = False
@@ -144,14 +144,14 @@ class Forwarder:
         source = self._source(source_id)
         viewer = self._viewer(viewer_id)
         for kind in kinds:
-            track = source.tracks[kind]
+            layers = source.layers[kind]
             old = viewer.rows.get(kind)
             if old is not None:
-                if old.track is track and old.gate is None and gate is None:
+                if old.layers is layers and old.gate is None and gate is None:
                     continue
                 self._remove_row(viewer, old)
-            row = Row(track, viewer_id, gate)
-            track.add_row(row)
+            row = Row(layers, viewer_id, gate)
+            row.track.add_row(row)
             viewer.rows[kind] = row
             viewer.connect(row, self._clock_ns())
         self._sources[source_id] = source  # an old row may have been its last
@@ -163,7 +163,7 @@ class Forwarder:
         if source is None or viewer is None:
             return
         for row in tuple(viewer.rows.values()):
-            if row.track in source.tracks.values():
+            if row.layers in source.layers.values():
                 self._remove_row(viewer, row)
         if viewer.link is None and not viewer.rows:
             del self._viewers[viewer_id]
@@ -175,7 +175,7 @@ class Forwarder:
         if source is None:
             return
         now_ns = self._clock_ns()
-        for track in source.tracks.values():
+        for track in source.tracks:
             for viewer_id in tuple(track.rows):
                 viewer = self._viewers.get(viewer_id)
                 if viewer is not None:
@@ -206,7 +206,7 @@ class Forwarder:
         return viewer
 
     def _forget_if_unused(self, source: Source) -> None:
-        if source.publisher is None and not any(t.rows for t in source.tracks.values()):
+        if source.publisher is None and not any(t.rows for t in source.tracks):
             self._sources.pop(source.id, None)
 
     # --- packets in --------------------------------------------------------------------------
@@ -370,7 +370,7 @@ class Forwarder:
         source = self._sources.get(source_id)
         if source is None or not source.up or source.stale:
             return None
-        track, now_ns = source.tracks[Kind.VIDEO], self._clock_ns()
+        track, now_ns = source.layers[Kind.VIDEO].entry(), self._clock_ns()
         still = still_of(track.ring, now_ns)
         if still is None:
             track.request_keyframe(now_ns)
@@ -381,7 +381,7 @@ class Forwarder:
         source = self._sources.get(source_id)
         if source is None or not source.known:
             return None
-        formats = [source.tracks[kind].format for kind in sorted(source.kinds)]
+        formats = [source.layers[kind].format for kind in sorted(source.kinds)]
         return SourceState(
             kinds=source.kinds,
             codecs=tuple(public_name(codec.name) for codec in formats if codec is not None),

@@ -24,7 +24,7 @@ from media.rtp import unwrap
 from media.shape import PacketShape
 
 if TYPE_CHECKING:
-    from media.track import Track
+    from media.layers import Layers
 
 REPLAY_BURST_PACKETS: Final = 32
 """Cached packets sent to a joining viewer at once, and again every tick: 14 Mbit/s, which a socket
@@ -66,10 +66,11 @@ class Outlet:
 
 
 class Row:
-    """Source track → viewer. Exists from `forward` to `stop`, with or without the two ends."""
+    """Source → viewer, of one kind. Exists from `forward` to `stop`, with or without its ends."""
 
-    def __init__(self, track: Track, viewer_id: str, gate: Gate | None) -> None:
-        self.track = track
+    def __init__(self, layers: Layers, viewer_id: str, gate: Gate | None) -> None:
+        self.layers = layers
+        self.track = layers.entry()
         self.viewer_id = viewer_id
         self.gate = gate
         self.state = RowState.WAITING

@@ -13,6 +13,7 @@ from typing import Final
 from media import rtcp, rtp
 from media.api import Kind
 from media.batch import BatchSender, PacketBuffer
+from media.layers import Layers
 from media.links import CodecFormat, PublishedTrack, PublisherLink
 from media.nack import LossTracker
 from media.quality import START_BPS, next_estimate_bps
@@ -64,7 +65,7 @@ class TokenBucket:
 class PayloadType:
     """What a payload type of this publisher means."""
 
-    track: Track
+    layers: Layers
     codec: CodecFormat
     extension_ids: Mapping[str, int]
     is_rtx: bool
@@ -73,10 +74,11 @@ class PayloadType:
 class Stream:
     """One SSRC of the publisher."""
 
-    __slots__ = ("loss", "meaning", "reception", "ssrc")
+    __slots__ = ("loss", "meaning", "reception", "ssrc", "track")
 
     def __init__(self, ssrc: int, meaning: PayloadType | None) -> None:
         self.ssrc = ssrc
+        self.track = meaning.layers.entry() if meaning else None
         self.meaning = meaning  # None: authentic, but nothing that was negotiated
         clock_rate_hz = meaning.codec.clock_rate_hz if meaning else 90_000
         self.reception = Reception(clock_rate_hz)
@@ -88,7 +90,7 @@ class Publisher:
     """One publisher's peer connection, attached to the tracks of its source."""
 
     def __init__(
-        self, link: PublisherLink, tracks: Mapping[Kind, Track], sender: BatchSender
+        self, link: PublisherLink, layers: Mapping[Kind, Layers], sender: BatchSender
     ) -> None:
         self.link = link
         self.bucket = TokenBucket(PACKETS_PER_S_MAX, PACKETS_BURST_MAX)
@@ -96,7 +98,7 @@ class Publisher:
         self.estimate_bps = START_BPS
         self.fraction_lost = 0.0
         self.incoming_bps = 0
-        self._tracks = tracks
+        self._layers = layers
         self._sender = sender
         self._meanings: dict[int, PayloadType] = {}
         self._ntp_shift_ns: int | None = None
@@ -104,19 +106,19 @@ class Publisher:
         self._reported_ns: int | None = None
         for published in link.tracks:
             self._learn(published)
-            tracks[published.kind].attach(self)
+            layers[published.kind].attach(self, published.rids)
 
     def _learn(self, published: PublishedTrack) -> None:
-        track, ids = self._tracks[published.kind], published.extension_ids
+        layers, ids = self._layers[published.kind], published.extension_ids
         for codec in published.formats:
-            self._meanings[codec.payload_type] = PayloadType(track, codec, ids, False)
+            self._meanings[codec.payload_type] = PayloadType(layers, codec, ids, False)
             if codec.rtx_payload_type is not None:
-                self._meanings[codec.rtx_payload_type] = PayloadType(track, codec, ids, True)
+                self._meanings[codec.rtx_payload_type] = PayloadType(layers, codec, ids, True)
 
     def detach(self) -> None:
         """The peer connection is gone."""
-        for track in self._tracks.values():
-            track.detach(self)
+        for layers in self._layers.values():
+            layers.detach(self)
 
     # --- packets in --------------------------------------------------------------------------
 
@@ -135,24 +137,29 @@ class Publisher:
         stream = self.streams.get(header.ssrc)
         if stream is None:
             stream = self.streams[header.ssrc] = Stream(header.ssrc, meaning)
-        if meaning is None or stream.meaning is None or stream.meaning.track is not meaning.track:
+        track = stream.track
+        if meaning is None or track is None or track.kind is not meaning.layers.kind:
             return None
         self._octets += size
         number = stream.reception.arrived(header.sequence, header.timestamp, now_ns)
         if meaning.is_rtx:
-            self._on_repair(meaning, header, data, now_ns)
+            self._on_repair(track, meaning, header, data, now_ns)
         else:
             if stream.loss is not None:
                 stream.loss.arrived(number, now_ns)
             payload = bytes(data[header.payload_start : header.payload_end])
-            self._deliver(meaning, stream.ssrc, header, payload, data, now_ns)
-        return meaning.track
+            self._deliver(track, meaning, stream.ssrc, header, payload, data, now_ns)
+        return track
 
     def _on_repair(
-        self, meaning: PayloadType, header: rtp.Header, data: bytearray, now_ns: int
+        self,
+        track: Track,
+        meaning: PayloadType,
+        header: rtp.Header,
+        data: bytearray,
+        now_ns: int,
     ) -> None:
         """RFC 4588 §4: the first two bytes of the payload are the lost sequence number."""
-        track = meaning.track
         primary = self.streams.get(track.ssrc) if track.ssrc is not None else None
         if header.payload_end - header.payload_start < 3 or primary is None:
             return  # padding that probes the path, or nothing to repair yet
@@ -176,10 +183,11 @@ class Publisher:
             header.payload_end,
         )
         payload = bytes(data[start + 2 : header.payload_end])
-        self._deliver(meaning, primary.ssrc, repaired, payload, data, now_ns)
+        self._deliver(track, meaning, primary.ssrc, repaired, payload, data, now_ns)
 
     @staticmethod
     def _deliver(
+        track: Track,
         meaning: PayloadType,
         ssrc: int,
         header: rtp.Header,
@@ -193,7 +201,7 @@ class Publisher:
             extensions = rtp.named_extensions(elements, meaning.extension_ids)
             if sum(map(len, extensions.values())) > EXTENSION_BYTES_MAX:
                 extensions = {}
-        meaning.track.on_packet(ssrc, meaning.codec, header, payload, extensions, now_ns)
+        track.on_packet(ssrc, meaning.codec, header, payload, extensions, now_ns)
 
     def on_rtcp(self, buffer: PacketBuffer, size: int, now_ns: int) -> None:
         """A decrypted compound from the publisher."""
@@ -203,7 +211,7 @@ class Publisher:
 
     def _on_sender_report(self, report: rtcp.SenderReport, now_ns: int) -> None:
         stream = self.streams.get(report.ssrc)
-        if stream is None or stream.meaning is None or stream.meaning.is_rtx:
+        if stream is None or stream.track is None or (stream.meaning and stream.meaning.is_rtx):
             return
         stream.reception.sender_report(report.ntp, now_ns)
         ntp_ns = rtcp.ns_from_ntp(report.ntp)
@@ -211,7 +219,7 @@ class Publisher:
             # One shift for all of its tracks: what was in step with the publisher's clock stays
             # in step, and nobody learns what that clock shows.
             self._ntp_shift_ns = now_ns - ntp_ns
-        track = stream.meaning.track
+        track = stream.track
         if track.ssrc == report.ssrc:
             track.on_sender_report(ntp_ns + self._ntp_shift_ns, report.rtp_timestamp, now_ns)
 
@@ -232,18 +240,18 @@ class Publisher:
         """NACK what is missing and due."""
         for stream in self.streams.values():
             loss = stream.loss
-            if loss is None or stream.meaning is None:
+            if loss is None or stream.track is None:
                 continue
             if loss.overwhelmed:
                 loss.overwhelmed = False
-                stream.meaning.track.request_keyframe(now_ns)
+                stream.track.request_keyframe(now_ns)
             if len(loss) and (due := loss.due(now_ns)):
                 self._send(rtcp.build_nack(self.link.rtcp_ssrc, stream.ssrc, due))
 
     def forget_losses(self, track: Track) -> None:
         """What is missing of this track is not wanted any more."""
         for stream in self.streams.values():
-            if stream.loss is not None and stream.meaning and stream.meaning.track is track:
+            if stream.loss is not None and stream.track is track:
                 stream.loss.forget()
 
     def report(self, now_ns: int) -> None:

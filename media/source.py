@@ -1,10 +1,12 @@
-"""A source by its id: its two tracks, and what is known of whoever sends them."""
+"""A source by its id: its two kinds, and what is known of whoever sends them."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from media.api import SOURCE_STALE_NS, Kind
+from media.layers import Layers
 from media.publisher import Publisher
 from media.quality import QualityTrend
 from media.track import Shared, Track
@@ -25,11 +27,11 @@ class Counters:
 
 
 class Source:
-    """A source by its id: two tracks, and the publisher who sends them now."""
+    """A source by its id: audio and video, and the publisher who sends them now."""
 
     def __init__(self, source_id: str, shared: Shared) -> None:
         self.id = source_id
-        self.tracks = {kind: Track(source_id, kind, shared) for kind in Kind}
+        self.layers = {kind: Layers(source_id, kind, shared) for kind in Kind}
         self.publisher: Publisher | None = None
         self.known = False  # a publisher was attached once
         self.up = False  # its first packet came
@@ -42,6 +44,11 @@ class Source:
         """The kinds of which packets came lately."""
         return frozenset(
             kind
-            for kind, track in self.tracks.items()
-            if track.last_ns is not None and now_ns - track.last_ns < SOURCE_STALE_NS
+            for kind, layers in self.layers.items()
+            if (last_ns := layers.last_ns) is not None and now_ns - last_ns < SOURCE_STALE_NS
         )
+
+    @property
+    def tracks(self) -> Iterator[Track]:
+        """Every encoding of every kind."""
+        return (track for layers in self.layers.values() for track in layers.tracks)

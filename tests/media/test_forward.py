@@ -378,7 +378,7 @@ def test_a_viewer_that_is_gone_leaves_no_rows(world: World) -> None:
     publisher.video(DELTA, 101)
     viewer.nack(1)
     assert viewer.datagrams() == []
-    assert not world.forwarder._sources["s"].tracks[Kind.VIDEO].rows
+    assert not world.forwarder._sources["s"].layers[Kind.VIDEO].entry().rows
     world.forwarder.detach_publisher(publisher.link)
     assert not world.forwarder._sources
     assert not world.forwarder._viewers
@@ -396,7 +396,7 @@ def test_one_broken_session_costs_the_others_nothing_and_leaks_nothing(
     lane = world.forwarder._viewers["v0"].rows[Kind.VIDEO]._lane
     assert lane is not None
     lane.srtp = empty._srtp[0]
-    world.forwarder._sources["s"].tracks[Kind.VIDEO].fan._stale = True
+    world.forwarder._sources["s"].layers[Kind.VIDEO].entry().fan._stale = True
     world.batching = True
     for n in range(packets):
         publisher.video(DELTA + b"secret", 2 + n)
