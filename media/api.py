@@ -219,6 +219,31 @@ class SourceState:
     bitrate_bps: int
 
 
+class BusyReason(enum.StrEnum):
+    """Why there is no room for another viewer."""
+
+    CPU = "cpu"
+    LAG = "lag"
+    DROPS = "drops"
+    PEERS = "peers"
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What the process measured of itself in the last second; `busy` while it has no more room.
+
+    `cpu_share` of one core, by the event loop; `lag_ns` is the timer's mean lateness;
+    `dropped_share` of the datagrams that the kernel dropped because a buffer was full;
+    `peers_share` of `peers_max`.
+    """
+
+    busy: BusyReason | None = None
+    cpu_share: float = 0.0
+    lag_ns: int = 0
+    dropped_share: float = 0.0
+    peers_share: float = 0.0
+
+
 @dataclass(frozen=True, slots=True)
 class MediaMetrics:
     """Sums since the start, and gauges of now, for a scrape."""
@@ -236,5 +261,8 @@ class MediaMetrics:
     dropped_flood: int
     dropped_queue_full: int
     dropped_srtp: int
+    dropped_send_full: int
+    dropped_receive_full: int
     send_errors: int
     dtls_failures: int
+    load: Load

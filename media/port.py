@@ -39,6 +39,10 @@ _SOCKET_ADDRESS_BYTES = 28
 _MSG_DONTWAIT = 0x40
 _SO_SNDBUFFORCE = 32
 _SO_RCVBUFFORCE = 33
+_SO_MEMINFO = 55
+_MEMINFO_WORDS = 9
+_MEMINFO_DROPS = 8
+"""SK_MEMINFO_DROPS of linux/sock_diag.h: datagrams that found the receive buffer full."""
 _MAPPED_IPV4 = bytes(10) + b"\xff\xff"
 """How IPv4 peers look on an IPv6 socket (RFC 4291 §2.5.5.2)."""
 
@@ -162,6 +166,17 @@ class MediaPort:
         if self._socket is None:
             raise RuntimeError("the media port is not open")
         return self._socket
+
+    def receive_dropped(self) -> int:
+        """Datagrams that the kernel dropped because we did not read in time; 0 if it cannot say."""
+        if self._socket is None:
+            return 0
+        try:
+            raw = self._socket.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, 4 * _MEMINFO_WORDS)
+        except OSError:  # before Linux 4.12
+            return 0
+        words = memoryview(raw).cast("I")
+        return words[_MEMINFO_DROPS] if len(words) > _MEMINFO_DROPS else 0
 
     def send_to(self, data: bytes, address: Address) -> bool:
         """Sends one datagram now or not at all: what is lost here the protocols above repeat."""

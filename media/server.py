@@ -8,6 +8,7 @@ All of it runs on one event loop.
 import asyncio
 import ipaddress
 import secrets
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
@@ -20,6 +21,7 @@ from media.api import (
     CONNECT_TIMEOUT_NS,
     SOURCE_STALE_NS,
     Answer,
+    BusyReason,
     Direction,
     IceCredentials,
     IceDescription,
@@ -40,6 +42,7 @@ from media.forward import Forwarder
 from media.gate import Gate
 from media.ice_lite import Address, IceLite
 from media.links import PublisherLink, ViewerLink
+from media.overload import Overload, Totals
 from media.peer import Peer, PeerNames, PeerState, Role, ignore_packet
 from media.port import MediaPort, PortPeer
 from media.sdp import parse_offer
@@ -49,6 +52,7 @@ from media.still import Still
 
 TICK_S = 0.02
 """How often the forwarder may send what is due: NACKs, reports, keyframe requests."""
+TICK_NS = int(TICK_S * 1_000_000_000)
 SWEEP_EVERY_TICKS = 25
 """Time-outs of seconds are looked at twice a second."""
 CANDIDATES_MAX = 8
@@ -78,8 +82,10 @@ class MediaPlane:
         clock_ns: Callable[[], int],
         on_event: OnMediaEvent,
         utc_now: Callable[[], datetime] = _utc_now,
+        cpu_ns: Callable[[], int] = time.thread_time_ns,
     ) -> None:
         self._config = config
+        self._cpu_ns = cpu_ns
         self._clock_ns = clock_ns
         self._on_event = on_event
         self._ice: IceLite[PortPeer] = IceLite()
@@ -92,6 +98,7 @@ class MediaPlane:
         self._forwarder: Forwarder | None = None
         self._ticker: asyncio.Task[None] | None = None
         self._dtls_failures = 0
+        self._overload = Overload(self._totals(), peers_max=config.peers_max, now_ns=clock_ns())
 
     # --- life --------------------------------------------------------
 
@@ -374,6 +381,14 @@ class MediaPlane:
         """
         return self._running().still(source_id)
 
+    @property
+    def busy(self) -> BusyReason | None:
+        """Why another viewer would hurt those who are here, None while there is room.
+
+        Nothing is refused because of it here: who counts as another viewer is the caller's to say.
+        """
+        return self._overload.load.busy
+
     def metrics(self) -> MediaMetrics:
         """Sums and gauges for a scrape."""
         port = self._port.counters
@@ -392,8 +407,21 @@ class MediaPlane:
             dropped_flood=port.dropped_flood + forwarded.dropped_flood,
             dropped_queue_full=port.dropped_queue_full,
             dropped_srtp=forwarded.dropped_srtp,
+            dropped_send_full=forwarded.dropped_full,
+            dropped_receive_full=self._port.receive_dropped(),
             send_errors=port.send_errors + forwarded.send_errors,
             dtls_failures=self._dtls_failures,
+            load=self._overload.load,
+        )
+
+    def _totals(self) -> Totals:
+        forwarder = self._forwarder
+        return Totals(
+            cpu_ns=self._cpu_ns(),
+            sent=0 if forwarder is None else forwarder.counters.packets_forwarded,
+            send_dropped=0 if forwarder is None else forwarder.counters.dropped_full,
+            received=self._port.counters.datagrams,
+            receive_dropped=self._port.receive_dropped(),
         )
 
     # --- time --------------------------------------------------------
@@ -401,10 +429,13 @@ class MediaPlane:
     async def _tick(self) -> None:
         ticks = 0
         while True:
+            due_ns = self._clock_ns() + TICK_NS
             await asyncio.sleep(TICK_S)
             ticks += 1
+            now_ns = self._clock_ns()
+            self._overload.late(now_ns - due_ns)
             try:
-                self.tick(self._clock_ns(), sweep=ticks % SWEEP_EVERY_TICKS == 0)
+                self.tick(now_ns, sweep=ticks % SWEEP_EVERY_TICKS == 0)
             except Exception:  # one peer's trouble must not stop everybody's timer
                 log.exception("tick_failed")
 
@@ -412,6 +443,8 @@ class MediaPlane:
         """What is due at `now_ns`; with `sweep` also the peers that are overdue."""
         forwarder = self._running()
         forwarder.timer(now_ns)
+        if self._overload.due(now_ns):
+            self._weigh(now_ns)
         if not sweep:
             return
         for peer in self._peers():
@@ -421,6 +454,20 @@ class MediaPlane:
             reason = peer.overdue(now_ns, last_media_ns)
             if reason is not None:
                 self._close_peer(peer, reason)
+
+    def _weigh(self, now_ns: int) -> None:
+        """Is there room for more? Said in the log when it changes."""
+        peers = len(self._publishers) + len(self._viewers)
+        if self._overload.judge(self._totals(), peers, now_ns):
+            load = self._overload.load
+            log.warning(
+                "room_again" if load.busy is None else "overloaded",
+                reason=load.busy,
+                cpu_share=round(load.cpu_share, 2),
+                lag_ms=load.lag_ns // 1_000_000,
+                dropped_share=round(load.dropped_share, 4),
+                peers_share=round(load.peers_share, 2),
+            )
 
     def _running(self) -> Forwarder:
         if self._forwarder is None:

@@ -2,6 +2,11 @@
 
 Law: a free row exists only while the room is not sealed by a private session. The rows of a
 sealed room are laid by the private desk, through `lay_private_row`, and by nobody else.
+
+While the media plane is busy, new viewers are refused, and nobody else: whoever watches or watched
+a moment ago offers anew as before, and so do a session's two and an expert in their own room. New
+publishers are let in as well: receiving a stream costs about what one of its viewers costs, there
+are few of them, and an expert who cannot go on air has lost the evening.
 """
 
 from collections.abc import Callable
@@ -12,9 +17,10 @@ from rooms.deadlines import Due, Key
 from rooms.engines import MediaEngine
 from rooms.events import Feed, FeedStopped, Wall
 from rooms.floor import Floor, Place
-from rooms.limits import IDLE_VIEWERS_NS, PUBLISHER_CONNECT_NS
+from rooms.limits import BUSY_RETRY_S, IDLE_VIEWERS_NS, PUBLISHER_CONNECT_NS
 from rooms.refusals import Code, Refusal
 from rooms.room import Room
+from rooms.seats import Seats
 
 
 @dataclass(slots=True)
@@ -73,6 +79,9 @@ class Airing:
         self.publishers: dict[str, Publisher] = {}
         self.watchers: dict[str, Watcher] = {}
         self._watcher_of_place: dict[str, str] = {}
+        self._seats = Seats()
+        self.refused_busy = 0
+        """Viewers refused because the media plane was busy, since the start."""
         self._claimed: set[str] = set()
         self.on_cut: Callable[[str], None] = lambda expert_id: None
         self.lay_private_row: Callable[[Room, Watcher], None] = lambda room, watcher: None
@@ -185,7 +194,7 @@ class Airing:
         room = self._floor.room_of(place)
         if room is None:
             return Refusal(Code.NOT_IN_ROOM)
-        refusal = self._walled(room, place)
+        refusal = self._walled(room, place) or self._full(place)
         if refusal is not None:
             return refusal
         watcher = Watcher(self._floor.new_id(), room.expert_id, place.place_id)
@@ -196,6 +205,8 @@ class Airing:
         room = self._floor.room(expert_id)
         if room.sealed or not room.presence.media_fresh:
             return Refusal(Code.NOT_LIVE)
+        if self._media.busy is not None:
+            return self._no_room()
         watcher = Watcher(self._floor.new_id(), expert_id)
         answer = await self._watch(watcher, sdp)
         return answer if isinstance(answer, Refusal) else Connected(answer, watcher.viewer_id)
@@ -216,6 +227,7 @@ class Airing:
                 return Refusal(Code.NOT_IN_ROOM)
             self.drop_watcher_of(watcher.place_id, "replaced")
             self._watcher_of_place[watcher.place_id] = watcher.viewer_id
+            self._seats.take(place.visitor.key)
         self.watchers[watcher.viewer_id] = watcher
         self._lay_row(room, watcher)
         return answer
@@ -225,6 +237,32 @@ class Airing:
         if wall is Wall.NONE or (place.hosting and wall is Wall.OFFLINE):
             return None
         return Refusal(Code.WALLED, {"wall": wall.value})
+
+    def _full(self, place: Place) -> Refusal | None:
+        """No to a new viewer while the media plane is busy; see the file's first lines."""
+        if self._media.busy is None or place.hosting or self._had_seat(place):
+            return None
+        room = self._floor.room_of(place)
+        session = None if room is None else room.session
+        if session is not None and session.is_party(place.place_id):
+            return None
+        return self._no_room()
+
+    def _had_seat(self, place: Place) -> bool:
+        person = place.visitor.key
+        return (
+            self._seats.has(person, self._floor.clock_ns())
+            or self.watcher_of(place.place_id) is not None
+            # A page that was loaded anew, while nobody has missed the old one yet.
+            or any(
+                not other.connected and self.watcher_of(other.place_id) is not None
+                for other in self._floor.places_of(person)
+            )
+        )
+
+    def _no_room(self) -> Refusal:
+        self.refused_busy += 1
+        return Refusal(Code.OVERLOADED, {"retry_after_s": BUSY_RETRY_S})
 
     def watcher_of(self, place_id: str) -> Watcher | None:
         """The place's viewer of the stream, if it has one."""
@@ -251,6 +289,9 @@ class Airing:
             self._floor.announce_soon(watcher.expert_id)
         elif self._watcher_of_place.get(watcher.place_id) == watcher.viewer_id:
             del self._watcher_of_place[watcher.place_id]
+            place = self._floor.places.get(watcher.place_id)
+            if place is not None:
+                self._seats.keep(place.visitor.key, self._floor.clock_ns())
 
     def close_viewers(self, expert_id: str, reason: str) -> None:
         """Every viewer of the stream is closed and told."""

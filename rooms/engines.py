@@ -6,7 +6,7 @@ from billing_meter.ledger_store import Balance
 from billing_meter.meter import HeldMedia, SessionOrder, Summary
 from billing_meter.tariff import Component
 from billing_meter.till import Opened, Refused, Switched
-from media.api import BOTH_KINDS, Answer, Kind
+from media.api import BOTH_KINDS, Answer, BusyReason, Kind
 from media.still import Still
 
 
@@ -15,6 +15,11 @@ class MediaEngine(Protocol):
 
     Closing a peer tells its end (`SourceGone`, `ViewerGone`) before the call returns.
     """
+
+    @property
+    def busy(self) -> BusyReason | None:
+        """Why another viewer would hurt those who watch already; None while there is room."""
+        ...
 
     async def publish(
         self,

@@ -19,6 +19,13 @@ PUBLISHER_CONNECT_NS = 10 * NS_PER_S
 """A publisher without a packet holds its place this long against another one."""
 IDLE_VIEWERS_NS = 30 * NS_PER_S
 """Viewers of a room without picture keep their connection this long for a quick return."""
+SEAT_KEPT_NS = 60 * NS_PER_S
+"""Whoever watched so lately is no new viewer to a busy server: a reload, a change of room, a
+network that was away."""
+SEATS_MAX = 20_000
+"""Seats kept; beyond it the one that was given up first is forgotten."""
+BUSY_RETRY_S = 10
+"""When a viewer who was refused may ask again; a busy server needs five quiet seconds."""
 CARD_DELAY_NS = 500 * NS_PER_MS
 """Viewer counts reach the grid at most this late and this often per expert."""
 

@@ -61,7 +61,7 @@ TEXTS: dict[Code, str] = {
     Code.CODEC_UNSUPPORTED: "None of the offered codecs can be used.",
     Code.TOO_MANY_TRACKS: "The offer has too many tracks.",
     Code.ALREADY_PUBLISHING: "Somebody is already publishing to this room.",
-    Code.OVERLOADED: "The server is full; try again later.",
+    Code.OVERLOADED: "The server is full at the moment; trying again helps.",
     Code.NOT_LIVE: "This expert is not live.",
     Code.PREMIUM_REQUIRED: "Private sessions are for premium members.",
     Code.EXPERT_OFFLINE: "This expert is not live now.",

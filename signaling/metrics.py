@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
+from media.api import BusyReason, Load
+from rooms.limits import NS_PER_S
+
 if TYPE_CHECKING:
     from signaling.services import Services
 
@@ -22,6 +25,8 @@ DROP_REASONS = (
     "flood",
     "queue_full",
     "srtp",
+    "send_full",
+    "receive_full",
 )
 
 
@@ -104,6 +109,39 @@ class _Collector:
         for reason in DROP_REASONS:
             dropped.add_metric([reason], getattr(media, f"dropped_{reason}"))
         yield dropped
+        yield from self._load(media.load)
+
+    def _load(self, load: Load) -> Iterator[Metric]:
+        busy = GaugeMetricFamily(
+            "parlour_overloaded", "1 while new viewers are refused, by reason.", labels=["reason"]
+        )
+        for reason in BusyReason:
+            busy.add_metric([reason.value], int(load.busy is reason))
+        yield busy
+        for name, text, value in (
+            (
+                "cpu_ratio",
+                "Share of one core that the event loop used in the last second.",
+                load.cpu_share,
+            ),
+            (
+                "lag_seconds",
+                "Mean lateness of the media timer in the last second.",
+                load.lag_ns / NS_PER_S,
+            ),
+            ("dropped_ratio", "Share of datagrams that found a buffer full.", load.dropped_share),
+            (
+                "peers_ratio",
+                "Peer connections, as a share of the most there may be.",
+                load.peers_share,
+            ),
+        ):
+            yield GaugeMetricFamily(f"parlour_load_{name}", text, value)
+        yield CounterMetricFamily(
+            "parlour_viewers_refused",
+            "Viewers refused because the process was overloaded.",
+            self._services.house.airing.refused_busy,
+        )
 
     def _process(self) -> Iterator[Metric]:
         yield GaugeMetricFamily(

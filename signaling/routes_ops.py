@@ -8,10 +8,19 @@ from msgspec import Struct
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from billing_meter.database import DatabaseUnavailable
+from media.api import BusyReason
+from rooms.limits import BUSY_RETRY_S
 from signaling import openapi
 from signaling.metrics import exposition
 from signaling.problem import Problem
 from signaling.routing import Access, Call, Route, json_reply
+
+BUSY_TEXTS = {
+    BusyReason.CPU: "cpu: the event loop has used up its core for seconds.",
+    BusyReason.LAG: "lag: timers come too late; other programs may hold the processor.",
+    BusyReason.DROPS: "drops: the kernel drops datagrams because a buffer is full.",
+    BusyReason.PEERS: "peers: nearly as many peer connections as one process may have.",
+}
 
 
 class HealthReply(Struct, kw_only=True):
@@ -26,9 +35,13 @@ async def healthz(call: Call) -> web.Response:
 
 
 async def readyz(call: Call) -> web.Response:
-    """New visitors are welcome: not draining, and the ledger answers."""
+    """New visitors are welcome: not draining, not overloaded, and the ledger answers."""
     if call.services.draining:
         raise Problem(503, "draining", "The server is about to stop.")
+    busy = call.services.media.busy
+    if busy is not None:
+        headers = {"Retry-After": str(BUSY_RETRY_S)}
+        raise Problem(503, "overloaded", BUSY_TEXTS[busy], headers=headers)
     try:
         async with call.services.database.read() as connection:
             await connection.execute(sa.text("SELECT 1"))
@@ -65,7 +78,7 @@ ROUTES = (
         readyz,
         "Ready for visitors",
         reply=HealthReply,
-        refusals=("503 draining", "503 ledger_unavailable"),
+        refusals=("503 draining", "503 ledger_unavailable", "503 overloaded"),
     ),
     Route(
         "GET",

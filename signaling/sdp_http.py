@@ -5,6 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from rooms.airing import Connected
+from rooms.limits import BUSY_RETRY_S
 from rooms.refusals import Code, Refusal
 from signaling.ice import ice_servers, link_headers
 from signaling.problem import Problem
@@ -25,7 +26,7 @@ STATUS_OF = {
 RETRY_AFTER_S = {
     Code.ALREADY_PUBLISHING: 10,
     Code.NOT_LIVE: 5,
-    Code.OVERLOADED: 10,
+    Code.OVERLOADED: BUSY_RETRY_S,
     Code.SERVER_DRAINING: 10,
 }
 EXPOSED = "Location, ETag, Link, Accept-Post, Retry-After"

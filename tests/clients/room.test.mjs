@@ -52,14 +52,16 @@ afterEach(async () => {
 });
 
 /** A visitor in the room; `refuse` maps a message type to an error code. */
-async function bench({ refuse = {}, deny = [] } = {}) {
+async function bench({ refuse = {}, deny = [], random = () => 0 } = {}) {
   const sent = [];
   const failures = [];
   let hear = () => {};
   const wire = {
     async send(message) {
       sent.push(message);
-      if (refuse[message.type]) throw new WireError(refuse[message.type]);
+      const refusal = refuse[message.type];
+      if (typeof refusal === "string") throw new WireError(refusal);
+      if (refusal) throw refusal;
       return { type: "ack", sdp: "answer" };
     },
     onMessage(listener) {
@@ -80,6 +82,7 @@ async function bench({ refuse = {}, deny = [] } = {}) {
     fetchSummary: async (id) => summary({ session: id, reason: "server_stopped" }),
     onFailure: (error) => failures.push(error.code ?? error.problem),
     nowMs: () => nowMs,
+    random,
   });
   opened.push(controller);
   controller.own.turnOn = async (kind) => {
@@ -111,6 +114,56 @@ const ask = (change) => ({ cam2cam: false, two_way_audio: false, accepted_units_
 test("the offer to watch follows the entry without waiting for its answer", async () => {
   const b = await bench();
   assert.deepEqual(b.types().slice(0, 2), ["room.enter", "media.watch"]);
+});
+
+test("a full server is asked again after the time it names, later and later, and said in words", async () => {
+  const refuse = { "media.watch": new WireError("overloaded", "full", { retry_after_s: 10 }) };
+  const random = mock.fn(() => 0);
+  const b = await bench({ refuse, random });
+  const asked = () => b.types().filter((type) => type === "media.watch").length;
+  assert.equal(asked(), 1);
+  assert.equal(b.controller.local.full, true);
+  assert.deepEqual(b.failures, [], "the wall says it; no message pops up");
+  for (const [waitS, times] of [[10, 2], [20, 3], [40, 4], [60, 5], [60, 6]]) {
+    b.elapse(waitS * 1000 - 1);
+    await settle();
+    assert.equal(asked(), times - 1, `not before ${waitS} s`);
+    b.elapse(1);
+    await settle();
+    assert.equal(asked(), times);
+    assert.equal(b.controller.local.full, true);
+  }
+  random.mock.mockImplementation(() => 0.5);
+  b.elapse(60_000);
+  await settle();
+  b.elapse(60_000);
+  await settle();
+  assert.equal(asked(), 7, "everybody else asks at another time");
+  refuse["media.watch"] = undefined;
+  b.elapse(60_000);
+  await settle();
+  b.controller.watcher.peer.connectionState = "connected";
+  b.controller.watcher.peer.onconnectionstatechange();
+  assert.equal(b.controller.local.full, false);
+
+  refuse["media.watch"] = new WireError("overloaded", "full", { retry_after_s: 10 });
+  random.mock.mockImplementation(() => 0);
+  const before = asked();
+  b.controller.watcher.renew();
+  await settle();
+  b.elapse(10_000);
+  await settle();
+  assert.equal(asked(), before + 2, "another time begins with short waits again");
+});
+
+test("a full server is not asked again for a room that has no picture now", async () => {
+  const refuse = { "media.watch": new WireError("overloaded", "full", { retry_after_s: 10 }) };
+  const b = await bench({ refuse });
+  b.hear({ type: "room.state", expert: entered().expert, wall: "offline" });
+  assert.equal(b.controller.local.full, false);
+  b.elapse(120_000);
+  await settle();
+  assert.equal(b.types().filter((type) => type === "media.watch").length, 1);
 });
 
 test("devices open before it rings; a denied one means that nothing rings", async () => {

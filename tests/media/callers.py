@@ -40,6 +40,7 @@ class Stage:
     def __init__(self, config: MediaConfig | None = None) -> None:
         self.shift_ns = 0
         self.utc_shift = timedelta()
+        self.cpu_ns = 0
         self.events: list[MediaEvent] = []
         self.listener_raises = False
         self._changed = asyncio.Event()
@@ -47,6 +48,7 @@ class Stage:
             config or MediaConfig("127.0.0.1", 0),
             clock_ns=self.clock_ns,
             utc_now=lambda: datetime.now(UTC) + self.utc_shift,
+            cpu_ns=lambda: self.cpu_ns,
             on_event=self._on_event,
         )
 

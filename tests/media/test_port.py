@@ -209,3 +209,13 @@ async def test_an_ipv4_peer_on_an_ipv6_socket_is_told_its_ipv4_address() -> None
     await bench.deliver(b"\x80\x60rtp")
     assert bench.peer.rtp == [b"\x80\x60rtp"]
     bench.close()
+
+
+async def test_what_the_kernel_dropped_is_known(bench: Bench) -> None:
+    assert bench.port.receive_dropped() == 0
+    bench.port.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+    for _ in range(50):  # the loop does not run meanwhile
+        bench.client.send(bytes(1_000))
+    assert 0 < bench.port.receive_dropped() < 50
+    bench.port.close()
+    assert bench.port.receive_dropped() == 0

@@ -12,6 +12,7 @@ from media.aiortc_seam import CERTIFICATE_VALID, new_certificate
 from media.api import (
     BOTH_KINDS,
     Answer,
+    BusyReason,
     Direction,
     Kind,
     MediaConfig,
@@ -24,6 +25,7 @@ from media.api import (
     ViewerGone,
     ViewerUp,
 )
+from media.overload import WINDOW_NS
 from media.server import CERTIFICATE_LEFT_MIN, MediaPlane
 from tests.media.callers import (
     Caller,
@@ -280,6 +282,32 @@ async def test_more_peers_than_configured_are_refused_as_overloaded() -> None:
     stage.plane.close_viewer("one", "left")
     await stage.plane.watch("two", offer("recvonly"))
     await stage.plane.close()
+
+
+async def test_a_plane_whose_core_is_used_up_is_busy_until_it_rested(stage: Stage) -> None:
+    """Its own timer measures; the clock and the used time are the test's."""
+
+    def second(cpu_share: float) -> BusyReason | None:
+        stage.cpu_ns += int(cpu_share * WINDOW_NS)
+        stage.skip(1)
+        return stage.plane.busy
+
+    second(0.1)  # whatever the start took
+    assert [second(0.95) for _ in range(3)] == [None, None, BusyReason.CPU]
+    metrics = stage.plane.metrics()
+    assert metrics.load.busy is BusyReason.CPU
+    assert metrics.load.cpu_share == pytest.approx(0.95, abs=0.1)
+    # Who may come in is for the rooms to say; an offer is answered.
+    assert await stage.plane.watch("viewer", offer("recvonly"))
+    assert [second(0.2) for _ in range(5)][-2:] == [BusyReason.CPU, None]
+
+
+async def test_a_timer_that_comes_late_is_measured(stage: Stage) -> None:
+    await asyncio.sleep(0)  # its timer runs
+    stage.shift_ns += WINDOW_NS  # a second passes between two of its ticks
+    async with asyncio.timeout(5):
+        while stage.plane.metrics().load.lag_ns < 100_000_000:
+            await asyncio.sleep(0)
 
 
 async def test_a_viewers_id_is_used_once(stage: Stage) -> None:

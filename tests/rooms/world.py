@@ -21,6 +21,7 @@ from billing_meter.till import Opened, Refused, Switched
 from media.api import (
     BOTH_KINDS,
     Answer,
+    BusyReason,
     Kind,
     MediaEvent,
     RefusalCode,
@@ -87,6 +88,7 @@ class FakeMedia:
         self.log: list[str] = []
         self.on_event: Callable[[MediaEvent], None] = lambda event: None
         self.stills: dict[str, Still] = {}
+        self.busy: BusyReason | None = None
         self.held_back: asyncio.Event | None = None
         self._ids = itertools.count(1)
 

@@ -10,6 +10,7 @@ from billing_meter.meter import Started
 from billing_meter.tariff import Component
 from media.api import (
     BOTH_KINDS,
+    BusyReason,
     Direction,
     QualityChanged,
     QualityLevel,
@@ -17,6 +18,7 @@ from media.api import (
     SourceUp,
 )
 from rooms.airing import stream_source
+from rooms.limits import BUSY_RETRY_S
 from rooms.roles import Visitor, VisitorKind
 from signaling import wire
 from signaling.hub import Hub, Turned
@@ -294,6 +296,20 @@ async def test_a_full_house_turns_people_away(
     turned = await scene.hub.hello(FakeLink(), wire.Hello(ticket=ticket, id=1))
     assert isinstance(turned, Turned)
     assert (turned.error.code, turned.close_code) == ("overloaded", wire.CLOSE_OVERFLOW)
+
+
+async def test_a_full_house_refuses_new_viewers_and_leaves_them_in_the_room(scene: Scene) -> None:
+    await scene.live()
+    guest = await scene.enter(VisitorKind.GUEST, "gus")
+    scene.world.media.busy = BusyReason.CPU
+    refusal = await guest.say(wire.MediaWatch(feed="stream", sdp="offer", id=3))
+    assert isinstance(refusal, wire.Error)
+    assert (refusal.code, refusal.id) == ("overloaded", 3)
+    assert refusal.data == {"retry_after_s": BUSY_RETRY_S}
+    assert guest.link.closed is None
+    scene.world.media.busy = None
+    again = await guest.say(wire.MediaWatch(feed="stream", sdp="offer", id=4))
+    assert isinstance(again, wire.MediaAnswer)
 
 
 async def test_the_private_feed_is_for_the_two(scene: Scene) -> None:

@@ -12,7 +12,8 @@
  * @property {(sdp: string) => Promise<string>} signal sends the offer, resolves with the answer
  * @property {() => Promise<RTCIceServer[]>} [iceServers]
  * @property {(phase: LinkPhase) => void} [onPhase]
- * @property {(error: any) => boolean} [onRefused] whether to try again after this refusal
+ * @property {(error: any) => boolean | number} [onRefused] whether to try again after this refusal,
+ *   or in how many milliseconds
  * @property {new (configuration: RTCConfiguration) => RTCPeerConnection} [peerClass] for tests
  * @property {() => MediaStream} [makeStream] for tests
  */
@@ -191,8 +192,9 @@ class PeerLink {
       this.#timer = setTimeout(() => this.#broken(generation), CONNECT_TIMEOUT_MS);
     } catch (error) {
       if (generation !== this.#generation) return void peer?.close();
-      if (this.onRefused(error)) this.#broken(generation);
-      else this.close();
+      const again = this.onRefused(error);
+      if (again === false) this.close();
+      else this.#broken(generation, again === true ? null : again);
     }
   }
 
@@ -222,8 +224,11 @@ class PeerLink {
     };
   }
 
-  /** @param {number} generation */
-  #broken(generation) {
+  /**
+   * @param {number} generation
+   * @param {number | null} [waitMs] before the next try; null leaves it to us
+   */
+  #broken(generation, waitMs = null) {
     if (generation !== this.#generation) return;
     this.#generation += 1;
     clearTimeout(this.#timer);
@@ -232,7 +237,7 @@ class PeerLink {
       return;
     }
     this.#setPhase("down");
-    const delayMs = Math.min(RETRY_MAX_MS, RETRY_FIRST_MS * 2 ** this.#attempt);
+    const delayMs = waitMs ?? Math.min(RETRY_MAX_MS, RETRY_FIRST_MS * 2 ** this.#attempt);
     this.#attempt += 1;
     this.#timer = setTimeout(() => {
       if (this.wanted) void this.#connect();

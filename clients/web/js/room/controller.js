@@ -20,6 +20,7 @@ import { Store } from "../store.js";
  *
  * @typedef {object} Local what this side knows by itself
  * @property {import("../rtc.js").LinkPhase} watching
+ * @property {boolean} full the server has no room for another viewer; it is asked again and again
  * @property {import("../own-media.js").OwnView} own
  * @property {DialogView | null} dialog
  * @property {boolean} busy an answer is awaited
@@ -46,6 +47,11 @@ const SILENT_MS = 6_000;
 /** A feed that the server stopped is offered again after this, if it is still wanted. */
 const OFFER_AGAIN_MS = 400;
 
+/** A full server that does not say when to ask again. */
+const FULL_RETRY_S = 10;
+/** It frees itself for many who wait: each asks at another time, and less often as time goes by. */
+const FULL_RETRY_MAX_MS = 60_000;
+
 /** Refusals by which the server says that there is nothing to see now; `room.state` tells when. */
 const NOTHING_TO_SEE = new Set(["walled", "no_feed", "not_live", "not_in_room", "no_such_expert"]);
 
@@ -60,6 +66,7 @@ export class RoomController {
   #lastMessageMs = 0;
   #movedMs = 0;
   #renewedMs = 0;
+  /** Refusals of a full server in a row. */ #fullTimes = 0;
 
   /**
    * @param {object} options
@@ -69,18 +76,20 @@ export class RoomController {
    * @param {(session: string) => Promise<any>} options.fetchSummary of a session that the wire lost
    * @param {(error: unknown) => void} options.onFailure something that no dialog shows
    * @param {() => number} [options.nowMs]
+   * @param {() => number} [options.random] 0 ≤ x < 1
    */
-  constructor({ wire, expert, iceServers, fetchSummary, onFailure, nowMs = () => performance.now() }) {
+  constructor({ wire, expert, iceServers, fetchSummary, onFailure, nowMs, random }) {
     this.wire = wire;
     this.fetchSummary = fetchSummary;
     this.expert = expert;
     this.onFailure = onFailure;
-    this.nowMs = nowMs;
+    this.nowMs = nowMs ?? (() => performance.now());
+    this.random = random ?? Math.random;
     this.watcher = new Watcher({
       signal: (sdp) => this.#offer("media.watch", STREAM, sdp),
       iceServers,
-      onPhase: (watching) => this.#local({ watching }),
-      onRefused: (error) => !(NOTHING_TO_SEE.has(error?.code) && this.server.room?.wall !== "none"),
+      onPhase: (watching) => this.#watchingChanged(watching),
+      onRefused: (error) => this.#watchRefused(error),
     });
     this.own = new OwnMedia({
       signal: (sdp) => this.#offer("media.publish", PRIVATE, sdp),
@@ -94,6 +103,7 @@ export class RoomController {
       server: INITIAL,
       local: /** @type {Local} */ ({
         watching: "idle",
+        full: false,
         own: this.own.view,
         dialog: null,
         busy: false,
@@ -327,6 +337,28 @@ export class RoomController {
   async #offer(type, feed, sdp) {
     const answer = await this.wire.send({ type, feed, sdp });
     return answer.sdp;
+  }
+
+  /** @param {import("../rtc.js").LinkPhase} watching */
+  #watchingChanged(watching) {
+    const over = watching === "up" || watching === "idle";
+    if (over) this.#fullTimes = 0;
+    this.#local({ watching, ...(over ? { full: false } : {}) });
+  }
+
+  /**
+   * @param {any} error
+   * @returns {boolean | number} whether, or in how many milliseconds, to ask again
+   */
+  #watchRefused(error) {
+    if (error?.code === "overloaded") {
+      const firstMs = 1000 * (error.data?.retry_after_s ?? FULL_RETRY_S);
+      const waitMs = Math.min(firstMs * 2 ** this.#fullTimes++, FULL_RETRY_MAX_MS);
+      this.#local({ full: true });
+      return waitMs * (1 + this.random());
+    }
+    this.#local({ full: false });
+    return !(NOTHING_TO_SEE.has(error?.code) && this.server.room?.wall !== "none");
   }
 
   /** Brings media into line with what the server says. */

@@ -129,7 +129,7 @@ function Room({ controller, server, local, onClosed }) {
         onClick=${() => setChatHidden(!chatHidden)}
         data-testid="player-video"
       ></video>
-      <${Wall} room=${room} watching=${local.watching} playing=${player.playing} />
+      <${Wall} room=${room} watching=${local.watching} playing=${player.playing} full=${local.full} />
       <div class="stage-top">
         <${StageBadges} server=${server} active=${active} />
         <button type="button" class="icon-button stage-button" aria-label=${t("room.close")} title=${t("room.close")} onClick=${leave} data-testid="close-room">

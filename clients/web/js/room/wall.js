@@ -1,4 +1,5 @@
-// What stands where no picture is: offline, in private with another, loading, a request that failed.
+// What stands where no picture is: offline, in private with another, loading, a full server, a
+// request that failed.
 
 import { html } from "../../vendor/preact-htm.js";
 import { t } from "../i18n.js";
@@ -7,11 +8,12 @@ import { Art, Spinner } from "../ui/parts.js";
 import { endText } from "./words.js";
 
 /** Covers the player completely; the video below is never taken away, so nothing jumps. */
-export function Wall({ room, watching, playing }) {
+export function Wall({ room, watching, playing, full }) {
   if (room === null) {
     return html`<div class="wall" data-testid="wall" data-wall="loading"><${Spinner} /></div>`;
   }
-  const { wall, expert } = room;
+  const { expert } = room;
+  const wall = room.wall === "none" && full ? "full" : room.wall;
   if (wall === "none") {
     if (playing) return watching === "down" ? html`<div class="wall-hint"><${Spinner} label=${t("room.media_lost")} /></div>` : null;
     return html`<div class="wall" data-testid="wall" data-wall="loading"><${Spinner} label=${t("room.loading")} /></div>`;
@@ -19,7 +21,7 @@ export function Wall({ room, watching, playing }) {
   return html`<div class="wall" data-testid="wall" data-wall=${wall}>
     <${Art} name=${expert.name} class="wall-art" />
     <div class="wall-text">
-      <${Icon} name=${wall === "private" ? "lock" : "clock"} size=${28} />
+      <${Icon} name=${{ private: "lock", full: "users" }[/** @type {string} */ (wall)] ?? "clock"} size=${28} />
       <p class="wall-title" role="status">${t(`room.wall.${wall}.title`, { name: expert.display_name })}</p>
       <p class="muted">${t(`room.wall.${wall}.text`)}</p>
       ${wall === "offline" && html`<a class="button" href="/">${t("room.to_experts")}</a>`}
