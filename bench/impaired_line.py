@@ -73,8 +73,7 @@ class ImpairedLine:
     """See the file's first lines. `up` leads to the server, `down` to the person."""
 
     def __init__(self, seed: int) -> None:
-        self.up = Carrier(ImpairedLink(2 * seed))
-        self.down = Carrier(ImpairedLink(2 * seed + 1))
+        self.up, self.down = Carrier(ImpairedLink(2 * seed)), Carrier(ImpairedLink(2 * seed + 1))
         self.udp_port = 0
         self.http_port = 0
         self._media: Address = (LOOPBACK, 0)
@@ -102,6 +101,11 @@ class ImpairedLine:
     def origin(self) -> str:
         """What the person's browser takes for the server."""
         return f"http://{LOOPBACK}:{self.http_port}"
+
+    def reseed(self, seed: int) -> None:
+        """Begin again with clean links whose chances come from another seed."""
+        self.up.link, self.down.link = ImpairedLink(2 * seed), ImpairedLink(2 * seed + 1)
+        self.impair()
 
     def impair(self, *, up: Impairment = CLEAN, down: Impairment = CLEAN) -> None:
         """The network is like this from now on; TCP is cut when both directions are."""

@@ -1,0 +1,328 @@
+"""The faults of `bench.impairment`: what each brings upon a line, and what must hold under it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from bisect import bisect_right
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Final
+
+from bench.impaired_link import Impairment
+from bench.people import OnALine, Sample
+
+TRIP_MS: Final = 20
+"""Delay of an impaired direction where the fault is not delay itself: a country wide."""
+SETTLE_S: Final = 2.0
+"""What a browser needs to notice the fault; not counted."""
+WINDOW_S: Final = 30.0
+"""Six hundred frames and more: one per cent is six of them."""
+FRAMES_MIN_PERCENT: Final = 99.0
+
+HEAVY_PERCENT: Final = 20.0
+HEAVY_S: Final = 10.0
+RECOVERY_S: Final = 2.0
+FULL_RATE: Final = 0.8
+"""Video has recovered when, over a second, this share of what is sent is decoded again."""
+AUDIO_GAP_S_MAX: Final = 1.0
+"""Audio goes on: no longer without a packet of it."""
+
+CAP_BPS: Final = 300_000
+CAP_S: Final = 20.0
+STEP_DOWN_S: Final = 3.0
+CAP_TOLERANCE: Final = 1.1
+AUDIO_LOSS_MAX_PERCENT: Final = 1.0
+OTHERS_MAX_PERCENT: Final = 5.0
+
+OUTAGE_S: Final = 30.0
+BACK_S_MAX: Final = 10.0
+"""The page tries again every four seconds at most; a try takes less than one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One row: the fault, what must hold, what was measured."""
+
+    fault: str
+    criterion: str
+    measured: str
+    met: bool
+
+    def as_json(self) -> dict[str, object]:
+        """For a file."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """An expert on air and the viewers in the room."""
+
+    expert: OnALine
+    viewers: list[OnALine]
+
+
+Fault = Callable[[Scene], Awaitable[list[Finding]]]
+
+
+class Track:
+    """One sum of one page over time, read between its samples too."""
+
+    def __init__(self, samples: list[Sample], name: str) -> None:
+        self._times = [sample.at_s for sample in samples]
+        self._values = [sample[name] for sample in samples]
+
+    def at(self, at_s: float) -> float:
+        """The sum at that moment, on a straight line between two samples."""
+        right = bisect_right(self._times, at_s)
+        if right == 0 or right == len(self._times):
+            return self._values[min(right, len(self._values) - 1)]
+        before_s, after_s = self._times[right - 1], self._times[right]
+        share = (at_s - before_s) / (after_s - before_s)
+        return self._values[right - 1] + share * (self._values[right] - self._values[right - 1])
+
+    def grown(self, from_s: float, to_s: float) -> float:
+        """How much was added in between."""
+        return self.at(to_s) - self.at(from_s)
+
+    def longest_standstill_s(self, from_s: float, to_s: float) -> float:
+        """The longest time in which nothing was added."""
+        longest, last_s, last = 0.0, from_s, self.at(from_s)
+        for at_s, value in zip(self._times, self._values, strict=True):
+            if from_s < at_s <= to_s and value > last:
+                longest, last_s, last = max(longest, at_s - last_s), at_s, value
+        return max(longest, to_s - last_s)
+
+
+async def _until(at_s: float) -> None:
+    await asyncio.sleep(max(at_s - time.time(), 0) + 0.5)  # half a second for the last samples
+
+
+def _concealed_percent(samples: list[Sample], from_s: float, to_s: float) -> float:
+    heard = Track(samples, "samples").grown(from_s, to_s)
+    return 100 * Track(samples, "concealed").grown(from_s, to_s) / heard if heard else 100.0
+
+
+async def _frames(
+    scene: Scene,
+    *,
+    fault: str,
+    to_server: Impairment | None = None,
+    to_viewer: Impairment | None = None,
+) -> list[Finding]:
+    """What is sent is decoded, though the way of the expert or of the first viewer is impaired."""
+    viewer = scene.viewers[0]
+    if to_server is not None:
+        scene.expert.line.impair(up=to_server, down=Impairment(delay_ms=TRIP_MS))
+    if to_viewer is not None:
+        viewer.line.impair(down=to_viewer, up=Impairment(delay_ms=TRIP_MS))
+    from_s = time.time() + SETTLE_S
+    to_s = from_s + WINDOW_S
+    await _until(to_s)
+    scene.expert.line.impair()
+    viewer.line.impair()
+    sent = Track(await scene.expert.samples(), "framesEncoded").grown(from_s, to_s)
+    seen = await viewer.samples()
+    decoded = Track(seen, "framesDecoded").grown(from_s, to_s)
+    percent = 100 * decoded / sent if sent else 0.0
+    still_s = Track(seen, "framesDecoded").longest_standstill_s(from_s, to_s)
+    counted = {name: Track(seen, name).grown(from_s, to_s) for name in ("plis", "nacks", "repairs")}
+    measured = (
+        f"{percent:.1f} % of {sent:.0f} frames (longest standstill {still_s:.1f} s, "
+        f"{counted['repairs']:.0f} repairs, {counted['plis']:.0f} PLI), "
+        f"sound concealed {_concealed_percent(seen, from_s, to_s):.1f} %"
+    )
+    criterion = f"at least {FRAMES_MIN_PERCENT:.0f} % of frames decode"
+    return [Finding(fault, criterion, measured, percent >= FRAMES_MIN_PERCENT)]
+
+
+async def _heavy_loss(scene: Scene, *, fault: str, of_expert: bool) -> list[Finding]:
+    """Audio goes on under heavy loss; video is back soon after it."""
+    viewer = scene.viewers[0]
+    lossy = Impairment(loss_percent=HEAVY_PERCENT, delay_ms=TRIP_MS)
+    slow = Impairment(delay_ms=TRIP_MS)
+    from_s = time.time()
+    if of_expert:
+        scene.expert.line.impair(up=lossy, down=slow)
+    else:
+        viewer.line.impair(down=lossy, up=slow)
+    await asyncio.sleep(HEAVY_S)
+    (scene.expert if of_expert else viewer).line.impair(up=slow, down=slow)
+    end_s = time.time()
+    await _until(end_s + RECOVERY_S + 3)
+    scene.expert.line.impair()
+    viewer.line.impair()
+    seen, sent = await viewer.samples(), await scene.expert.samples()
+    gap_s = Track(seen, "audioPackets").longest_standstill_s(from_s, end_s)
+    concealed = _concealed_percent(seen, from_s, end_s)
+    recovered_s = _recovered_s(sent, seen, end_s)
+    shown = Track(seen, "framesDecoded").grown(from_s, end_s)
+    frames = Track(sent, "framesEncoded").grown(from_s, end_s)
+    return [
+        Finding(
+            fault,
+            "audio goes on",
+            f"longest gap {gap_s:.1f} s, concealed {concealed:.1f} %; "
+            f"video meanwhile {shown:.0f} of {frames:.0f} frames",
+            gap_s <= AUDIO_GAP_S_MAX,
+        ),
+        Finding(
+            fault,
+            f"video recovers within {RECOVERY_S:.0f} s of its end",
+            "not within 4 s" if recovered_s is None else f"{recovered_s:.1f} s",
+            recovered_s is not None and recovered_s <= RECOVERY_S,
+        ),
+    ]
+
+
+def _recovered_s(sent: list[Sample], seen: list[Sample], end_s: float) -> float | None:
+    """How long after `end_s` a second began that was decoded at the full rate."""
+    encoded, decoded = Track(sent, "framesEncoded"), Track(seen, "framesDecoded")
+    for tenth in range(40):
+        start_s = end_s + tenth / 10
+        expected = encoded.grown(start_s, start_s + 1)
+        if expected > 0 and decoded.grown(start_s, start_s + 1) >= FULL_RATE * expected:
+            return tenth / 10
+    return None
+
+
+async def _cap(scene: Scene, *, fault: str) -> list[Finding]:
+    """A viewer whose line becomes narrow gets less, keeps the sound, and costs nobody anything."""
+    slow, others = scene.viewers[0], scene.viewers[1:]
+    before_s = time.time()
+    await _until(before_s + CAP_S / 2)
+    carrier = slow.line.down
+    slow.line.impair(down=Impairment(rate_bps=CAP_BPS, queue_ms=300))
+    from_s = time.time()
+    offered = [(from_s, carrier.link.passed.offered_octets)]
+    while time.time() < from_s + CAP_S:
+        await asyncio.sleep(0.1)
+        offered.append((time.time(), carrier.link.passed.offered_octets))
+    to_s = time.time()
+    await _until(to_s)
+    slow.line.impair()
+    down_s = _under_cap_s(offered)
+    seen = await slow.samples()
+    steady_s = from_s + STEP_DOWN_S
+    lost = Track(seen, "audioLost").grown(steady_s, to_s)
+    heard = Track(seen, "audioPackets").grown(steady_s, to_s)
+    loss = 100 * lost / (lost + heard) if lost + heard > 0 else 100.0
+    early = Track(seen, "audioLost").grown(from_s, steady_s)
+    moved = []
+    for viewer in others:
+        got = Track(await viewer.samples(), "bytes")
+        was_bps = got.grown(before_s, from_s) * 8 / (from_s - before_s)
+        is_bps = got.grown(from_s, to_s) * 8 / (to_s - from_s)
+        moved.append(100 * (is_bps - was_bps) / was_bps if was_bps else -100.0)
+    frames = Track(seen, "framesDecoded").grown(steady_s, to_s) / (to_s - steady_s)
+    rate = Track(seen, "bytes").grown(steady_s, to_s) * 8 / (to_s - steady_s) / 1000
+    return [
+        Finding(
+            fault,
+            f"what is sent to it fits within {STEP_DOWN_S:.0f} s",
+            f"{'never' if down_s is None else f'{down_s:.1f} s'}; then {rate:.0f} kbit/s, "
+            f"{frames:.1f} frames/s",
+            down_s is not None and down_s <= STEP_DOWN_S,
+        ),
+        Finding(
+            fault,
+            f"its audio loss is under {AUDIO_LOSS_MAX_PERCENT:.0f} %",
+            f"{loss:.2f} % of {lost + heard:.0f} packets from {STEP_DOWN_S:.0f} s on; "
+            f"{early:.0f} packets before; "
+            f"concealed {_concealed_percent(seen, steady_s, to_s):.1f} %",
+            loss < AUDIO_LOSS_MAX_PERCENT,
+        ),
+        Finding(
+            fault,
+            f"the others' bitrates move by less than {OTHERS_MAX_PERCENT:.0f} %",
+            " and ".join(f"{percent:+.1f} %" for percent in moved),
+            all(abs(percent) < OTHERS_MAX_PERCENT for percent in moved),
+        ),
+    ]
+
+
+def _under_cap_s(offered: list[tuple[float, int]]) -> float | None:
+    """When, counted from the first entry, a second begins in which the cap is kept for good."""
+    start_s = offered[0][0]
+    kept: float | None = None
+    for index, (at_s, octets) in enumerate(offered):
+        later = next(((t, o) for t, o in offered[index:] if t >= at_s + 1), None)
+        if later is None:
+            break
+        bps = (later[1] - octets) * 8 / (later[0] - at_s)
+        if bps > CAP_BPS * CAP_TOLERANCE:
+            kept = None
+        elif kept is None:
+            kept = at_s - start_s
+    return kept
+
+
+async def _outage(scene: Scene, *, fault: str, of_expert: bool) -> list[Finding]:
+    """The network is away for long and comes back; so does the picture, in the same page."""
+    hit = scene.expert if of_expert else scene.viewers[0]
+    watchers = scene.viewers if of_expert else [hit]
+    cut = Impairment(cut=True)
+    born = [person.page.url for person in (hit, *watchers)]
+    born_ms = [(await person.newest()).born_ms for person in (hit, *watchers)]
+    hit.line.impair(up=cut, down=cut)
+    from_s = time.time()
+    await asyncio.sleep(OUTAGE_S)
+    hit.line.impair()
+    end_s = time.time()
+    back: list[float | None] = [None] * len(watchers)
+    while time.time() < end_s + 3 * BACK_S_MAX and None in back:
+        await asyncio.sleep(0.2)
+        for index, watcher in enumerate(watchers):
+            if back[index] is None:
+                back[index] = _back_s(await watcher.samples(end_s - 1), end_s)
+    stayed = born_ms == [(await person.newest()).born_ms for person in (hit, *watchers)]
+    stayed = stayed and born == [person.page.url for person in (hit, *watchers)]
+    dark = Track(await watchers[0].samples(), "framesDecoded").grown(from_s + 2, end_s)
+    said = ", ".join("never" if b is None else f"{b:.1f} s" for b in back)
+    return [
+        Finding(
+            fault,
+            f"the picture is back within {BACK_S_MAX:.0f} s, without a reload",
+            f"{said}; {'same page' if stayed else 'RELOADED'}; {dark:.0f} frames during the outage",
+            stayed and dark == 0 and all(b is not None and b <= BACK_S_MAX for b in back),
+        )
+    ]
+
+
+def _back_s(samples: list[Sample], end_s: float) -> float | None:
+    """How long after `end_s` the third new frame was decoded."""
+    decoded = Track(samples, "framesDecoded")
+    start = decoded.at(end_s)
+    return next(
+        (s.at_s - end_s for s in samples if s.at_s > end_s and s["framesDecoded"] >= start + 3),
+        None,
+    )
+
+
+_LOSS = Impairment(loss_percent=5, delay_ms=TRIP_MS)
+_JITTER = Impairment(delay_ms=TRIP_MS, jitter_ms=30)
+_SHUFFLE = Impairment(delay_ms=TRIP_MS, reorder_percent=5, reorder_ms=15, duplicate_percent=5)
+
+FAULTS: Final[dict[str, Fault]] = {
+    "clean": partial(_frames, fault="none"),
+    "loss-viewer": partial(_frames, fault="5 % loss to a viewer", to_viewer=_LOSS),
+    "loss-publisher": partial(_frames, fault="5 % loss from the publisher", to_server=_LOSS),
+    "loss-both": partial(_frames, fault="5 % loss on both ways", to_server=_LOSS, to_viewer=_LOSS),
+    "shuffle": partial(
+        _frames,
+        fault="5 % overtaken by 15 ms, 5 % doubled, on both ways",
+        to_server=_SHUFFLE,
+        to_viewer=_SHUFFLE,
+    ),
+    "jitter": partial(
+        _frames, fault="30 ms of jitter on both ways", to_server=_JITTER, to_viewer=_JITTER
+    ),
+    "heavy-viewer": partial(_heavy_loss, fault="20 % loss to a viewer for 10 s", of_expert=False),
+    "heavy-publisher": partial(
+        _heavy_loss, fault="20 % loss from the publisher for 10 s", of_expert=True
+    ),
+    "cap": partial(_cap, fault="one viewer of three capped at 300 kbit/s"),
+    "outage-viewer": partial(_outage, fault="30 s of outage at a viewer", of_expert=False),
+    "outage-publisher": partial(_outage, fault="30 s of outage at the publisher", of_expert=True),
+}
