@@ -308,6 +308,7 @@ class Forwarder:
             self._look_ns = now_ns + FRESHNESS_INTERVAL_NS
         for source, publisher in tuple(self._publishers.values()):
             publisher.ask_again(now_ns)
+            publisher.tell_arrivals(now_ns)
             if look and source.up and not source.stale:
                 self._check_freshness(source, now_ns)
         while self._reports and self._reports[0][0] <= now_ns:

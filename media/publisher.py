@@ -19,6 +19,7 @@ from media.nack import LossTracker
 from media.quality import START_BPS, next_estimate_bps
 from media.reception import Reception
 from media.track import Track
+from media.twcc import TransportFeedback
 
 SSRCS_MAX: Final = 8
 """Two kinds, a repair stream each, and a restarted encoder. libsrtp keeps a state per SSRC for
@@ -30,6 +31,7 @@ PACKETS_BURST_MAX: Final = 1_500
 EXTENSION_BYTES_MAX: Final = 64
 """Forwarded header extensions of one packet together; the usual ones have one to three bytes."""
 SECOND_NS: Final = 1_000_000_000
+NO_ELEMENTS: Final[Mapping[int, bytes]] = {}
 
 
 class TokenBucket:
@@ -101,6 +103,9 @@ class Publisher:
         self._layers = layers
         self._sender = sender
         self._meanings: dict[int, PayloadType] = {}
+        self._arrivals = TransportFeedback()
+        self._wide_id = 0  # of the extension with the transport-wide number, 0 for none
+        self._wide_ssrc = 0  # of the stream that it was last read from
         self._ntp_shift_ns: int | None = None
         self._octets = self._reported_octets = 0
         self._reported_ns: int | None = None
@@ -110,6 +115,7 @@ class Publisher:
 
     def _learn(self, published: PublishedTrack) -> None:
         layers, ids = self._layers[published.kind], published.extension_ids
+        self._wide_id = ids.get(rtp.URI_TRANSPORT_WIDE, self._wide_id)
         for codec in published.formats:
             self._meanings[codec.payload_type] = PayloadType(layers, codec, ids, False)
             if codec.rtx_payload_type is not None:
@@ -133,6 +139,11 @@ class Publisher:
         """
         data = buffer.data
         header = rtp.parse(data, size)
+        elements = rtp.extensions(data, header) if header.extension_end else NO_ELEMENTS
+        number = elements.get(self._wide_id)
+        if number is not None and len(number) == 2:  # whatever the stream, padding and all
+            self._arrivals.arrived(number[0] << 8 | number[1], now_ns)
+            self._wide_ssrc = header.ssrc
         meaning = self._meanings.get(header.payload_type)
         stream = self.streams.get(header.ssrc)
         if stream is None:
@@ -141,14 +152,14 @@ class Publisher:
         if meaning is None or track is None or track.kind is not meaning.layers.kind:
             return None
         self._octets += size
-        number = stream.reception.arrived(header.sequence, header.timestamp, now_ns)
+        sequence = stream.reception.arrived(header.sequence, header.timestamp, now_ns)
         if meaning.is_rtx:
-            self._on_repair(track, meaning, header, data, now_ns)
+            self._on_repair(track, meaning, header, data, elements, now_ns)
         else:
             if stream.loss is not None:
-                stream.loss.arrived(number, now_ns)
+                stream.loss.arrived(sequence, now_ns)
             payload = bytes(data[header.payload_start : header.payload_end])
-            self._deliver(track, meaning, stream.ssrc, header, payload, data, now_ns)
+            self._deliver(track, meaning, stream.ssrc, header, payload, elements, now_ns)
         return track
 
     def _on_repair(
@@ -157,6 +168,7 @@ class Publisher:
         meaning: PayloadType,
         header: rtp.Header,
         data: bytearray,
+        elements: Mapping[int, bytes],
         now_ns: int,
     ) -> None:
         """RFC 4588 §4: the first two bytes of the payload are the lost sequence number."""
@@ -183,7 +195,7 @@ class Publisher:
             header.payload_end,
         )
         payload = bytes(data[start + 2 : header.payload_end])
-        self._deliver(track, meaning, primary.ssrc, repaired, payload, data, now_ns)
+        self._deliver(track, meaning, primary.ssrc, repaired, payload, elements, now_ns)
 
     @staticmethod
     def _deliver(
@@ -192,12 +204,11 @@ class Publisher:
         ssrc: int,
         header: rtp.Header,
         payload: bytes,
-        data: bytearray,
+        elements: Mapping[int, bytes],
         now_ns: int,
     ) -> None:
         extensions: dict[str, bytes] = {}
-        if header.extension_end:
-            elements = rtp.extensions(data, header)
+        if elements:
             extensions = rtp.named_extensions(elements, meaning.extension_ids)
             if sum(map(len, extensions.values())) > EXTENSION_BYTES_MAX:
                 extensions = {}
@@ -253,6 +264,12 @@ class Publisher:
         for stream in self.streams.values():
             if stream.loss is not None and stream.track is track:
                 stream.loss.forget()
+
+    def tell_arrivals(self, now_ns: int) -> None:
+        """Transport-wide feedback, when it is due."""
+        for body in self._arrivals.due(now_ns):
+            ssrc = self.link.rtcp_ssrc
+            self._send(rtcp.build_transport_feedback(ssrc, self._wide_ssrc, body))
 
     def report(self, now_ns: int) -> None:
         """RR, SDES and REMB, once a second."""

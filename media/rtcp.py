@@ -18,7 +18,7 @@ NACKS_MAX: Final = 512
 CNAME_BYTES_MAX: Final = 255
 
 _SR, _RR, _SDES, _BYE, _RTPFB, _PSFB = 200, 201, 202, 203, 205, 206
-_FMT_NACK, _FMT_PLI, _FMT_FIR, _FMT_AFB = 1, 1, 4, 15
+_FMT_NACK, _FMT_PLI, _FMT_FIR, _FMT_AFB, _FMT_TRANSPORT = 1, 1, 4, 15, 15
 
 _BLOCK = struct.Struct("!IIIIII")
 _SENDER = struct.Struct("!IIIII")
@@ -231,6 +231,15 @@ def build_nack(sender_ssrc: int, media_ssrc: int, sequences: Iterable[int]) -> b
     if first is not None:
         body += struct.pack("!HH", first, mask)
     return _packet(_FMT_NACK, _RTPFB, body)
+
+
+def build_transport_feedback(sender_ssrc: int, media_ssrc: int, feedback: bytes) -> bytes:
+    """A body of `media.twcc` as a packet, the last of its compound: padded to whole words."""
+    padding = -len(feedback) % 4
+    body = struct.pack("!II", sender_ssrc, media_ssrc) + feedback
+    if padding:
+        body += bytes(padding - 1) + bytes((padding,))
+    return _packet(_FMT_TRANSPORT | (0x20 if padding else 0), _RTPFB, body)
 
 
 def build_remb(sender_ssrc: int, bitrate_bps: int, media_ssrcs: Sequence[int]) -> bytes:

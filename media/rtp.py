@@ -21,6 +21,9 @@ URI_DEPENDENCY_DESCRIPTOR: Final = (
     "https://aomediacodec.github.io/av1-rtp-spec/#dependency-descriptor-rtp-header-extension"
 )
 URI_MID: Final = "urn:ietf:params:rtp-hdrext:sdes:mid"
+URI_TRANSPORT_WIDE: Final = (
+    "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01"
+)
 
 FORWARDED_EXTENSIONS: Final = (
     URI_AUDIO_LEVEL,

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from media.aiortc_seam import Fingerprint
 from media.api import Kind, RefusalCode, SdpRefused
 from media.links import CodecFormat, PublishedTrack, ViewerTrack
+from media.rtp import URI_TRANSPORT_WIDE
 from media.sdp import (
     RECEIVING,
     SENDING,
@@ -40,6 +41,7 @@ _FEEDBACK = {
     Kind.VIDEO: frozenset({"nack", "nack pli", "ccm fir", "goog-remb"}),
     Kind.AUDIO: frozenset({"nack"}),
 }
+_TRANSPORT_FEEDBACK = "transport-cc"
 _H264_PROFILE = re.compile(r"[0-9a-f]{6}\Z")
 _VIDEO_CLOCK_HZ = 90_000
 _OPUS_CLOCK_HZ = 48_000
@@ -101,11 +103,14 @@ class _Taken:
     def extension_ids(self) -> dict[str, int]:
         offered = self.section.extension_ids
         too_long = not 0 < len(self.mid) <= MID_EXTENSION_BYTES_MAX
-        return {
+        found = {
             uri: offered[uri]
             for uri in _EXTENSIONS[self.kind]
             if uri in offered and not (uri == MID_URI and too_long)
         }
+        if any(_TRANSPORT_FEEDBACK in codec.feedback for codec in self.formats):
+            found[URI_TRANSPORT_WIDE] = offered[URI_TRANSPORT_WIDE]
+        return found
 
 
 def negotiate_publish(offer: Offer, allowed: frozenset[Kind]) -> Negotiated:
@@ -204,7 +209,25 @@ def _choose_formats(
             best[offered.name] = (rank, offered)
     if not best:
         raise SdpRefused(RefusalCode.CODEC_UNSUPPORTED, _unsupported(section, kind))
-    return tuple(_codec_format(section, offered, kind) for _, offered in best.values())
+    return tuple(
+        _codec_format(section, offered, _agreed(section, kind, offered, receiving_from_peer))
+        for _, offered in best.values()
+    )
+
+
+def _agreed(
+    section: OfferedSection, kind: Kind, offered: OfferedFormat, receiving_from_peer: bool
+) -> frozenset[str]:
+    """The rtcp-fb of a format.
+
+    A publisher that numbers its packets transport-wide is told their arrivals and estimates for
+    itself; an estimate of ours (REMB) beside that only holds it back. A viewer makes the estimate.
+    """
+    agreed = _FEEDBACK[kind] & offered.feedback
+    numbered = receiving_from_peer and URI_TRANSPORT_WIDE in section.extension_ids
+    if numbered and _TRANSPORT_FEEDBACK in offered.feedback:
+        return agreed - {"goog-remb"} | {_TRANSPORT_FEEDBACK}
+    return agreed
 
 
 def _rank(offered: OfferedFormat, *, receiving_from_peer: bool) -> int:
@@ -260,7 +283,9 @@ def _unsupported(section: OfferedSection, kind: Kind) -> str:
     return f"{kind}: {ours} can be forwarded here, the offer has {shown or 'no codec'}"
 
 
-def _codec_format(section: OfferedSection, offered: OfferedFormat, kind: Kind) -> CodecFormat:
+def _codec_format(
+    section: OfferedSection, offered: OfferedFormat, feedback: frozenset[str]
+) -> CodecFormat:
     apt = str(offered.payload_type)
     rtx = next(
         (
@@ -276,7 +301,7 @@ def _codec_format(section: OfferedSection, offered: OfferedFormat, kind: Kind) -
         clock_rate_hz=offered.clock_rate_hz,
         rtx_payload_type=rtx,
         parameters=dict(offered.parameters),
-        feedback=_FEEDBACK[kind] & offered.feedback,
+        feedback=feedback,
     )
 
 

@@ -2,6 +2,7 @@
 
 import itertools
 import random
+import re
 
 import pytest
 from aiortc.sdp import SessionDescription
@@ -11,6 +12,8 @@ from hypothesis import strategies as st
 from media import sdp
 from media.api import BOTH_KINDS, Kind, RefusalCode, SdpRefused
 from media.links import CodecFormat
+from media.quality import START_BPS
+from media.rtp import URI_TRANSPORT_WIDE
 from media.sdp import Offer, OfferedSection, parse_offer
 from media.sdp_answer import ABS_SEND_TIME_URI, MID_URI, Negotiated, negotiate_publish
 from media.sdp_answer import negotiate_watch as negotiate
@@ -57,10 +60,10 @@ def test_a_browser_publishes_one_payload_type_per_codec_with_its_rtx(
     assert (chosen["vp9"].payload_type, chosen["vp9"].rtx_payload_type) == (98, 99)
     # Of the four H.264 formats the constrained baseline one with fragments.
     assert (chosen["h264"].payload_type, chosen["h264"].rtx_payload_type) == (108, 109)
-    assert chosen["vp8"].feedback == {"nack", "nack pli", "ccm fir", "goog-remb"}
+    assert chosen["vp8"].feedback == {"nack", "nack pli", "ccm fir", "transport-cc"}
     assert video.ssrcs == (1111,)
     assert video.rtx_ssrcs == {2222: 1111}
-    assert video.extension_ids == {MID_URI: 4, ABS_SEND_TIME_URI: 2}
+    assert video.extension_ids == {MID_URI: 4, ABS_SEND_TIME_URI: 2, URI_TRANSPORT_WIDE: 3}
     assert result.remote.we_are_server
     assert result.remote.ufrag == "EcbR"
 
@@ -163,9 +166,48 @@ def test_nothing_of_the_offer_but_numbers_and_mids_comes_back(offers: dict[str, 
     for name in ("browser_publish", "obs", "gstreamer", "ffmpeg", "firefox"):
         result = negotiate_publish(parse_offer(offers[name]), BOTH_KINDS)
         text = write_answer(result, LOCAL)
-        for foreign in ("host", "FFmpeg", "mozilla", "192.168.1.4", "cname:", "transport-cc"):
+        for foreign in ("host", "FFmpeg", "mozilla", "192.168.1.4", "cname:", "toffset"):
             allowed = foreign == "host"  # our own candidates say `typ host`
             assert allowed or foreign not in text, (name, foreign)
+
+
+def feedback_of(offer: str) -> tuple[set[str], bool]:
+    """What a publisher is answered for its video: the agreed feedback, and whether it numbers."""
+    result = negotiate_publish(parse_offer(offer), BOTH_KINDS)
+    video = next(t for t in result.published if t.kind is Kind.VIDEO)
+    text = write_answer(result, LOCAL)
+    numbered = f" {URI_TRANSPORT_WIDE}\r\n" in text.partition("m=video")[2]
+    assert numbered == (URI_TRANSPORT_WIDE in video.extension_ids)
+    return set(video.formats[0].feedback), numbered
+
+
+def test_arrivals_or_an_estimate_are_told_but_never_both(offers: dict[str, str]) -> None:
+    offer = offers["browser_publish"]
+    feedback, numbered = feedback_of(offer)
+    assert numbered
+    assert {"transport-cc", "goog-remb"} & feedback == {"transport-cc"}
+    extmap = re.compile(rf"a=extmap:\d+ {re.escape(URI_TRANSPORT_WIDE)}\r\n")
+    for without in (extmap.sub("", offer), offer.replace(" transport-cc", " x-none")):
+        assert without != offer
+        feedback, numbered = feedback_of(without)
+        assert not numbered
+        assert {"transport-cc", "goog-remb"} & feedback == {"goog-remb"}
+
+
+def test_a_viewer_sends_an_estimate(offers: dict[str, str]) -> None:
+    result = negotiate(parse_offer(offers["browser_watch"]), new_ssrc=itertools.count(1).__next__)
+    video = next(t for t in result.watched if t.kind is Kind.VIDEO)
+    assert {"transport-cc", "goog-remb"} & video.formats[0].feedback == {"goog-remb"}
+    assert "transport" not in write_answer(result, LOCAL)
+
+
+@pytest.mark.parametrize("name", ["browser_publish", "gstreamer", "obs", "ffmpeg", "firefox"])
+def test_a_publisher_is_told_the_most_it_may_send(offers: dict[str, str], name: str) -> None:
+    text = write_answer(negotiate_publish(parse_offer(offers[name]), BOTH_KINDS), LOCAL)
+    sections = [section.split("\r\n") for section in text.split("m=")[1:]]
+    limits = {s[0].split()[0]: [line for line in s if line.startswith("b=")] for s in sections}
+    assert limits["video"] == [f"b=TIAS:{START_BPS}"]
+    assert not limits["audio"]
 
 
 @pytest.mark.parametrize("name", ["browser_publish", "gstreamer", "obs", "ffmpeg", "firefox"])
