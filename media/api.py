@@ -98,13 +98,16 @@ class IceCredentials:
 class IceDescription:
     """Our side of a peer's newest ICE session. `candidates` are values of `a=candidate:`.
 
-    `etag` names the session like `Answer.etag`; `remote_ufrag` is the peer's name of it.
+    `etag` names the session like `Answer.etag`; `remote_ufrag` is the peer's name of it. `mids` are
+    those of the bundle, and `kind` is that of its first section.
     """
 
     ufrag: str
     password: str
     candidates: tuple[str, ...]
     remote_ufrag: str
+    kind: Kind
+    mids: tuple[str, ...]
 
     @property
     def etag(self) -> str:

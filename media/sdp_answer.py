@@ -87,6 +87,11 @@ class Negotiated:
     published: tuple[PublishedTrack, ...] = ()
     watched: tuple[ViewerTrack, ...] = ()
 
+    @property
+    def accepted(self) -> list[AcceptedSection]:
+        """The sections that are used, never none."""
+        return [s for s in self.sections if isinstance(s, AcceptedSection)]
+
 
 @dataclass(slots=True)
 class _Taken:

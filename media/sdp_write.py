@@ -32,9 +32,9 @@ class LocalTransport:
 
 def write_answer(negotiated: Negotiated, local: LocalTransport) -> str:
     """The answer as text, CRLF line ends (RFC 8866 §5)."""
-    accepted = [s for s in negotiated.sections if isinstance(s, AcceptedSection)]
-    bundle = " ".join(s.mid for s in accepted if s.mid is not None)
+    bundle = " ".join(s.mid for s in negotiated.accepted if s.mid is not None)
     lines = ["v=0", f"o=- {local.session_id} 1 IN IP4 0.0.0.0", "s=-", "t=0 0", "a=ice-lite"]
+    lines.append("a=ice-options:trickle")
     if bundle:
         lines.append(f"a=group:BUNDLE {bundle}")
     lines.append("a=msid-semantic: WMS *")

@@ -224,7 +224,7 @@ class MediaPlane:
         With `peer_id` only of that very peer connection. None when there is no such peer.
         """
         peer = self._peer(direction, name, peer_id)
-        return None if peer is None else self._described(peer.ice.newest)
+        return None if peer is None else self._described(peer)
 
     def restart_ice(
         self, direction: Direction, name: str, remote_ufrag: str, peer_id: str | None = None
@@ -238,21 +238,23 @@ class MediaPlane:
         peer = self._peer(direction, name, peer_id)
         if peer is None:
             return None
-        credentials = _new_credentials(remote_ufrag)
-        self._ice.restart(peer.ice, credentials)
-        return self._described(credentials)
+        self._ice.restart(peer.ice, _new_credentials(remote_ufrag))
+        return self._described(peer)
 
     def _peer(self, direction: Direction, name: str, peer_id: str | None) -> Peer | None:
         peers = self._publishers if direction is Direction.PUBLISH else self._viewers
         peer = peers.get(name)
         return peer if peer is not None and peer_id in (None, peer.names.peer_id) else None
 
-    def _described(self, credentials: IceCredentials) -> IceDescription:
+    def _described(self, peer: Peer) -> IceDescription:
+        credentials, accepted = peer.ice.newest, peer.negotiated.accepted
         return IceDescription(
             credentials.local_ufrag,
             credentials.local_password,
             candidate_values(self._candidates),
             credentials.remote_ufrag,
+            accepted[0].kind,
+            tuple(section.mid for section in accepted if section.mid is not None),
         )
 
     def _is_live(self, peer: Peer) -> bool:

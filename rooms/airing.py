@@ -269,6 +269,13 @@ class Airing:
         viewer_id = self._watcher_of_place.get(place_id)
         return None if viewer_id is None else self.watchers[viewer_id]
 
+    def player(self, expert_id: str, resource: str) -> Watcher | None:
+        """The public player of this expert's stream that the resource is, or None."""
+        watcher = self.watchers.get(resource)
+        if watcher is None or watcher.place_id is not None or watcher.expert_id != expert_id:
+            return None
+        return watcher
+
     def drop_watcher_of(self, place_id: str, reason: str) -> None:
         """The place stops receiving."""
         watcher = self.watcher_of(place_id)

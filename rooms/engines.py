@@ -6,7 +6,7 @@ from billing_meter.ledger_store import Balance
 from billing_meter.meter import HeldMedia, SessionOrder, Summary
 from billing_meter.tariff import Component
 from billing_meter.till import Opened, Refused, Switched
-from media.api import BOTH_KINDS, Answer, BusyReason, Kind
+from media.api import BOTH_KINDS, Answer, BusyReason, Direction, IceDescription, Kind
 from media.still import Still
 
 
@@ -34,6 +34,18 @@ class MediaEngine(Protocol):
 
     async def watch(self, viewer_id: str, offer_sdp: str) -> Answer:
         """Answer an offer to receive; raises `media.api.SdpRefused`."""
+        ...
+
+    def ice_session(
+        self, direction: Direction, name: str, peer_id: str | None = None
+    ) -> IceDescription | None:
+        """Our side of a peer's newest ICE session; with `peer_id`, only of this connection."""
+        ...
+
+    def restart_ice(
+        self, direction: Direction, name: str, remote_ufrag: str, peer_id: str | None = None
+    ) -> IceDescription | None:
+        """New credentials for the same peer; what it may receive does not change."""
         ...
 
     def close_publisher(self, source_id: str, reason: str, peer_id: str | None = None) -> None:

@@ -39,6 +39,7 @@ from rooms.private_desk import PrivateDesk
 from rooms.refusals import Code, Refusal
 from rooms.roles import VisitorKind
 from rooms.thumbnails import Thumbnails
+from rooms.ways import Ways
 
 log = logging.getLogger(__name__)
 
@@ -77,6 +78,7 @@ class House:
         self.desk = PrivateDesk(self.floor, self.airing, self.feed, media, till, purse)
         self.lobby = Lobby(self.floor, self.airing, self.desk)
         self.thumbnails = Thumbnails(self.floor, self.airing, media)
+        self.ways = Ways(self.floor, self.airing, self.desk, media)
         self._listener = MediaListener(self.floor, self.airing, self.desk)
         self.purse = purse
         self._timer: asyncio.Task[None] | None = None
@@ -140,10 +142,8 @@ class House:
     def end_public(self, expert_name: str, resource: str) -> bool:
         """WHEP DELETE: the player stops; False if this resource is not one of this expert's."""
         profile = self.floor.directory.expert_by_name(expert_name)
-        watcher = self.airing.watchers.get(resource)
-        if profile is None or watcher is None or watcher.place_id is not None:
-            return False
-        if watcher.expert_id != profile.expert_id:
+        watcher = None if profile is None else self.airing.player(profile.expert_id, resource)
+        if watcher is None:
             return False
         self.airing.drop_watcher(watcher, "left")
         return True

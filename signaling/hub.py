@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from billing_meter.ledger_store import Balance
 from billing_meter.tariff import Component
-from media.api import Answer
+from media.api import Answer, Direction
 from rooms import events
 from rooms.asking import Ask
 from rooms.chat import ChatLine
@@ -174,6 +174,8 @@ class Hub:
                 return self._in_lobby(place_id, message)
             case wire.MediaPublish() | wire.MediaWatch():
                 return self._offer(place_id, message)
+            case wire.MediaRestart():
+                return self._restart(place_id, message)
             case wire.MediaUnpublish() | wire.MediaUnwatch() | wire.StudioGoOffline():
                 return _done(self._stop_media(place_id, message), message.id)
             case wire.PrivateRequest():
@@ -258,6 +260,20 @@ class Hub:
             feed=message.feed,
             direction="publish" if isinstance(message, wire.MediaPublish) else "watch",
             sdp=answer.sdp,
+            id=message.id,
+        )
+
+    def _restart(self, place_id: str, message: wire.MediaRestart) -> Reply:
+        ways = self._house.ways
+        way = ways.of_place(place_id, Feed(message.feed), Direction(message.direction))
+        ours = None if way is None else ways.restart(way, message.ufrag)
+        if ours is None:
+            return wire_out.error(Refusal(Code.NO_FEED), message.id)
+        return wire.MediaRestarted(
+            feed=message.feed,
+            direction=message.direction,
+            ufrag=ours.ufrag,
+            pwd=ours.password,
             id=message.id,
         )
 

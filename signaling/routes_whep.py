@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from signaling.problem import Problem
 from signaling.routing import Access, Call, Route
-from signaling.sdp_http import SDP_TYPE, answer_reply, no_patch, offer_of, options
+from signaling.sdp_http import (
+    FRAGMENT_TYPE,
+    PATCH_REFUSALS,
+    SDP_TYPE,
+    add_links,
+    answer_reply,
+    gone,
+    offer_of,
+    options_reply,
+    patch_ice,
+)
 
 
 async def watch(call: Call) -> web.Response:
@@ -22,8 +32,22 @@ async def watch(call: Call) -> web.Response:
 async def end(call: Call) -> web.Response:
     """Stop receiving; knowing the unguessable address is the permission."""
     if not call.services.house.end_public(call.path["expert"], call.path["resource"]):
-        raise Problem(404, "not_found", "This player is not there any more.")
+        raise gone()
     return web.Response(status=200)
+
+
+async def patch(call: Call) -> web.Response:
+    """Trickle candidates (204) or restart ICE (200), with `If-Match`."""
+    ways = call.services.house.ways
+    return await patch_ice(call, ways.of_player(call.path["expert"], call.path["resource"]))
+
+
+async def options(call: Call) -> web.Response:
+    """What may be sent here, and the ICE servers for players that must know them early."""
+    response = options_reply(call)
+    if hdrs.ACCESS_CONTROL_REQUEST_METHOD not in call.request.headers:
+        add_links(call, response)
+    return response
 
 
 ROUTES = (
@@ -50,7 +74,7 @@ ROUTES = (
             "503 server_draining",
         ),
     ),
-    Route("OPTIONS", "/whep/{expert}", options, "What WHEP takes"),
+    Route("OPTIONS", "/whep/{expert}", options, "What WHEP takes", access=Access.RESOURCE),
     Route(
         "DELETE",
         "/whep/{expert}/{resource}",
@@ -59,14 +83,22 @@ ROUTES = (
         access=Access.RESOURCE,
         refusals=("404 not_found",),
     ),
-    Route("OPTIONS", "/whep/{expert}/{resource}", options, "What a WHEP resource takes"),
+    Route(
+        "OPTIONS",
+        "/whep/{expert}/{resource}",
+        options,
+        "What a WHEP resource takes",
+        access=Access.RESOURCE,
+    ),
     Route(
         "PATCH",
         "/whep/{expert}/{resource}",
-        no_patch,
-        "Not needed here",
-        status=405,
+        patch,
+        "Trickle candidates (204) or restart ICE (200)",
         access=Access.RESOURCE,
-        refusals=("405 patch_not_supported",),
+        body=FRAGMENT_TYPE,
+        reply=FRAGMENT_TYPE,
+        headers=("If-Match",),
+        refusals=PATCH_REFUSALS,
     ),
 )

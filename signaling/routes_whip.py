@@ -8,7 +8,17 @@ from rooms.directory import ExpertProfile
 from signaling.identity import bearer_token
 from signaling.problem import Problem
 from signaling.routing import Access, Call, Route
-from signaling.sdp_http import SDP_TYPE, answer_reply, no_patch, offer_of, options
+from signaling.sdp_http import (
+    FRAGMENT_TYPE,
+    PATCH_REFUSALS,
+    SDP_TYPE,
+    add_links,
+    answer_reply,
+    gone,
+    offer_of,
+    options_reply,
+    patch_ice,
+)
 
 
 async def publish(call: Call) -> web.Response:
@@ -23,8 +33,26 @@ async def end(call: Call) -> web.Response:
     """End the publication. 200 and not 204: OBS logs anything else as an error."""
     profile = await _expert_by_key(call)
     if not call.services.house.end_encoder(profile.expert_id, call.path["resource"]):
-        raise Problem(404, "not_found", "This publication is not there any more.")
+        raise gone()
     return web.Response(status=200)
+
+
+async def patch(call: Call) -> web.Response:
+    """Trickle candidates (204) or restart ICE (200), with `If-Match`."""
+    profile = await _expert_by_key(call)
+    ways = call.services.house.ways
+    return await patch_ice(call, ways.of_encoder(profile.expert_id, call.path["resource"]))
+
+
+async def options(call: Call) -> web.Response:
+    """What may be sent here. With the stream key also the ICE servers, for clients that must know
+    them before they make an offer (RFC 9725 §4.6); a preflight never has it.
+    """
+    response = options_reply(call)
+    key = bearer_token(call.request)
+    if key is not None and call.services.experts.expert_with_key(call.path["expert"], key):
+        add_links(call, response)
+    return response
 
 
 async def _expert_by_key(call: Call) -> ExpertProfile:
@@ -39,7 +67,7 @@ async def _expert_by_key(call: Call) -> ExpertProfile:
             401,
             "stream_key_missing",
             "Send the stream key as bearer token.",
-            headers={"WWW-Authenticate": 'Bearer realm="parlour"'},
+            headers={"WWW-Authenticate": CHALLENGE},
         )
     experts = call.services.experts
     profile = experts.expert_with_key(call.path["expert"], key)
@@ -47,10 +75,16 @@ async def _expert_by_key(call: Call) -> ExpertProfile:
         await experts.load()
         profile = experts.expert_with_key(call.path["expert"], key)
     if profile is None:
-        raise Problem(403, "stream_key_wrong", "This is not the stream key of this expert.")
+        raise Problem(
+            403,
+            "stream_key_wrong",
+            "This is not the stream key of this expert.",
+            headers={"WWW-Authenticate": f'{CHALLENGE}, error="invalid_token"'},
+        )
     return profile
 
 
+CHALLENGE = 'Bearer realm="parlour"'
 _REFUSALS = ("401 stream_key_missing", "403 stream_key_wrong")
 ROUTES = (
     Route(
@@ -76,7 +110,7 @@ ROUTES = (
             "503 server_draining",
         ),
     ),
-    Route("OPTIONS", "/whip/{expert}", options, "What WHIP takes"),
+    Route("OPTIONS", "/whip/{expert}", options, "What WHIP takes", access=Access.RESOURCE),
     Route(
         "DELETE",
         "/whip/{expert}/{resource}",
@@ -85,14 +119,22 @@ ROUTES = (
         access=Access.STREAM_KEY,
         refusals=(*_REFUSALS, "404 not_found"),
     ),
-    Route("OPTIONS", "/whip/{expert}/{resource}", options, "What a WHIP resource takes"),
+    Route(
+        "OPTIONS",
+        "/whip/{expert}/{resource}",
+        options,
+        "What a WHIP resource takes",
+        access=Access.RESOURCE,
+    ),
     Route(
         "PATCH",
         "/whip/{expert}/{resource}",
-        no_patch,
-        "Not needed here",
-        status=405,
-        access=Access.RESOURCE,
-        refusals=("405 patch_not_supported",),
+        patch,
+        "Trickle candidates (204) or restart ICE (200)",
+        access=Access.STREAM_KEY,
+        body=FRAGMENT_TYPE,
+        reply=FRAGMENT_TYPE,
+        headers=("If-Match",),
+        refusals=(*_REFUSALS, *PATCH_REFUSALS),
     ),
 )

@@ -42,7 +42,7 @@ class Access(enum.StrEnum):
     STREAM_KEY = "stream_key"
     """WHIP: the expert's key as bearer token, checked by the handler against that expert."""
     RESOURCE = "resource"
-    """WHEP: who knows the unguessable resource URL may end it."""
+    """WHEP: who knows the unguessable resource URL may end it. No account is looked at."""
     OPERATOR = "operator"
     """Networks that the configuration names."""
 

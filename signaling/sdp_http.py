@@ -1,18 +1,22 @@
-"""What WHIP and WHEP share: offers in, answers out, refusals as status codes, CORS for players."""
+"""What WHIP and WHEP share: offers, answers, ICE fragments, refusals as status codes, CORS."""
 
 from __future__ import annotations
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
+from media.sdp_frag import FragmentError, parse_fragment, write_fragment
 from rooms.airing import Connected
 from rooms.limits import BUSY_RETRY_S
 from rooms.refusals import Code, Refusal
+from rooms.ways import Way
 from signaling.ice import ice_servers, link_headers
 from signaling.problem import Problem
 from signaling.routing import Call
 from signaling.services import take_for_address
 
 SDP_TYPE = "application/sdp"
+FRAGMENT_TYPE = "application/trickle-ice-sdpfrag"
+"""RFC 8840 §9."""
 STATUS_OF = {
     Code.BAD_SDP: 400,
     Code.CODEC_UNSUPPORTED: 406,
@@ -29,7 +33,17 @@ RETRY_AFTER_S = {
     Code.OVERLOADED: BUSY_RETRY_S,
     Code.SERVER_DRAINING: 10,
 }
-EXPOSED = "Location, ETag, Link, Accept-Post, Retry-After"
+PATCH_REFUSALS = (
+    "400 bad_sdpfrag",
+    "404 not_found",
+    "408 body_too_slow",
+    "412 ice_session_changed",
+    "413 too_large",
+    "415 wrong_content_type",
+    "428 if_match_missing",
+    "429 rate_limited",
+)
+EXPOSED = "Location, ETag, Link, Accept-Post, Accept-Patch, Retry-After, WWW-Authenticate"
 ALLOWED_HEADERS = "Authorization, Content-Type, If-Match"
 
 
@@ -38,14 +52,18 @@ async def offer_of(call: Call) -> str:
     take_for_address(call.services.limits.offers, call.address, "offers")
     if call.services.draining:
         raise refusal_problem(Refusal(Code.SERVER_DRAINING))
-    if call.request.content_type != SDP_TYPE:
+    return await _text_of(call, SDP_TYPE, "Accept-Post", "bad_sdp")
+
+
+async def _text_of(call: Call, media_type: str, told_in: str, unreadable: str) -> str:
+    if call.request.content_type != media_type:
         raise Problem(
-            415, "wrong_content_type", f"Send {SDP_TYPE}.", headers={"Accept-Post": SDP_TYPE}
+            415, "wrong_content_type", f"Send {media_type}.", headers={told_in: media_type}
         )
     try:
         return (await call.body()).decode()
     except UnicodeDecodeError:
-        raise Problem(400, "bad_sdp", "The offer is not UTF-8 text.") from None
+        raise Problem(400, unreadable, "The body is not UTF-8 text.") from None
 
 
 def answer_reply(call: Call, outcome: Connected | Refusal, base: str) -> web.Response:
@@ -55,23 +73,28 @@ def answer_reply(call: Call, outcome: Connected | Refusal, base: str) -> web.Res
     """
     if isinstance(outcome, Refusal):
         raise refusal_problem(outcome)
-    response = web.Response(
-        status=201,
-        text=outcome.answer.sdp,
-        content_type=SDP_TYPE,
-        headers={
-            "Location": f"{base}/{outcome.resource}",
-            "ETag": f'"{outcome.answer.etag}"',
-            "Cache-Control": "no-store",
-        },
-    )
+    response = _sdp_reply(201, outcome.answer.sdp, SDP_TYPE, outcome.answer.etag)
+    response.headers["Location"] = f"{base}/{outcome.resource}"
+    response.headers["Accept-Patch"] = FRAGMENT_TYPE
+    add_links(call, response)
+    return response
+
+
+def _sdp_reply(status: int, text: str, media_type: str, etag: str) -> web.Response:
+    response = web.Response(status=status, text=text, content_type=media_type)
     # aiohttp adds a charset to text; application/sdp has no such parameter (RFC 8866 §8.1).
-    response.headers["Content-Type"] = SDP_TYPE
+    response.headers["Content-Type"] = media_type
+    response.headers["ETag"] = f'"{etag}"'
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def add_links(call: Call, response: web.Response) -> None:
+    """The ICE servers, one `Link` each (RFC 9725 §4.6)."""
     now_s = int(call.services.utc_now().timestamp())
     servers = ice_servers(call.services.config.ice, "encoder", now_s)
     for link in link_headers(servers):
         response.headers.add("Link", link)
-    return response
 
 
 def refusal_problem(refusal: Refusal) -> Problem:
@@ -82,30 +105,58 @@ def refusal_problem(refusal: Refusal) -> Problem:
     return Problem(status, refusal.code.value, refusal.message, headers=headers)
 
 
-async def options(call: Call) -> web.Response:
+async def patch_ice(call: Call, way: Way | None) -> web.Response:
+    """Trickled candidates: 204. New ICE credentials: 200 with ours (RFC 9725 §4.3.1 and §4.3.2).
+
+    Candidates change nothing, since a lite agent learns addresses from checks. A restart is a
+    fragment with credentials other than the session's. What is asked for must be conditional: on
+    the session's entity-tag, or on none at all (`*`).
+    """
+    take_for_address(call.services.limits.fragments, call.address, "fragments")
+    ways = call.services.house.ways
+    ours = None if way is None else ways.session(way)
+    if way is None or ours is None:
+        raise gone()
+    if hdrs.IF_MATCH not in call.request.headers:
+        raise Problem(428, "if_match_missing", "Send If-Match with the session's entity-tag, or *.")
+    text = await _text_of(call, FRAGMENT_TYPE, "Accept-Patch", "bad_sdpfrag")
+    try:
+        fragment = parse_fragment(text)
+    except FragmentError as error:
+        raise Problem(400, "bad_sdpfrag", error.detail) from None
+    if not _matches(call.request.headers.getall(hdrs.IF_MATCH), ours.etag):
+        raise Problem(412, "ice_session_changed", "This is not the entity-tag of the ICE session.")
+    if fragment.ufrag in (None, ours.remote_ufrag):
+        return web.Response(status=204)
+    restarted = ways.restart(way, fragment.ufrag or "")
+    if restarted is None:
+        raise gone()
+    return _sdp_reply(200, write_fragment(restarted), FRAGMENT_TYPE, restarted.etag)
+
+
+def _matches(fields: list[str], etag: str) -> bool:
+    """If-Match (RFC 9110 §13.1.1); a quoted asterisk is what RFC 9725's own examples send."""
+    tags = {tag.strip() for field in fields for tag in field.split(",")}
+    return bool(tags & {"*", '"*"', f'"{etag}"'})
+
+
+def gone() -> Problem:
+    """The resource is not there, not any more, or not the asker's."""
+    return Problem(404, "not_found", "There is nothing at this address any more.")
+
+
+def options_reply(call: Call) -> web.Response:
     """What may be sent here; also the answer to a browser's preflight."""
     is_resource = "resource" in call.path
-    methods = "DELETE, OPTIONS" if is_resource else "POST, OPTIONS"
+    methods = "PATCH, DELETE, OPTIONS" if is_resource else "POST, OPTIONS"
     headers = {
         "Allow": methods,
         "Access-Control-Allow-Methods": methods,
         "Access-Control-Allow-Headers": ALLOWED_HEADERS,
         "Access-Control-Max-Age": "600",
     }
-    if not is_resource:
-        headers["Accept-Post"] = SDP_TYPE
+    headers |= {"Accept-Patch": FRAGMENT_TYPE} if is_resource else {"Accept-Post": SDP_TYPE}
     return web.Response(status=200, headers=headers)
-
-
-async def no_patch(call: Call) -> web.Response:
-    """Neither trickle nor ICE restart is needed (RFC 9725 §4.3: then 405)."""
-    raise Problem(
-        405,
-        "patch_not_supported",
-        "The answer already has every candidate, and client addresses are learnt from their"
-        " checks, so there is nothing to trickle. After a broken connection POST a new offer.",
-        headers={"Allow": "DELETE, OPTIONS"},
-    )
 
 
 async def any_origin(request: web.Request, response: web.StreamResponse) -> None:

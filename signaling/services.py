@@ -40,6 +40,7 @@ class Limits:
     sign_ups: Buckets
     guests: Buckets
     offers: Buckets
+    fragments: Buckets
     purchases: Buckets
 
     @classmethod
@@ -66,6 +67,8 @@ class Limits:
             ),
             # WHIP and WHEP offers cost about 2.5 ms of CPU each.
             offers=buckets(40, 4.0),
+            # A page of candidates at a time, or each on its own, from several encoders at once.
+            fragments=buckets(200, 10.0),
             purchases=buckets(20, 0.2),
         )
 

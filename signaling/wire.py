@@ -38,6 +38,8 @@ MessageId = Annotated[int, Meta(ge=1, le=2**31 - 1)]
 ExpertName = Annotated[str, Meta(min_length=1, max_length=32)]
 Token = Annotated[str, Meta(min_length=1, max_length=256)]
 Sdp = Annotated[str, Meta(min_length=1, max_length=SDP_CHARS_MAX)]
+IceUfrag = Annotated[str, Meta(min_length=4, max_length=256, pattern="^[A-Za-z0-9+/=_-]+$")]
+"""RFC 8839 §5.4, and the few characters more that browsers are known to use."""
 SessionId = Annotated[str, Meta(min_length=1, max_length=64)]
 
 Language = Literal["en", "nb"]
@@ -137,6 +139,16 @@ class MediaWatch(ClientStruct, tag="media.watch"):
     sdp: Sdp
 
 
+class MediaRestart(ClientStruct, tag="media.restart"):
+    """ICE restart of a peer connection that lost its way: `ufrag` is that of the client's new
+    local description. Tracks, codecs and DTLS stay as they were negotiated.
+    """
+
+    feed: Feed
+    direction: Literal["publish", "watch"]
+    ufrag: IceUfrag
+
+
 class MediaUnwatch(ClientStruct, tag="media.unwatch"):
     """Stop receiving."""
 
@@ -199,6 +211,7 @@ ClientMessage = (
     | MediaUnpublish
     | MediaWatch
     | MediaUnwatch
+    | MediaRestart
     | StudioGoOffline
     | PrivateRequest
     | PrivateCancel
@@ -397,6 +410,16 @@ class MediaAnswer(ServerStruct, tag="media.answer", kw_only=True):
     id: int | None = None
 
 
+class MediaRestarted(ServerStruct, tag="media.restarted", kw_only=True):
+    """Answers `media.restart`: the earlier answer holds, with these ICE credentials in it."""
+
+    feed: Feed
+    direction: Literal["publish", "watch"]
+    ufrag: str
+    pwd: str
+    id: int | None = None
+
+
 class MediaStopped(ServerStruct, tag="media.stopped", kw_only=True):
     """The server cut this feed; the client closes its peer connection and may offer anew."""
 
@@ -500,6 +523,7 @@ ServerMessage = (
     | RoomState
     | ChatMessage
     | MediaAnswer
+    | MediaRestarted
     | MediaStopped
     | MediaQuality
     | PrivateIncoming

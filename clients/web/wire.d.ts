@@ -169,6 +169,18 @@ export interface MediaUnwatch {
   id?: number | null;
 }
 
+/**
+ * ICE restart of a peer connection that lost its way: `ufrag` is that of the client's new
+ * local description. Tracks, codecs and DTLS stay as they were negotiated.
+ */
+export interface MediaRestart {
+  type: "media.restart";
+  feed: Feed;
+  direction: "publish" | "watch";
+  ufrag: string;
+  id?: number | null;
+}
+
 /** The expert goes off air, whether a browser or an encoder sends. */
 export interface StudioGoOffline {
   type: "studio.go_offline";
@@ -236,6 +248,7 @@ export type ClientMessage =
   | MediaUnpublish
   | MediaWatch
   | MediaUnwatch
+  | MediaRestart
   | StudioGoOffline
   | PrivateRequest
   | PrivateCancel
@@ -335,6 +348,17 @@ export interface MediaAnswer {
   feed: Feed;
   direction: "publish" | "watch";
   sdp: string;
+  id?: number | null;
+}
+
+/** Answers `media.restart`: the earlier answer holds, with these ICE credentials in it. */
+export interface MediaRestarted {
+  type: "media.restarted";
+  seq: number;
+  feed: Feed;
+  direction: "publish" | "watch";
+  ufrag: string;
+  pwd: string;
   id?: number | null;
 }
 
@@ -452,6 +476,7 @@ export type ServerMessage =
   | RoomState
   | ChatMessage
   | MediaAnswer
+  | MediaRestarted
   | MediaStopped
   | MediaQuality
   | PrivateIncoming

@@ -13,6 +13,7 @@ from tests.fuzz import (
     payload_target,
     rtcp_target,
     rtp_target,
+    sdp_frag_target,
     sdp_target,
     stun_target,
 )
@@ -45,6 +46,7 @@ TARGETS = {
         Target("rtp", rtp_target.check, rtp_target.seeds, 1_500, 200, 15),
         Target("rtcp", rtcp_target.check, rtcp_target.seeds, 1_500, 400, 20),
         Target("sdp", sdp_target.check, sdp_target.seeds, 16_384, 1_000, 6),
+        Target("sdpfrag", sdp_frag_target.check, sdp_frag_target.seeds, 16_384, 200, 6),
         Target("payload", payload_target.check, payload_target.seeds, 1_500, 300, 15),
         Target("forward", forward_target.check, forward_target.seeds, 8_192, 15_000, 60),
     )

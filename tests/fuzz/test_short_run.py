@@ -5,7 +5,14 @@ import pytest
 from tests.fuzz.__main__ import MISSING, available, fuzz
 from tests.fuzz.targets import TARGETS, Target
 
-RUNS = {"stun": 20_000, "rtp": 20_000, "rtcp": 10_000, "payload": 20_000, "sdp": 2_000}
+RUNS = {
+    "stun": 20_000,
+    "rtp": 20_000,
+    "rtcp": 10_000,
+    "payload": 20_000,
+    "sdp": 2_000,
+    "sdpfrag": 5_000,
+}
 RUNS_OF_FORWARD = 200
 """Each is a whole scene with eight SRTP sessions."""
 

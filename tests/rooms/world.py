@@ -22,6 +22,8 @@ from media.api import (
     BOTH_KINDS,
     Answer,
     BusyReason,
+    Direction,
+    IceDescription,
     Kind,
     MediaEvent,
     RefusalCode,
@@ -87,6 +89,7 @@ class FakeMedia:
         self.viewers: set[str] = set()
         self.log: list[str] = []
         self.on_event: Callable[[MediaEvent], None] = lambda event: None
+        self.restarts: dict[tuple[Direction, str], str] = {}
         self.stills: dict[str, Still] = {}
         self.busy: BusyReason | None = None
         self.held_back: asyncio.Event | None = None
@@ -117,6 +120,23 @@ class FakeMedia:
         assert viewer_id not in self.viewers
         self.viewers.add(viewer_id)
         return Answer("answer", viewer_id, "etag")
+
+    def ice_session(
+        self, direction: Direction, name: str, peer_id: str | None = None
+    ) -> IceDescription | None:
+        known = self.publishers.get(name) if direction is Direction.PUBLISH else name
+        here = name in (self.publishers if direction is Direction.PUBLISH else self.viewers)
+        if not here or peer_id not in (None, known):
+            return None
+        ufrag = self.restarts.get((direction, name), "first")
+        return IceDescription(f"ours-{ufrag}", "password", (), ufrag, Kind.AUDIO, ("0",))
+
+    def restart_ice(
+        self, direction: Direction, name: str, remote_ufrag: str, peer_id: str | None = None
+    ) -> IceDescription | None:
+        if self.ice_session(direction, name, peer_id) is not None:
+            self.restarts[direction, name] = remote_ufrag
+        return self.ice_session(direction, name, peer_id)
 
     def close_publisher(self, source_id: str, reason: str, peer_id: str | None = None) -> None:
         if source_id in self.publishers and peer_id in (None, self.publishers[source_id]):

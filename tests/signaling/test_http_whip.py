@@ -8,14 +8,49 @@ from datetime import UTC, datetime
 
 import pytest
 
-from media.api import Answer
+from media.api import Answer, Direction, IceDescription, Kind
+from media.sdp_frag import parse_fragment
 from rooms.airing import Connected
 from rooms.refusals import Code, Refusal
+from rooms.ways import Way
 from signaling import routing
 from signaling.experts import Experts, details_of
 
 OFFER = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\n"
 SDP = {"Content-Type": "application/sdp"}
+
+
+CREDENTIALS = "a=ice-ufrag:again\r\na=ice-pwd:0123456789abcdef012345\r\n"
+HOST = "a=candidate:1 1 udp 2122260223 192.0.2.1 61764 typ host\r\n"
+TRICKLED = f"m=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=mid:0\r\n{HOST}"
+FRAGMENT = {"Content-Type": "application/trickle-ice-sdpfrag"}
+
+
+def ice_session(number: int, remote_ufrag: str) -> IceDescription:
+    candidates = ("1 1 udp 2130706431 192.0.2.9 8189 typ host",)
+    return IceDescription(
+        f"etag-{number}", "p" * 32, candidates, remote_ufrag, Kind.AUDIO, ("0", "1")
+    )
+
+
+class ScriptedWays:
+    """One peer, known as `res-1` to everybody, until it is gone."""
+
+    def __init__(self) -> None:
+        self.now: IceDescription | None = ice_session(1, "first")
+        self.gone_at_restart = False
+
+    def of_encoder(self, expert_id: str, resource: str) -> Way | None:
+        return Way(Direction.PUBLISH, expert_id, "peer-1") if resource == "res-1" else None
+
+    of_player = of_encoder
+
+    def session(self, way: Way) -> IceDescription | None:
+        return self.now
+
+    def restart(self, way: Way, remote_ufrag: str) -> IceDescription | None:
+        self.now = None if self.gone_at_restart else ice_session(2, remote_ufrag)
+        return self.now
 
 
 @dataclass
@@ -25,6 +60,7 @@ class ScriptedHouse:
     outcome: Connected | Refusal
     asked: list[tuple[str, str]] = field(default_factory=list)
     ended: list[tuple[str, str]] = field(default_factory=list)
+    ways: ScriptedWays = field(default_factory=ScriptedWays)
 
     async def publish_encoder(self, expert_id: str, sdp: str) -> Connected | Refusal:
         self.asked.append((expert_id, sdp))
@@ -59,6 +95,7 @@ async def test_whip_answer_is_what_encoders_need(door, expert) -> None:
     assert reply.headers["Content-Type"] == "application/sdp"
     assert reply.headers["Location"] == "/whip/luna/res-1"
     assert reply.headers["ETag"] == '"etag-1"'
+    assert reply.headers["Accept-Patch"] == "application/trickle-ice-sdpfrag"
     assert reply.headers["Access-Control-Allow-Origin"] == "*"
     assert "Location" in reply.headers["Access-Control-Expose-Headers"]
     assert "Link" not in reply.headers
@@ -94,8 +131,9 @@ async def test_whip_keys(door, expert, problem) -> None:
     ):
         reply = await client.post(path, data=OFFER, headers=SDP | headers)
         assert await problem(reply) == refusal
-        if refusal[0] == 401:
-            assert reply.headers["WWW-Authenticate"].startswith("Bearer")
+        challenge = reply.headers["WWW-Authenticate"]
+        assert challenge.startswith("Bearer")
+        assert ("invalid_token" in challenge) == (refusal[0] == 403)
     assert house.asked == []
 
 
@@ -221,16 +259,102 @@ async def test_methods_and_preflight(door, expert, problem, base: str) -> None:
     assert "Authorization" in reply.headers["Access-Control-Allow-Headers"]
     assert reply.headers["Access-Control-Allow-Origin"] == "*"
     assert "Access-Control-Allow-Credentials" not in reply.headers
-    assert (await client.options(f"{base}/res-1")).headers["Allow"] == "DELETE, OPTIONS"
+    reply = await client.options(f"{base}/res-1")
+    assert reply.headers["Allow"] == "PATCH, DELETE, OPTIONS"
+    assert reply.headers["Accept-Patch"] == "application/trickle-ice-sdpfrag"
+    assert "PATCH" in reply.headers["Access-Control-Allow-Methods"]
+    assert "If-Match" in reply.headers["Access-Control-Allow-Headers"]
     for method in ("GET", "PUT", "PATCH", "HEAD"):
         assert (await client.request(method, base, headers=key)).status == 405
     for method in ("GET", "PUT", "POST"):
         assert (await client.request(method, f"{base}/res-1", headers=key)).status == 405
-    reply = await client.patch(
-        f"{base}/res-1", headers=key | {"Content-Type": "application/trickle-ice-sdpfrag"}
+
+
+@pytest.mark.parametrize("base", ["/whip/luna", "/whep/luna"])
+@pytest.mark.parametrize("etag", ['"etag-1"', "*", '"*"', '"other", "etag-1"'])
+async def test_trickled_candidates_are_taken(door, expert, base: str, etag: str) -> None:
+    _, key, house = expert
+    before = house.ways.now
+    headers = key | FRAGMENT | {"If-Match": etag}
+    for body in (TRICKLED, TRICKLED + CREDENTIALS.replace("again", "first")):
+        reply = await door.client().patch(f"{base}/res-1", data=body, headers=headers)
+        assert reply.status == 204
+        assert await reply.text() == ""
+        assert "ETag" not in reply.headers
+    assert house.ways.now is before
+
+
+@pytest.mark.parametrize("base", ["/whip/luna", "/whep/luna"])
+@pytest.mark.parametrize("etag", ['"*"', "*", '"etag-1"'])
+async def test_new_credentials_restart_ice(door, expert, base: str, etag: str) -> None:
+    _, key, house = expert
+    reply = await door.client().patch(
+        f"{base}/res-1", data=TRICKLED + CREDENTIALS, headers=key | FRAGMENT | {"If-Match": etag}
     )
-    assert await problem(reply) == (405, "patch_not_supported")
-    assert "Accept-Patch" not in reply.headers
+    assert reply.status == 200
+    assert reply.headers["Content-Type"] == "application/trickle-ice-sdpfrag"
+    assert reply.headers["ETag"] == '"etag-2"'
+    assert reply.headers["Access-Control-Allow-Origin"] == "*"
+    assert "ETag" in reply.headers["Access-Control-Expose-Headers"]
+    answer = parse_fragment(await reply.text())
+    assert (answer.ufrag, answer.password, answer.mids) == ("etag-2", "p" * 32, ["0"])
+    assert len(answer.candidates) == 1
+    assert house.ways.now.remote_ufrag == "again"
+    # What belongs to the former ICE session comes too late now.
+    headers = key | FRAGMENT | {"If-Match": '"etag-1"'}
+    late = await door.client().patch(f"{base}/res-1", data=TRICKLED, headers=headers)
+    assert late.status == 412
+
+
+@pytest.mark.parametrize("base", ["/whip/luna", "/whep/luna"])
+async def test_patches_that_are_refused_change_nothing(door, expert, problem, base: str) -> None:
+    _, key, house = expert
+    before, right = house.ways.now, {"If-Match": '"etag-1"'}
+    for resource, headers, body, refusal in (
+        ("guessed", FRAGMENT | right, TRICKLED, (404, "not_found")),
+        ("res-1", FRAGMENT, TRICKLED, (428, "if_match_missing")),
+        ("res-1", SDP | right, TRICKLED, (415, "wrong_content_type")),
+        ("res-1", FRAGMENT | {"If-Match": '"other"'}, TRICKLED, (412, "ice_session_changed")),
+        ("res-1", FRAGMENT | {"If-Match": 'W/"etag-1"'}, TRICKLED, (412, "ice_session_changed")),
+        ("res-1", FRAGMENT | {"If-Match": ""}, CREDENTIALS, (412, "ice_session_changed")),
+        ("res-1", FRAGMENT | right, "a=ice-ufrag:again", (400, "bad_sdpfrag")),
+        ("res-1", FRAGMENT | right, "", (400, "bad_sdpfrag")),
+        ("res-1", FRAGMENT | right, b"\xff\xfe", (400, "bad_sdpfrag")),
+        ("res-1", FRAGMENT | right, b"a" * (routing.BODY_BYTES_MAX + 1), (413, "too_large")),
+    ):
+        reply = await door.client().patch(f"{base}/{resource}", data=body, headers=key | headers)
+        assert await problem(reply) == refusal
+        assert refusal[0] != 415 or reply.headers["Accept-Patch"] == FRAGMENT["Content-Type"]
+    assert house.ways.now is before
+    house.ways.gone_at_restart = True
+    reply = await door.client().patch(
+        f"{base}/res-1", data=CREDENTIALS, headers=key | FRAGMENT | right
+    )
+    assert await problem(reply) == (404, "not_found")
+
+
+async def test_a_restart_needs_the_key(door, expert, problem) -> None:
+    _, _, house = expert
+    _, other_key = await door.expert("orion")
+    headers = FRAGMENT | {"If-Match": "*"}
+    client = door.client()
+    reply = await client.patch("/whip/luna/res-1", data=CREDENTIALS, headers=headers)
+    assert await problem(reply) == (401, "stream_key_missing")
+    headers |= {"Authorization": f"Bearer {other_key}"}
+    reply = await client.patch("/whip/luna/res-1", data=CREDENTIALS, headers=headers)
+    assert await problem(reply) == (403, "stream_key_wrong")
+    assert house.ways.now.etag == "etag-1"
+
+
+async def test_fragments_are_limited_per_address(door, expert) -> None:
+    _, key, _ = expert
+    client, headers = door.client(), key | FRAGMENT | {"If-Match": "*"}
+    statuses = [
+        (await client.patch("/whip/luna/res-1", data=TRICKLED, headers=headers)).status
+        for _ in range(260)
+    ]
+    assert statuses[:200] == [204] * 200
+    assert 429 in statuses
 
 
 async def test_whep_needs_no_key_and_ends_by_its_address(door, expert, problem) -> None:
@@ -273,6 +397,22 @@ class TestWithTurn:
         links = reply.headers.getall("Link")
         assert links[0] == '<stun:stun.example:3478>; rel="ice-server"'
         assert 'credential-type="password"' in links[1]
+
+    async def test_who_must_know_them_before_the_offer_asks_with_options(
+        self, door, expert
+    ) -> None:
+        _, key, _ = expert
+        client = door.client()
+        links = (await client.options("/whip/luna", headers=key)).headers.getall("Link")
+        assert len(links) == 2
+        wrong = {"Authorization": "Bearer sk_wrong"}
+        for path, headers in (("/whip/luna", {}), ("/whip/luna", wrong), ("/whip/orion", key)):
+            assert "Link" not in (await client.options(path, headers=headers)).headers
+        assert len((await client.options("/whep/luna")).headers.getall("Link")) == 2
+        preflight = {"Origin": "https://player.example", "Access-Control-Request-Method": "POST"}
+        reply = await client.options("/whep/luna", headers=preflight)
+        assert "Link" not in reply.headers
+        assert reply.headers["Access-Control-Allow-Origin"] == "*"
 
     async def test_servers_with_hmac_credentials(self, door) -> None:
         """The vector is computed here by hand: base64(HMAC-SHA1(secret, username))."""

@@ -92,6 +92,26 @@ def scene() -> Scene:
     return Scene()
 
 
+async def test_an_ice_restart_is_answered_with_new_credentials_of_ones_own_peer(
+    scene: Scene,
+) -> None:
+    expert = await scene.live()
+    guest = await scene.enter(VisitorKind.GUEST, "g")
+    ask = wire.MediaRestart(feed="stream", direction="watch", ufrag="again", id=8)
+    refused = await guest.say(ask)
+    assert (refused.code, refused.id) == ("no_feed", 8)
+    await guest.say(wire.MediaWatch(feed="stream", sdp="offer"))
+    rows = dict(scene.world.media.rows)
+    restarted = await guest.say(ask)
+    assert restarted == wire.MediaRestarted(
+        feed="stream", direction="watch", ufrag="ours-again", pwd="password", id=8
+    )
+    assert scene.world.media.rows == rows
+    mine = wire.MediaRestart(feed="stream", direction="publish", ufrag="again2", id=9)
+    assert (await expert.say(mine)).ufrag == "ours-again2"
+    assert (await guest.say(mine)).code == "no_feed"
+
+
 async def test_the_whole_private_path_over_the_wire(scene: Scene) -> None:
     expert = await scene.live()
     member = await scene.enter(VisitorKind.MEMBER, "mia")
