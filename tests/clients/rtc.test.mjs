@@ -2,6 +2,7 @@
 
 import assert from "node:assert/strict";
 import { mock, test } from "node:test";
+import { restarted, ufragOf } from "../../clients/web/js/ice.js";
 import { expectToWatch, Publisher, Watcher } from "../../clients/web/js/rtc.js";
 
 const settle = () => new Promise((resolve) => setImmediate(resolve));
@@ -47,9 +48,17 @@ function bench(kind, options = {}) {
     getTransceivers() {
       return this.transceivers;
     }
-    async createOffer() {
-      log.push("createOffer");
-      return { type: "offer", sdp: `offer-${peers.length}` };
+    async createOffer({ iceRestart = false } = {}) {
+      log.push(iceRestart ? "createOffer again" : "createOffer");
+      this.restarts = (this.restarts ?? 0) + (iceRestart ? 1 : 0);
+      const sdp = `offer-${peers.length}`;
+      return { type: "offer", sdp: iceRestart ? `${sdp}\r\na=ice-ufrag:new${this.restarts}\r\n` : sdp };
+    }
+    getConfiguration() {
+      return this.configuration;
+    }
+    setConfiguration(configuration) {
+      this.configuration = configuration;
     }
     async setLocalDescription() {
       log.push("setLocalDescription");
@@ -285,3 +294,178 @@ test("an answer that comes after closing is dropped", async () => {
   assert.ok(peers[0].closed);
   assert.ok(!log.some((entry) => entry.startsWith("setRemoteDescription")));
 });
+
+const ANSWER = [
+  "v=0",
+  "o=- 77 1 IN IP4 0.0.0.0",
+  "m=audio 8189 UDP/TLS/RTP/SAVPF 111",
+  "a=ice-ufrag:old",
+  "a=ice-pwd:oldoldoldoldoldoldoldold",
+  "a=setup:passive",
+  "m=video 8189 UDP/TLS/RTP/SAVPF 96",
+  "a=ice-ufrag:old",
+  "a=ice-pwd:oldoldoldoldoldoldoldold",
+  "",
+].join("\r\n");
+
+test("an answer for a restarted ICE session differs in version and credentials only", () => {
+  const again = restarted(ANSWER, { ufrag: "new", pwd: "newpassword" });
+  const back = again
+    .replaceAll("ufrag:new", "ufrag:old")
+    .replaceAll("pwd:newpassword", "pwd:oldoldoldoldoldoldoldold");
+  assert.equal(back, ANSWER.replace("o=- 77 1 ", "o=- 77 2 "));
+  assert.equal(ufragOf(again), "new");
+  assert.equal(ufragOf("v=0"), "");
+});
+
+/** A link that is up, and what it asks the server to restart. */
+async function upAndRestartable(kind, options = {}) {
+  const asked = [];
+  let nowMs = 0;
+  const made = bench(kind, {
+    signal: async () => ANSWER,
+    iceServers: async () => [{ urls: `turn:at-${nowMs}` }],
+    restart: async (ufrag) => {
+      asked.push(ufrag);
+      return { ufrag: `server-${asked.length}`, pwd: "p".repeat(22) };
+    },
+    nowMs: () => nowMs,
+    ...options,
+  });
+  made.link.open();
+  await settle();
+  made.peers[0].become("connected");
+  made.log.length = 0;
+  /** Time passes. */
+  const pass = async (ms) => {
+    nowMs += ms;
+    mock.timers.tick(ms);
+    await settle();
+  };
+  return { ...made, asked, pass };
+}
+
+/** @param {(b: any) => Promise<void>} run */
+async function withTimers(run) {
+  mock.timers.enable({ apis: ["setTimeout"] });
+  try {
+    await run();
+  } finally {
+    mock.timers.reset();
+  }
+}
+
+test("a link that lost its way restarts ICE and keeps its connection and picture", () =>
+  withTimers(async () => {
+    const { link, peers, log, asked, phases, pass } = await upAndRestartable("watch");
+    peers[0].become("disconnected");
+    await pass(300);
+    assert.deepEqual(asked, ["new1"]);
+    assert.deepEqual(log.slice(0, 2), ["createOffer again", "setLocalDescription"]);
+    assert.match(log[2], /^setRemoteDescription .*o=- 77 2 .*a=ice-ufrag:server-1/s);
+    assert.deepEqual(peers[0].configuration.iceServers, [{ urls: "turn:at-300" }]);
+    peers[0].become("connecting");
+    peers[0].become("connected");
+    assert.deepEqual(phases, ["connecting", "up", "down", "up"]);
+    await pass(60_000);
+    assert.equal(peers.length, 1);
+    assert.equal(asked.length, 1);
+    link.close();
+  }));
+
+test("a restart that finds no way is made again, and after 27 s a new connection", () =>
+  withTimers(async () => {
+    const { link, peers, asked, pass } = await upAndRestartable("publish");
+    peers[0].become("failed");
+    await settle();
+    assert.equal(asked.length, 1);
+    peers[0].become("failed");
+    await settle();
+    assert.equal(asked.length, 1, "the same loss is not restarted twice at once");
+    for (let s = 0; s < 24; s += 6) await pass(6_000);
+    assert.deepEqual(asked, ["new1", "new2", "new3", "new4", "new5"]);
+    assert.equal(peers.length, 1);
+    await pass(6_000);
+    await pass(250);
+    assert.equal(peers.length, 2);
+    assert.ok(peers[0].closed);
+    link.close();
+  }));
+
+test("while the signalling is down a restart waits for it; when it is back it goes at once", () =>
+  withTimers(async () => {
+    let code = "link_lost";
+    const { link, peers, pass } = await upAndRestartable("watch", {
+      restart: async () => {
+        if (code !== "") throw Object.assign(new Error(code), { code });
+        return { ufrag: "server", pwd: "p".repeat(22) };
+      },
+    });
+    peers[0].become("failed");
+    await settle();
+    await pass(500);
+    await pass(500);
+    assert.equal(peers[0].restarts, 3);
+    code = "";
+    link.mend();
+    await settle();
+    assert.equal(peers[0].restarts, 4);
+    peers[0].become("connected");
+    assert.equal(link.phase, "up");
+    assert.equal(peers.length, 1);
+    link.mend();
+    await pass(60_000);
+    assert.equal(peers[0].restarts, 4, "what is well is left alone");
+    link.close();
+  }));
+
+test("a peer that the server does not know any more is replaced", () =>
+  withTimers(async () => {
+    const { link, peers, pass } = await upAndRestartable("watch", {
+      restart: async () => {
+        throw Object.assign(new Error("no_feed"), { code: "no_feed" });
+      },
+    });
+    peers[0].become("failed");
+    await settle();
+    assert.equal(link.phase, "down");
+    await pass(250);
+    assert.equal(peers.length, 2);
+    link.close();
+  }));
+
+test("the signalling came back before the browser noticed anything: mend restarts at once", () =>
+  withTimers(async () => {
+    const { link, peers, asked } = await upAndRestartable("watch");
+    peers[0].become("disconnected");
+    link.mend();
+    await settle();
+    assert.deepEqual(asked, ["new1"]);
+    link.close();
+    peers[0].onconnectionstatechange?.();
+    assert.equal(link.phase, "idle");
+  }));
+
+test("a way that held all along counts as found", () =>
+  withTimers(async () => {
+    const { link, peers, asked, pass } = await upAndRestartable("watch");
+    peers[0].become("disconnected");
+    await pass(300);
+    peers[0].connectionState = "connected"; // no event came
+    await pass(6_000);
+    assert.equal(link.phase, "up");
+    assert.equal(asked.length, 1);
+    link.close();
+  }));
+
+test("a connection that never was up is replaced, not restarted", () =>
+  withTimers(async () => {
+    const { link, peers, asked, pass } = await upAndRestartable("watch");
+    link.renew();
+    await settle();
+    peers[1].become("failed");
+    await pass(250);
+    assert.equal(peers.length, 3);
+    assert.deepEqual(asked, []);
+    link.close();
+  }));

@@ -64,10 +64,11 @@ export function createHub() {
     },
     /**
      * @param {Message} message
-     * @returns {Promise<Message>} the reply; rejects with the server's `error`
+     * @param {number} [timeoutMs] after which the link is held to be dead
+     * @returns {Promise<any>} the reply; rejects with the server's `error`
      */
-    async send(message) {
-      return (await wire).send(message);
+    async send(message, timeoutMs) {
+      return (await wire).send(message, timeoutMs);
     },
     /**
      * @param {(message: Message) => void} listener gets every server message, and first of all, if

@@ -23,6 +23,7 @@ export class OwnMedia {
   /**
    * @param {object} options
    * @param {(sdp: string) => Promise<string>} options.signal
+   * @param {(ufrag: string) => Promise<{ufrag: string, pwd: string}>} [options.restart]
    * @param {() => Promise<RTCIceServer[]>} options.iceServers
    * @param {number} options.videoBitsPerS
    * @param {number} options.tall lines of picture to ask the camera for
@@ -109,6 +110,7 @@ export class OwnMedia {
     }
     const publisher = new Publisher({
       signal: this.options.signal,
+      restart: this.options.restart,
       iceServers: this.options.iceServers,
       kinds,
       videoBitsPerS: this.options.videoBitsPerS,
@@ -134,6 +136,11 @@ export class OwnMedia {
   /** A new connection for the old, though the old may look alive. */
   renew() {
     this.#publisher?.renew();
+  }
+
+  /** The signalling is back: what waits to be mended is mended now. */
+  mend() {
+    this.#publisher?.mend();
   }
 
   /** Everything off. */

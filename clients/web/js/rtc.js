@@ -1,25 +1,42 @@
 // Peer connections, one per direction; the client always offers, before it gathers. Knows no DOM.
 //
 // The server is ICE-lite and learns our address from our checks, so the offer needs no candidates
-// and leaves at once. A toggle is `replaceTrack`; nothing is ever renegotiated: a link that broke
-// is replaced by a new one, with the same tracks.
+// and leaves at once. A toggle is `replaceTrack`; nothing is ever renegotiated. A link that lost its
+// way looks for another by an ICE restart, over which keys, tracks and pictures stay; only one that
+// the server has given up is replaced by a new one, with the same tracks.
 
+import { restarted, ufragOf } from "./ice.js";
 /**
  * @typedef {"audio" | "video"} Kind
  * @typedef {"idle" | "connecting" | "up" | "down"} LinkPhase
  *
  * @typedef {object} LinkOptions
  * @property {(sdp: string) => Promise<string>} signal sends the offer, resolves with the answer
+ * @property {(ufrag: string) => Promise<{ufrag: string, pwd: string}>} [restart] tells our new
+ *   credentials, resolves with the server's; without it a broken link is replaced
  * @property {() => Promise<RTCIceServer[]>} [iceServers]
  * @property {(phase: LinkPhase) => void} [onPhase]
  * @property {(error: any) => boolean | number} [onRefused] whether to try again after this refusal,
  *   or in how many milliseconds
  * @property {new (configuration: RTCConfiguration) => RTCPeerConnection} [peerClass] for tests
  * @property {() => MediaStream} [makeStream] for tests
+ * @property {() => number} [nowMs] for tests
  */
 
 /** Browsers call a short gap "disconnected" and often recover; after this we stop hoping. */
 const DISCONNECTED_MS = 1_500;
+/** A restart harms nothing, so it waits for less: a few lost checks. */
+const RESTART_AFTER_MS = 300;
+/** A restart that found no way by then is made once more: the network may have changed again. */
+const RESTART_WAIT_MS = 6_000;
+/** The signalling is down, as it is for a moment whenever the network changes. */
+const RESTART_AGAIN_MS = 500;
+/** The server forgets a silent peer after 30 s; from here on a new connection is the shorter way. */
+const KEPT_MS = 27_000;
+/** A living server answers a restart at once; a longer silence means that the socket is dead too. */
+export const RESTART_REPLY_MS = 2_000;
+/** Why an intent did not reach the server: no word from it, so nothing is known to be over. */
+const UNHEARD = new Set(["link_lost", "timeout"]);
 /** An answer came but neither ICE nor DTLS: an address that does not lead anywhere. */
 const CONNECT_TIMEOUT_MS = 8_000;
 const RETRY_FIRST_MS = 250;
@@ -83,12 +100,17 @@ class PeerLink {
 
   #attempt = 0;
   #generation = 0;
+  /** @type {string | null} what the server answered to our offer */ #answer = null;
+  /** @type {number | null} since when there is no way */ #lostMs = null;
+  /** Counts restarts, so that an overtaken one is dropped. */ #round = 0;
   /** @type {any} */ #timer = null;
   /** @type {Promise<{peer: RTCPeerConnection, sdp: string}> | null} */ #prepared = null;
 
   /** @param {LinkOptions} options */
   constructor(options) {
     this.signal = options.signal;
+    this.restart = options.restart ?? null;
+    this.nowMs = options.nowMs ?? (() => performance.now());
     this.iceServers = options.iceServers ?? (async () => []);
     this.onPhase = options.onPhase ?? (() => {});
     this.onRefused = options.onRefused ?? (() => true);
@@ -127,15 +149,19 @@ class PeerLink {
     void this.#connect();
   }
 
-  /** Tries at once what waits for its next try: the reason to wait is gone. */
-  renewIfDown() {
-    if (this.phase === "down") this.renew();
+  /** Does at once what waits for its next try: the reason to wait is gone. */
+  mend() {
+    const lost = this.phase === "up" && this.peer?.connectionState !== "connected";
+    if (lost || (this.phase === "down" && this.#lostMs !== null)) {
+      void this.#restart(this.#generation);
+    } else if (this.phase === "down") this.renew();
   }
 
   /** Ends it. */
   close() {
     this.wanted = false;
     this.#generation += 1;
+    this.#lostMs = null;
     clearTimeout(this.#timer);
     this.#drop(this.peer);
     this.peer = null;
@@ -171,6 +197,7 @@ class PeerLink {
   async #connect() {
     const generation = ++this.#generation;
     clearTimeout(this.#timer);
+    this.#answer = this.#lostMs = null;
     this.#setPhase("connecting");
     const old = this.peer;
     const prepared = this.#prepared ?? this.#makeOffer();
@@ -188,6 +215,7 @@ class PeerLink {
       if (generation !== this.#generation) return void peer.close();
       await peer.setRemoteDescription({ type: "answer", sdp });
       if (generation !== this.#generation) return void peer.close();
+      this.#answer = sdp;
       this.answered(peer);
       this.#timer = setTimeout(() => this.#broken(generation), CONNECT_TIMEOUT_MS);
     } catch (error) {
@@ -207,21 +235,77 @@ class PeerLink {
       if (generation !== this.#generation) return;
       switch (peer.connectionState) {
         case "connected":
-          clearTimeout(this.#timer);
-          this.#attempt = 0;
-          this.connected();
-          this.#setPhase("up");
+          this.#isUp();
           break;
         case "disconnected":
+          if (this.phase !== "up") break; // somebody is looking for a way already
           clearTimeout(this.#timer);
-          this.#timer = setTimeout(() => this.#broken(generation), DISCONNECTED_MS);
+          this.#timer = setTimeout(
+            () => void this.#restart(generation),
+            this.restart === null ? DISCONNECTED_MS : RESTART_AFTER_MS,
+          );
           break;
         case "failed":
+          if (this.phase === "up") void this.#restart(generation);
+          else if (this.#lostMs === null) this.#broken(generation);
+          break;
         case "closed":
           this.#broken(generation);
           break;
       }
     };
+  }
+
+  #isUp() {
+    clearTimeout(this.#timer);
+    this.#attempt = 0;
+    this.#lostMs = null;
+    this.#round += 1;
+    this.connected();
+    this.#setPhase("up");
+  }
+
+  /**
+   * Looks for another way for the same connection, again and again while the server keeps it.
+   * @param {number} generation
+   */
+  async #restart(generation) {
+    if (generation !== this.#generation) return;
+    clearTimeout(this.#timer);
+    const { peer, restart } = this;
+    this.#lostMs ??= this.nowMs();
+    const kept = this.nowMs() - this.#lostMs < KEPT_MS;
+    if (!this.wanted || !kept || peer === null || restart === null || this.#answer === null) {
+      this.#broken(generation);
+      return;
+    }
+    this.#setPhase("down");
+    const round = ++this.#round;
+    const overtaken = () => generation !== this.#generation || round !== this.#round;
+    const again = (/** @type {number} */ delayMs) => {
+      clearTimeout(this.#timer);
+      this.#timer = setTimeout(() => {
+        // A way that held all along fires no event.
+        if (peer.connectionState === "connected") this.#isUp();
+        else void this.#restart(generation);
+      }, delayMs);
+    };
+    again(RESTART_WAIT_MS);
+    try {
+      // TURN passwords expire; those of the first connection may be hours old.
+      peer.setConfiguration({ ...peer.getConfiguration(), iceServers: await this.iceServers() });
+      const offer = await peer.createOffer({ iceRestart: true });
+      if (overtaken()) return;
+      await peer.setLocalDescription(offer);
+      const server = await restart(ufragOf(offer.sdp ?? ""));
+      if (overtaken()) return;
+      const sdp = restarted(this.#answer, server);
+      await peer.setRemoteDescription({ type: "answer", sdp });
+    } catch (error) {
+      if (overtaken()) return;
+      if (UNHEARD.has(/** @type {any} */ (error)?.code)) again(RESTART_AGAIN_MS);
+      else this.#broken(generation);
+    }
   }
 
   /**
@@ -231,6 +315,7 @@ class PeerLink {
   #broken(generation, waitMs = null) {
     if (generation !== this.#generation) return;
     this.#generation += 1;
+    this.#lostMs = null;
     clearTimeout(this.#timer);
     if (!this.wanted) {
       this.close();

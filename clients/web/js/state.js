@@ -82,6 +82,7 @@ export function reduce(state, message) {
     case "ack":
     case "error":
     case "media.answer":
+    case "media.restarted":
       return state; // answers belong to whoever asked
     case "presence.list":
       return { ...state, experts: message.experts };

@@ -142,9 +142,10 @@ export class Wire {
   /**
    * Sends with an id and waits for its answer.
    * @param {ClientMessage} message
+   * @param {number} [timeoutMs]
    * @returns {Promise<any>} the answering message; rejects with a WireError
    */
-  request(message) {
+  request(message, timeoutMs = REPLY_TIMEOUT_MS) {
     const id = this.#nextId++;
     return new Promise((resolve, reject) => {
       if (!this.send({ ...message, id })) {
@@ -156,7 +157,7 @@ export class Wire {
         reject(new WireError("timeout"));
         // The server answers everything; silence means that the link only looks alive.
         this.reconnect();
-      }, REPLY_TIMEOUT_MS);
+      }, timeoutMs);
       this.#waiting.set(id, { resolve, reject, timer });
     });
   }
@@ -338,8 +339,11 @@ export function createWire({ ticket, language, onMessage, onStatus }) {
   });
   wire.start();
   return {
-    /** @param {ClientMessage} message */
-    send: (message) => wire.request(message),
+    /**
+     * @param {ClientMessage} message
+     * @param {number} [timeoutMs]
+     */
+    send: (message, timeoutMs) => wire.request(message, timeoutMs),
     reconnect: () => wire.reconnect(),
     close: () => wire.stop(),
   };

@@ -2,7 +2,7 @@
 
 import { DeviceError } from "../devices.js";
 import { OwnMedia } from "../own-media.js";
-import { Watcher } from "../rtc.js";
+import { RESTART_REPLY_MS, Watcher } from "../rtc.js";
 import { INITIAL, inPrivate, reduce } from "../state.js";
 import { figures } from "../stats.js";
 import { Store } from "../store.js";
@@ -87,12 +87,14 @@ export class RoomController {
     this.random = random ?? Math.random;
     this.watcher = new Watcher({
       signal: (sdp) => this.#offer("media.watch", STREAM, sdp),
+      restart: (ufrag) => this.#restart("watch", STREAM, ufrag),
       iceServers,
       onPhase: (watching) => this.#watchingChanged(watching),
       onRefused: (error) => this.#watchRefused(error),
     });
     this.own = new OwnMedia({
       signal: (sdp) => this.#offer("media.publish", PRIVATE, sdp),
+      restart: (ufrag) => this.#restart("publish", PRIVATE, ufrag),
       iceServers,
       videoBitsPerS: OWN_BITS_PER_S,
       tall: OWN_TALL,
@@ -306,7 +308,8 @@ export class RoomController {
     // A place that was not kept had a connection that is dead, though it may not look so yet.
     if (!resumed && this.watcher.phase !== "idle") this.watcher.renew();
     this.watcher.open();
-    this.watcher.renewIfDown();
+    this.watcher.mend();
+    this.own.mend();
     try {
       await entering;
     } catch (error) {
@@ -359,6 +362,15 @@ export class RoomController {
     }
     this.#local({ full: false });
     return !(NOTHING_TO_SEE.has(error?.code) && this.server.room?.wall !== "none");
+  }
+
+  /**
+   * @param {"watch" | "publish"} direction
+   * @param {string} feed
+   * @param {string} ufrag
+   */
+  #restart(direction, feed, ufrag) {
+    return this.wire.send({ type: "media.restart", feed, direction, ufrag }, RESTART_REPLY_MS);
   }
 
   /** Brings media into line with what the server says. */

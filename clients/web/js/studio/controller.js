@@ -2,7 +2,7 @@
 
 import { DeviceError } from "../devices.js";
 import { OwnMedia } from "../own-media.js";
-import { Watcher } from "../rtc.js";
+import { RESTART_REPLY_MS, Watcher } from "../rtc.js";
 import { INITIAL, inPrivate, reduce } from "../state.js";
 import { figures } from "../stats.js";
 import { Store } from "../store.js";
@@ -73,6 +73,7 @@ export class StudioController {
     this.nowMs = nowMs;
     this.own = new OwnMedia({
       signal: (sdp) => this.#offer("media.publish", STREAM, sdp),
+      restart: (ufrag) => this.#restart("publish", STREAM, ufrag),
       iceServers,
       videoBitsPerS: SENT_BITS_PER_S,
       tall: SENT_TALL,
@@ -225,6 +226,7 @@ export class StudioController {
   #watcher(feed, onPhase) {
     return new Watcher({
       signal: (sdp) => this.#offer("media.watch", feed, sdp),
+      restart: (ufrag) => this.#restart("watch", feed, ufrag),
       iceServers: () => this.iceServers(),
       onPhase,
       onRefused: (error) => !["no_session", "not_active", "walled", "no_feed"].includes(error?.code),
@@ -276,6 +278,7 @@ export class StudioController {
     }
     // The server forgot our connection, which may not know it yet.
     if (!resumed && this.local.onAir) this.own.renew();
+    for (const link of [this.own, this.member, this.monitor]) link.mend();
     const comesBack = this.wasOnAir && resumed;
     this.wasOnAir = false;
     if (comesBack) await this.#backOnAir();
@@ -298,6 +301,15 @@ export class StudioController {
   async #offer(type, feed, sdp) {
     const answer = await this.wire.send({ type, feed, sdp });
     return answer.sdp;
+  }
+
+  /**
+   * @param {"watch" | "publish"} direction
+   * @param {string} feed
+   * @param {string} ufrag
+   */
+  #restart(direction, feed, ufrag) {
+    return this.wire.send({ type: "media.restart", feed, direction, ufrag }, RESTART_REPLY_MS);
   }
 
   /** @param {any} error */
