@@ -351,8 +351,11 @@ class Forwarder:
     def _judge_publisher(self, source: Source, publisher: Publisher, now_ns: int) -> None:
         last_ns = source.last_ns
         silent_ms = None if last_ns is None else (now_ns - last_ns) // 1_000_000
+        round_trip_ns = publisher.round_trip.smoothed_ns
+        round_trip_ms = None if round_trip_ns is None else round_trip_ns / 1_000_000
+        incoming_bps = publisher.incoming_bps
         judged = judge(
-            Measured(publisher.fraction_lost, None, None, publisher.incoming_bps, silent_ms)
+            Measured(publisher.fraction_lost, round_trip_ms, None, incoming_bps, silent_ms)
         )
         if source.trend.update(judged):
             self._on_event(QualityChanged(source.id, Direction.PUBLISH, *judged))

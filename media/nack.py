@@ -10,17 +10,29 @@ from typing import Final
 
 REORDER_WAIT_NS: Final = 10_000_000
 """A gap younger than this is more often reordering than loss (Janus waits 12 ms)."""
-RETRY_NS: Final = 80_000_000
-"""Time for a repair to arrive before it is asked for again: a round trip inside a continent."""
+RETRY_UNKNOWN_NS: Final = 80_000_000
+"""Time for a repair to arrive while the round trip is not known: one inside a continent."""
+RETRY_MIN_NS: Final = 30_000_000
+"""A publisher on the next desk still paces what it sends, and our timer ticks every 20 ms."""
+RETRY_MAX_NS: Final = 400_000_000
+"""On a longer path a second question may overtake the answer: better twice than late."""
 TRIES_MAX: Final = 10
-"""mediasoup's figure; 10 tries are 0.8 s."""
+"""mediasoup's figure."""
+GIVE_UP_NS: Final = 1_000_000_000
+"""A picture that stands still this long needs a keyframe, however often it could still be asked."""
 MISSING_MAX: Final = 512
 """More missing packets than this (1.5 s of video) are not worth repairing: a keyframe is."""
 
-RESENDS_MAX: Final = 3
-"""Times that one packet is sent again to one viewer (LiveKit's figure)."""
-RESEND_INTERVAL_MIN_NS: Final = 100_000_000
-"""A repair asked for again within this is on its way (LiveKit's figure); or the round trip."""
+RESENDS_MAX: Final = 5
+"""Times that one packet is sent again to one viewer. With a fifth of all packets lost each way, one
+in 16,000 is then still missing."""
+RESEND_UNKNOWN_NS: Final = 80_000_000
+"""A repair asked for again within a round trip is on its way; this while that is not known: less
+than the 100 ms after which browsers that do not know it either ask again."""
+RESEND_MIN_NS: Final = 10_000_000
+"""The same NACK twice in one compound, or two in one batch."""
+RESEND_MAX_NS: Final = 400_000_000
+"""A viewer whose path is longer, or that says so, is answered again after this all the same."""
 RESEND_SHARE_PERCENT: Final = 20
 """Repairs may cost this much of what the viewer was sent; beyond it the path is too narrow."""
 RESEND_BURST_OCTETS: Final = 128 * 1024
@@ -29,16 +41,27 @@ RESEND_MEMORY: Final = 512
 """Packets whose repairs are remembered per viewer stream."""
 
 
+class Missing:
+    """A packet that should have come."""
+
+    __slots__ = ("asked_ns", "due_ns", "noticed_ns", "tries")
+
+    def __init__(self, now_ns: int) -> None:
+        self.noticed_ns = self.asked_ns = now_ns
+        self.due_ns = now_ns + REORDER_WAIT_NS
+        self.tries = 0
+
+
 class LossTracker:
     """Gaps in one publisher stream, by unwrapped sequence number."""
 
-    __slots__ = ("_highest", "_missing", "overwhelmed")
+    __slots__ = ("_highest", "_missing", "given_up_ns")
 
     def __init__(self) -> None:
         self._highest: int | None = None
-        self._missing: dict[int, list[int]] = {}  # number → [due_ns, tries]
-        self.overwhelmed = False
-        """Set when a gap was too long to repair; whoever asks for a keyframe resets it."""
+        self._missing: dict[int, Missing] = {}  # oldest first
+        self.given_up_ns: int | None = None
+        """When the newest loss beyond repair was noticed; whoever sees to it resets it."""
 
     def __len__(self) -> int:
         return len(self._missing)
@@ -55,25 +78,41 @@ class LossTracker:
         if lost:
             if lost + len(self._missing) > MISSING_MAX:
                 self._missing.clear()
-                self.overwhelmed = True
+                self.given_up_ns = now_ns
             else:
-                due_ns = now_ns + REORDER_WAIT_NS
-                self._missing.update((n, [due_ns, 0]) for n in range(highest + 1, number))
+                self._missing.update((n, Missing(now_ns)) for n in range(highest + 1, number))
         return False
 
-    def due(self, now_ns: int) -> list[int]:
-        """16-bit sequence numbers to ask for now, oldest first."""
-        if not self._missing:
-            return []
+    def repaired(self, number: int, now_ns: int) -> int | None:
+        """A packet came again: how long after it was asked for, None when it was not missing.
+
+        -1 when it was asked for more than once or not at all: nobody knows then which question
+        this answers (Karn's rule).
+        """
+        missing = self._missing.pop(number, None)
+        if missing is None:
+            return None
+        return now_ns - missing.asked_ns if missing.tries == 1 else -1
+
+    def due(self, now_ns: int, retry_ns: int, at_most: int) -> list[int]:
+        """At most so many 16-bit sequence numbers to ask for now, oldest first.
+
+        `retry_ns` after a question without an answer the next one is due.
+        """
         asked: list[int] = []
-        for number, state in list(self._missing.items()):
-            if state[0] > now_ns:
+        for number, missing in list(self._missing.items()):
+            due, old = missing.due_ns <= now_ns, now_ns - missing.noticed_ns >= GIVE_UP_NS
+            if not due and not old:
                 continue
-            if state[1] >= TRIES_MAX:
+            if missing.tries >= TRIES_MAX or old:
                 del self._missing[number]
+                self.given_up_ns = max(self.given_up_ns or 0, missing.noticed_ns)
                 continue
-            state[0] = now_ns + RETRY_NS
-            state[1] += 1
+            if len(asked) >= at_most:
+                break
+            missing.asked_ns = now_ns
+            missing.due_ns = now_ns + retry_ns
+            missing.tries += 1
             asked.append(number & 0xFFFF)
         return asked
 
@@ -100,7 +139,7 @@ class ResendBudget:
         `sent_octets` is all that was sent on the stream since it began, repairs not included.
         """
         times, last_ns = self._resent.get(sequence, (0, 0))
-        wait_ns = max(RESEND_INTERVAL_MIN_NS, round_trip_ns)
+        wait_ns = min(max(round_trip_ns or RESEND_UNKNOWN_NS, RESEND_MIN_NS), RESEND_MAX_NS)
         if times >= RESENDS_MAX or (times and now_ns - last_ns < wait_ns):
             return False
         earned = (sent_octets - self._seen_octets) * RESEND_SHARE_PERCENT // 100

@@ -181,6 +181,8 @@ class Row:
         lane.timestamp_offset = segment.timestamp_offset
         self._cursor = first.index
         self.state = RowState.REPLAYING
+        if self.track.has_hole:
+            self.track.request_keyframe(now_ns)  # what is cached breaks off
         self.replay(now_ns)
 
     def replay(self, now_ns: int) -> None:

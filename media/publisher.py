@@ -15,9 +15,10 @@ from media.api import Kind
 from media.batch import BatchSender, PacketBuffer
 from media.layers import Layers
 from media.links import CodecFormat, PublishedTrack, PublisherLink
-from media.nack import LossTracker
+from media.nack import RETRY_MAX_NS, RETRY_MIN_NS, RETRY_UNKNOWN_NS, LossTracker
 from media.quality import START_BPS, next_estimate_bps
 from media.reception import Reception
+from media.round_trip import RoundTrip
 from media.track import Track
 from media.twcc import TransportFeedback
 
@@ -30,6 +31,13 @@ PACKETS_BURST_MAX: Final = 1_500
 """A large keyframe after a pause of the network."""
 EXTENSION_BYTES_MAX: Final = 64
 """Forwarded header extensions of one packet together; the usual ones have one to three bytes."""
+NACKED_PER_S_MAX: Final = 500
+"""Packets asked for again in a second: more than a 2.5 Mbit/s publisher with sound sends. A path
+that loses so much is not mended by asking."""
+NACKED_BURST_MAX: Final = 512
+"""As many as may be missing at a time."""
+TIMES_REMEMBERED: Final = 4
+"""Our reference times whose echo gives the round trip: the last four seconds."""
 SECOND_NS: Final = 1_000_000_000
 NO_ELEMENTS: Final[Mapping[int, bytes]] = {}
 
@@ -54,13 +62,18 @@ class TokenBucket:
         self._level_ns -= self._cost_ns
         return True
 
+    def level(self, now_ns: int) -> int:
+        """How many are allowed now."""
+        if self._updated_ns is not None:
+            self._level_ns = min(self._level_ns + now_ns - self._updated_ns, self._full_ns)
+        self._updated_ns = now_ns
+        return self._level_ns // self._cost_ns
+
     def take_up_to(self, count: int, now_ns: int) -> int:
         """How many of `count` are allowed now; those are taken."""
-        if count < 1 or not self.take(now_ns):
-            return 0
-        more = min(count - 1, self._level_ns // self._cost_ns)
-        self._level_ns -= more * self._cost_ns
-        return more + 1
+        taken = min(count, self.level(now_ns))
+        self._level_ns -= taken * self._cost_ns
+        return taken
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +113,10 @@ class Publisher:
         self.estimate_bps = START_BPS
         self.fraction_lost = 0.0
         self.incoming_bps = 0
+        self.round_trip = RoundTrip()
+        self._nacked = TokenBucket(NACKED_PER_S_MAX, NACKED_BURST_MAX)
+        self._began_ns: int | None = None
+        self._times_sent: dict[int, int] = {}  # middle of its NTP time → when it left
         self._layers = layers
         self._sender = sender
         self._meanings: dict[int, PayloadType] = {}
@@ -179,8 +196,10 @@ class Publisher:
         sequence = data[start] << 8 | data[start + 1]
         if primary.loss is not None:
             number = rtp.unwrap(sequence, primary.reception.highest)
-            if not primary.loss.arrived(number, now_ns):
+            elapsed_ns = primary.loss.repaired(number, now_ns)
+            if elapsed_ns is None:
                 return  # not missing (any more)
+            self.round_trip.sample(elapsed_ns)
         primary.reception.repaired()
         repaired = rtp.Header(
             meaning.codec.payload_type,
@@ -217,8 +236,16 @@ class Publisher:
     def on_rtcp(self, buffer: PacketBuffer, size: int, now_ns: int) -> None:
         """A decrypted compound from the publisher."""
         for packet in rtcp.parse(buffer.data, size):
-            if isinstance(packet, rtcp.SenderReport):
-                self._on_sender_report(packet, now_ns)
+            match packet:
+                case rtcp.SenderReport():
+                    self._on_sender_report(packet, now_ns)
+                case rtcp.Echo() if packet.ssrc == self.link.rtcp_ssrc:
+                    sent_ns = self._times_sent.get(packet.last_rr)
+                    if sent_ns is not None:
+                        waited_ns = rtcp.delay_ns(packet.delay_since_rr)
+                        self.round_trip.sample(now_ns - sent_ns - waited_ns)
+                case _:
+                    pass  # it receives nothing from us
 
     def _on_sender_report(self, report: rtcp.SenderReport, now_ns: int) -> None:
         stream = self.streams.get(report.ssrc)
@@ -248,16 +275,24 @@ class Publisher:
         return True
 
     def ask_again(self, now_ns: int) -> None:
-        """NACK what is missing and due."""
+        """NACK what is missing and due; what is given up may need a keyframe."""
+        retry_ns = 0
         for stream in self.streams.values():
-            loss = stream.loss
-            if loss is None or stream.track is None:
+            loss, track = stream.loss, stream.track
+            if loss is None or track is None:
                 continue
-            if loss.overwhelmed:
-                loss.overwhelmed = False
-                stream.track.request_keyframe(now_ns)
-            if len(loss) and (due := loss.due(now_ns)):
-                self._send(rtcp.build_nack(self.link.rtcp_ssrc, stream.ssrc, due))
+            if len(loss):
+                retry_ns = retry_ns or self._retry_ns()
+                due = loss.due(now_ns, retry_ns, self._nacked.level(now_ns))
+                if due:
+                    self._nacked.take_up_to(len(due), now_ns)
+                    self._send(rtcp.build_nack(self.link.rtcp_ssrc, stream.ssrc, due))
+            if loss.given_up_ns is not None:
+                track.lost(loss.given_up_ns, now_ns)
+                loss.given_up_ns = None
+
+    def _retry_ns(self) -> int:
+        return min(max(self.round_trip.wait_ns(RETRY_UNKNOWN_NS), RETRY_MIN_NS), RETRY_MAX_NS)
 
     def forget_losses(self, track: Track) -> None:
         """What is missing of this track is not wanted any more."""
@@ -272,7 +307,7 @@ class Publisher:
             self._send(rtcp.build_transport_feedback(ssrc, self._wide_ssrc, body))
 
     def report(self, now_ns: int) -> None:
-        """RR, SDES and REMB, once a second."""
+        """RR, reference time, SDES and REMB, once a second."""
         if self._reported_ns is not None:
             elapsed_ns = max(now_ns - self._reported_ns, 1)
             octets = self._octets - self._reported_octets
@@ -288,11 +323,25 @@ class Publisher:
             self.estimate_bps, self.fraction_lost, self.incoming_bps
         )
         ssrc = self.link.rtcp_ssrc
-        compound = rtcp.build_rr(ssrc, blocks) + rtcp.build_sdes(ssrc, self.link.cname)
+        compound = rtcp.build_rr(ssrc, blocks) + self._reference_time(now_ns)
+        compound += rtcp.build_sdes(ssrc, self.link.cname)
         media = [block.ssrc for block in blocks]
         if any("goog-remb" in m.codec.feedback for m in self._meanings.values()):
             compound += rtcp.build_remb(ssrc, self.estimate_bps, media)
         self._sender.send_rtcp(self.link.srtp_tx, self.link.destination, compound)
+
+    def _reference_time(self, now_ns: int) -> bytes:
+        """What the publisher echoes, so that the round trip is known though we send no media.
+
+        Counted from our first report: what the server's clock shows is nobody's business.
+        """
+        if self._began_ns is None:
+            self._began_ns = now_ns - SECOND_NS  # an echo of time 0 would mean that there is none
+        ntp = rtcp.ntp_from_ns(now_ns - self._began_ns)
+        self._times_sent[rtcp.middle(ntp)] = now_ns
+        while len(self._times_sent) > TIMES_REMEMBERED:
+            del self._times_sent[next(iter(self._times_sent))]
+        return rtcp.build_reference_time(self.link.rtcp_ssrc, ntp)
 
     def _send(self, feedback: bytes) -> None:
         """Feedback behind an empty report: RFC 3550 §6.1 wants one first."""

@@ -1,4 +1,4 @@
-"""RTCP (RFC 3550 §6, RFC 4585, RFC 5104, REMB): reading compounds and building ours. Pure.
+"""RTCP (RFC 3550 §6, RFC 3611, RFC 4585, RFC 5104, REMB): reading and building compounds. Pure.
 
 Reading is tolerant and bounded: unknown packets and trailing extensions are passed over, a cut-off
 one ends the reading, nothing is raised whatever the bytes are.
@@ -16,12 +16,17 @@ PACKETS_MAX: Final = 32
 NACKS_MAX: Final = 512
 """Sequence numbers read of one NACK: about 1.5 s of video, more cannot be repaired in time."""
 CNAME_BYTES_MAX: Final = 255
+ECHOES_MAX: Final = 8
+"""DLRR sub-blocks read of one XR: one for each stream that a sender may have."""
 
-_SR, _RR, _SDES, _BYE, _RTPFB, _PSFB = 200, 201, 202, 203, 205, 206
+_SR, _RR, _SDES, _BYE, _RTPFB, _PSFB, _XR = 200, 201, 202, 203, 205, 206, 207
 _FMT_NACK, _FMT_PLI, _FMT_FIR, _FMT_AFB, _FMT_TRANSPORT = 1, 1, 4, 15, 15
+
+_XR_RRTR, _XR_DLRR = 4, 5
 
 _BLOCK = struct.Struct("!IIIIII")
 _SENDER = struct.Struct("!IIIII")
+_ECHO = struct.Struct("!III")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +89,17 @@ class Bye:
     ssrcs: tuple[int, ...]
 
 
-RtcpPacket = SenderReport | ReceiverReport | Nack | KeyframeRequest | Remb | Bye
+@dataclass(frozen=True, slots=True)
+class Echo:
+    """A sender's answer to our reference time (DLRR, RFC 3611 §4.5): `last_rr` is the middle of our
+    NTP time, `delay_since_rr` in 1/65536 s how long it waited. `ssrc` is ours."""
+
+    ssrc: int
+    last_rr: int
+    delay_since_rr: int
+
+
+RtcpPacket = SenderReport | ReceiverReport | Nack | KeyframeRequest | Remb | Bye | Echo
 
 
 def parse(data: bytes | bytearray | memoryview, length: int) -> list[RtcpPacket]:
@@ -120,6 +135,8 @@ def _read(kind: int, count: int, body: bytes) -> Iterable[RtcpPacket]:
     if kind == _BYE:
         ssrcs = (int.from_bytes(body[i : i + 4], "big") for i in range(0, 4 * count, 4))
         return (Bye(tuple(ssrcs)),) if count and len(body) >= 4 * count else ()
+    if kind == _XR:
+        return _echoes(body)
     if len(body) < 8:
         return ()
     media_ssrc = int.from_bytes(body[4:8], "big")
@@ -151,6 +168,21 @@ def _blocks(body: bytes, count: int) -> tuple[ReportBlock, ...]:
             lost -= 0x1000000
         blocks.append(ReportBlock(ssrc, loss >> 24, lost, highest, jitter, last_sr, delay))
     return tuple(blocks)
+
+
+def _echoes(body: bytes) -> list[Echo]:
+    """The DLRR sub-blocks of an XR (RFC 3611 §3, §4.5); other block types are passed over."""
+    found: list[Echo] = []
+    position = 4
+    while position + 4 <= len(body) and len(found) < ECHOES_MAX:
+        end = position + 4 + 4 * (body[position + 2] << 8 | body[position + 3])
+        if end > len(body):
+            break
+        if body[position] == _XR_DLRR:
+            starts = range(position + 4, end - 11, 12)
+            found += [Echo(*_ECHO.unpack_from(body, start)) for start in starts[:ECHOES_MAX]]
+        position = end
+    return found[:ECHOES_MAX]
 
 
 def _nacked(body: bytes) -> tuple[int, ...]:
@@ -196,6 +228,20 @@ def build_rr(ssrc: int, reports: Sequence[ReportBlock] = ()) -> bytes:
             min(block.delay_since_sr, 0xFFFFFFFF),
         )
     return _packet(min(len(reports), 31), _RR, body)
+
+
+def build_reference_time(ssrc: int, ntp: int) -> bytes:
+    """An XR that asks a sender for its echo (RRTR, RFC 3611 §4.4): `ntp` is our time now."""
+    block = struct.pack("!BBHII", _XR_RRTR, 0, 2, ntp >> 32 & 0xFFFFFFFF, ntp & 0xFFFFFFFF)
+    return _packet(0, _XR, struct.pack("!I", ssrc) + block)
+
+
+def build_echo(sender_ssrc: int, echo: Echo) -> bytes:
+    """An XR with one DLRR sub-block, as a sender answers."""
+    block = struct.pack("!BBH", _XR_DLRR, 0, 3) + _ECHO.pack(
+        echo.ssrc, echo.last_rr, echo.delay_since_rr
+    )
+    return _packet(0, _XR, struct.pack("!I", sender_ssrc) + block)
 
 
 def build_sdes(ssrc: int, cname: str) -> bytes:
@@ -262,6 +308,11 @@ def ns_from_ntp(ntp: int) -> int:
     return ntp * 1_000_000_000 >> 32
 
 
-def delay_ns(block: ReportBlock) -> int:
-    """How long the far end waited between our last SR and this block (RFC 3550 §6.4.1)."""
-    return block.delay_since_sr * 1_000_000_000 >> 16
+def middle(ntp: int) -> int:
+    """The middle 32 bits, by which the far end names a time of ours (RFC 3550 §6.4.1)."""
+    return ntp >> 16 & 0xFFFFFFFF
+
+
+def delay_ns(delay: int) -> int:
+    """How long the far end waited, from 1/65536 s (RFC 3550 §6.4.1)."""
+    return delay * 1_000_000_000 >> 16

@@ -77,6 +77,8 @@ class Track:
         self.last_ns: int | None = None
         self.clock: SenderClock | None = None
         self.octets = 0
+        self.has_hole = False
+        """True when a packet since the last keyframe is lost for good."""
         self._careful: dict[Row, None] = {}
         self._shapes: dict[ShapeKey, PacketShape] = {}
         self._pictures = PictureIds()
@@ -156,6 +158,7 @@ class Track:
         self.ring.put(packet)
         if packet.keyframe:
             self.shared.wanting.discard(self)
+            self.has_hole = False
         if not newest:
             for row in tuple(self.rows.values()):
                 row.offer_late(packet, now_ns)
@@ -244,6 +247,19 @@ class Track:
         due = self._pli_ns is None or now_ns - self._pli_ns >= PLI_INTERVAL_NS
         if due and self.publisher.send_pli(self):
             self._pli_ns = now_ns
+
+    def lost(self, noticed_ns: int, now_ns: int) -> None:
+        """A packet that was missed then will never come: a keyframe, if it matters to anybody.
+
+        It does not when a keyframe began since, nor while nobody watches; whoever comes then is
+        told by `has_hole` that the cached pictures break off.
+        """
+        keyframe = self.ring.keyframe(now_ns)
+        if keyframe is not None and keyframe.arrived_ns >= noticed_ns:
+            return
+        self.has_hole = True
+        if self.rows:
+            self.request_keyframe(now_ns)
 
     def on_sender_report(self, ntp_ns: int, timestamp: int, now_ns: int) -> None:
         """The publisher's clock, already shifted to ours, at a timestamp of its stream."""

@@ -75,8 +75,8 @@ class Viewer:
                     self._reported_ns = now_ns
                 case rtcp.ReceiverReport() | rtcp.SenderReport():
                     self._on_blocks(packet.reports, now_ns)
-                case rtcp.Bye():
-                    pass  # the transport hears of the end; a stream alone cannot leave
+                case rtcp.Bye() | rtcp.Echo():
+                    pass  # the transport hears of the end; and viewers are never asked for echoes
         return resent
 
     def _on_blocks(self, blocks: tuple[rtcp.ReportBlock, ...], now_ns: int) -> None:
@@ -89,7 +89,9 @@ class Viewer:
             outlet.jitter_ticks = block.jitter
             sent_ns = self._reports_sent.get(block.last_sr)
             if sent_ns is not None:
-                outlet.round_trip_ns = max(now_ns - sent_ns - rtcp.delay_ns(block), 0)
+                outlet.round_trip_ns = max(
+                    now_ns - sent_ns - rtcp.delay_ns(block.delay_since_sr), 0
+                )
 
     def report(self, now_ns: int) -> None:
         """One compound with a sender report for every stream that flows, once a second."""
@@ -109,7 +111,7 @@ class Viewer:
                 continue
             ntp = rtcp.ntp_from_ns(time_ns)
             reports += rtcp.build_sr(outlet.track.ssrc, ntp, stamp, outlet.packets, outlet.octets)
-            self._reports_sent[ntp >> 16 & 0xFFFFFFFF] = now_ns
+            self._reports_sent[rtcp.middle(ntp)] = now_ns
             descriptions += rtcp.build_sdes(outlet.track.ssrc, link.cname)
         while len(self._reports_sent) > REPORTS_REMEMBERED:
             del self._reports_sent[next(iter(self._reports_sent))]

@@ -15,6 +15,7 @@ def seeds() -> list[bytes]:
         rtcp.build_rr(1) + rtcp.build_remb(1, 2_500_000, [0xA0, 0xB0]),
         rtcp.build_rr(1) + rtcp.build_nack(1, 0xB0, range(2 * rtcp.NACKS_MAX)),
         rtcp.build_rr(1) + fir + rtcp.build_bye(1),
+        rtcp.build_reference_time(1, 5 << 31) + rtcp.build_echo(2, rtcp.Echo(1, 7 << 16, 3)),
         b"\xa0\xc9\x00\x02\x00\x00\x00\x01\x00\x00\x00\x04",
     ]
 
@@ -48,6 +49,8 @@ def _written(packet: rtcp.RtcpPacket) -> bytes | None:
             return rtcp.build_pli(1, media_ssrc)
         case rtcp.Remb(bitrate_bps):
             return rtcp.build_remb(1, bitrate_bps, [])
+        case rtcp.Echo():
+            return rtcp.build_echo(1, packet)
         case rtcp.Bye((ssrc,)):
             return rtcp.build_bye(ssrc)
         case _:

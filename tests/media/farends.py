@@ -134,6 +134,13 @@ class World:
         self._ends.append(end)
         return end
 
+    def round_trip_ms(self, source_id: str = "s") -> float | None:
+        """To the source's publisher, as the server has measured it."""
+        publisher = self.forwarder._sources[source_id].publisher
+        assert publisher is not None
+        smoothed_ns = publisher.round_trip.smoothed_ns
+        return None if smoothed_ns is None else smoothed_ns / MS
+
     def pass_ms(self, time_ms: int) -> None:
         """Let time pass with the timer running every 20 ms."""
         end_ns = self.now_ns + time_ms * MS
@@ -227,6 +234,18 @@ class FarPublisher(FarEnd):
         datagram = self.tx.protect_rtcp(compound)
         world.buffer.data[: len(datagram)] = datagram
         world.forwarder.on_publisher_rtcp(self.link, world.buffer, len(datagram), world.now_ns)
+
+    def echo(
+        self, *, ssrc: int | None = None, last_rr: int | None = None, round_trip_ms: int = 0
+    ) -> None:
+        """Answer the server's last reference time, or another, as if the path were this long."""
+        sent = self._world.forwarder._publishers[self.link][1]._times_sent
+        ours = self.link.rtcp_ssrc if ssrc is None else ssrc
+        middle = list(sent)[-1] if last_rr is None else last_rr
+        sent_ns = sent.get(middle, self._world.now_ns)
+        waited_ns = max(self._world.now_ns - sent_ns - round_trip_ms * MS, 0)
+        echo = rtcp.Echo(ours, middle, rtcp.ntp_from_ns(waited_ns) >> 16)
+        self.rtcp(rtcp.build_rr(1) + rtcp.build_echo(VIDEO_SSRC, echo))
 
     def asked(self) -> list[RtcpPacket]:
         """The RTCP that the server sent since the last time."""

@@ -120,7 +120,7 @@ def test_one_packet_again_and_again_is_sent_three_times(world: World) -> None:
     [got] = viewer.packets()
     for _ in range(15):
         viewer.nack(got.sequence)
-        world.now_ns += nack.RESEND_INTERVAL_MIN_NS
+        world.now_ns += nack.RESEND_UNKNOWN_NS
     assert len(viewer.packets(viewer.rtx_ssrc)) == nack.RESENDS_MAX
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from media import nack, rtcp
 from media.api import Direction, Kind, QualityChanged, QualityLevel
+from media.publisher import NACKED_BURST_MAX, NACKED_PER_S_MAX
 from media.track import PLI_INTERVAL_NS
 from tests.media.farends import (
     AUDIO_SSRC,
@@ -275,6 +276,110 @@ def test_reports_loss_and_an_estimate_to_the_publisher(world: World) -> None:
     assert blocks[AUDIO_SSRC].fraction_lost == 0
     (estimate,) = (packet for packet in asked if isinstance(packet, rtcp.Remb))
     assert estimate.bitrate_bps < 1_000_000
+
+
+def test_the_round_trip_to_a_publisher_is_measured_by_its_echo(world: World) -> None:
+    publisher, _ = live(world)
+    for n in range(3):
+        world.pass_ms(1_000)
+        publisher.video(KEY, 101 + n, 90_000 * n)
+        world.now_ns += 250 * MS
+        publisher.echo(round_trip_ms=200)
+    assert world.round_trip_ms() == pytest.approx(200, abs=1)
+    world.pass_ms(2_000)
+    assert QualityChanged("s", Direction.PUBLISH, QualityLevel.GOOD, "ok") in world.events
+
+
+def test_an_echo_of_nothing_or_for_another_is_no_measurement(world: World) -> None:
+    publisher, _ = live(world)
+    world.pass_ms(1_000)
+    publisher.echo(ssrc=0xBAD)
+    publisher.echo(last_rr=0)
+    publisher.echo(last_rr=12_345)
+    publisher.echo(round_trip_ms=-60_000)
+    assert world.round_trip_ms() is None
+
+
+def test_without_echoes_the_repairs_themselves_tell_the_round_trip(world: World) -> None:
+    publisher, _ = live(world)
+    for n in range(20):
+        number = 102 + 2 * n
+        publisher.video(DELTA, number, 3_000 * n)
+        world.pass_ms(20)
+        assert nacked(publisher) == [number - 1]
+        world.now_ns += 150 * MS
+        publisher.rtx(DELTA, number - 1, n, 3_000 * n)
+    assert world.round_trip_ms() == pytest.approx(150, abs=2)
+    publisher.video(DELTA, 200, 90_000)
+    asked: list[int] = []
+    for _ in range(50):
+        world.pass_ms(20)
+        asked.append(len(nacked(publisher)))
+    gaps = [n for n, count in enumerate(asked) if count]
+    assert len(gaps) >= 5
+    assert all(7 <= later - sooner <= 10 for sooner, later in itertools.pairwise(gaps))
+
+
+def test_packets_are_asked_for_again_at_a_bounded_rate(world: World) -> None:
+    publisher, _ = live(world)
+    sequence, asked = 100, 0
+    for _ in range(100):
+        for _ in range(20):  # every other packet of 2,000 a second
+            sequence += 2
+            publisher.video(DELTA, sequence, 900 * sequence)
+        world.pass_ms(20)
+        asked += len(nacked(publisher))
+    assert NACKED_PER_S_MAX <= asked <= 2 * NACKED_PER_S_MAX + NACKED_BURST_MAX
+
+
+def lose_for_good(world: World, publisher: FarPublisher) -> int:
+    """One packet goes missing and is never repaired: how many keyframes were asked for."""
+    world.now_ns += 20 * MS
+    publisher.video(DELTA, 102, 6_000)
+    world.pass_ms(nack.GIVE_UP_NS // MS + 100)
+    return plis(publisher)
+
+
+def test_a_packet_lost_for_good_costs_a_keyframe(world: World) -> None:
+    publisher, _ = live(world)
+    world.pass_ms(600)
+    assert lose_for_good(world, publisher) == 1
+
+
+def test_a_lost_packet_that_a_keyframe_made_good_costs_none(world: World) -> None:
+    publisher, _ = live(world)
+    world.pass_ms(600)
+    publisher.video(DELTA, 102, 6_000)
+    publisher.video(KEY, 103, 9_000)
+    world.pass_ms(2_000)
+    assert plis(publisher) == 0
+
+
+def test_a_lost_packet_that_nobody_watches_costs_none_until_somebody_comes(world: World) -> None:
+    publisher = world.publisher()
+    publisher.video(KEY, 100, 3_000)
+    publisher.asked()
+    assert lose_for_good(world, publisher) == 0
+    viewer = world.viewer()
+    world.forwarder.forward("s", "v")
+    assert viewer.payloads() == [KEY, DELTA]  # a picture at once, though it stands still
+    assert plis(publisher) == 1
+    publisher.video(KEY, 103, 9_000)
+    world.viewer("w")
+    world.forwarder.forward("s", "w")
+    assert plis(publisher) == 0
+
+
+def test_a_repair_that_is_lost_too_is_repaired_after_a_round_trip(world: World) -> None:
+    publisher, viewer = live(world)
+    publisher.video(DELTA, 101, 6_000)
+    sequence = viewer.packets()[-1].sequence
+    repairs = []
+    for _ in range(20):
+        viewer.nack(sequence)
+        repairs.append(len(viewer.packets(viewer.rtx_ssrc)))
+        world.now_ns += 20 * MS
+    assert repairs == [int(n % 4 == 0 and n // 4 < nack.RESENDS_MAX) for n in range(20)]
 
 
 # --- reports to viewers ------------------------------------------------------------------------

@@ -1,5 +1,7 @@
 """RTCP: round trips, aiortc as the second opinion, and bytes from anyone."""
 
+import struct
+
 import pytest
 from aiortc import rtp as aiortc_rtp
 from hypothesis import given
@@ -26,6 +28,8 @@ def test_reads_a_compound_in_order() -> None:
         rtcp.build_nack(1, 2, [65_535, 0, 5, 900]),
         rtcp.build_remb(1, 2_500_000, [2, 3]),
         rtcp.build_bye(1),
+        rtcp.build_reference_time(1, 5 << 32),
+        rtcp.build_echo(1, rtcp.Echo(7, 8, 9)),
     )
     assert read(*compound) == [
         rtcp.SenderReport(1, 5 << 32 | 7, 90_000, ()),
@@ -34,7 +38,26 @@ def test_reads_a_compound_in_order() -> None:
         rtcp.Nack(2, (65_535, 0, 5, 900)),
         rtcp.Remb(2_500_000 >> 4 << 4),
         rtcp.Bye((1,)),
+        rtcp.Echo(7, 8, 9),
     ]
+
+
+def test_asks_for_an_echo_as_the_standard_writes_it() -> None:
+    """RFC 3611 §4.4: block type 4, reserved, two words, NTP time."""
+    assert rtcp.build_reference_time(0xAABBCCDD, 0x0102030405060708) == bytes.fromhex(
+        "80cf0004 aabbccdd 04000002 0102030405060708"
+    )
+
+
+def test_reads_echoes_among_other_extended_reports_and_few_of_many() -> None:
+    statistics = b"\6\xe8\0\1" + bytes(4)
+    echo = struct.pack("!III", 1, 2, 3)
+    body = bytes(4) + statistics + b"\5\0\0\6" + echo + echo + statistics
+    packet = bytes((0x80, 207, 0, len(body) // 4)) + body
+    assert read(packet) == [rtcp.Echo(1, 2, 3)] * 2
+    body = bytes(4) + (b"\5\0\0\x0f" + echo * 5) * 15
+    packet = bytes((0x80, 207, 0, len(body) // 4)) + body
+    assert read(packet) == [rtcp.Echo(1, 2, 3)] * rtcp.ECHOES_MAX
 
 
 def test_takes_a_sender_report_with_a_profile_extension() -> None:
@@ -70,6 +93,9 @@ def test_takes_padding_off() -> None:
         b"\x8f\xce\0\3" + bytes(8) + b"REMB",
         b"\x40\xc9\0\1" + bytes(4),
         b"\x80\xcc\0\1" + bytes(4),  # APP
+        b"\x80\xcf\0\0",
+        b"\x80\xcf\0\2" + bytes(4) + b"\5\0\0\3",  # an XR block cut off
+        b"\x80\xcf\0\4" + bytes(4) + b"\5\0\0\2" + bytes(8),  # two thirds of an echo
     ],
 )
 def test_leaves_out_what_is_cut_off_or_unknown(data: bytes) -> None:
@@ -152,7 +178,7 @@ def test_source_descriptions_are_whole_words(cname: str) -> None:
 
 
 def test_delay_is_in_units_of_2_to_the_minus_16_seconds() -> None:
-    assert rtcp.delay_ns(rtcp.ReportBlock(1, 0, 0, 0, 0, 7, 3 << 15)) == 1_500_000_000
+    assert rtcp.delay_ns(3 << 15) == 1_500_000_000
 
 
 @given(st.integers(0, 2**40))
