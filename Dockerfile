@@ -41,7 +41,7 @@ ENV PARLOUR__MEDIA__LISTEN=0.0.0.0:8189
 USER parlour
 WORKDIR /data
 VOLUME ["/data"]
-EXPOSE 8080/tcp 8189/udp
+EXPOSE 8080/tcp 8189/udp 8189/tcp
 # SIGTERM drains: no new sessions, running ones end cleanly.
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=3s --start-period=20s --retries=3 \

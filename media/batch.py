@@ -59,10 +59,24 @@ srtp_protect_rtcp: Any = _binding.lib.srtp_protect_rtcp
 srtp_unprotect_rtcp: Any = _binding.lib.srtp_unprotect_rtcp
 
 
-class Destination:
-    """A peer's address in the form that the kernel takes, changed in place when the peer moves."""
+class Stream(Protocol):
+    """A TCP connection to a peer. What it cannot take is dropped, never waited for."""
 
-    __slots__ = ("_storage", "length", "pointer")
+    def write(self, packet: bytes, *, urgent: bool) -> bool:
+        """Take one packet, protected already; False when it is dropped.
+
+        `urgent` for what is kept longest when there is too much: sound and feedback.
+        """
+        ...
+
+
+class Destination:
+    """A peer's address in the form that the kernel takes, changed in place when the peer moves.
+
+    With a `stream` packets go there and the sockaddr is not looked at.
+    """
+
+    __slots__ = ("_storage", "length", "pointer", "stream")
 
     def __init__(self, sockaddr: bytes) -> None:
         if len(sockaddr) not in (SOCKADDR_IN_BYTES, SOCKADDR_IN6_BYTES):
@@ -70,6 +84,7 @@ class Destination:
         self.length = len(sockaddr)
         self._storage: Any = libc_ffi.new("char[]", sockaddr)
         self.pointer: Any = libc_ffi.cast("void *", self._storage)
+        self.stream: Stream | None = None
 
     @classmethod
     def from_raw(cls, sockaddr: bytes) -> Destination:
@@ -136,6 +151,7 @@ class Lane:
 
     A packet with source index i and timestamp t leaves with sequence i + `sequence_offset` and
     timestamp t + `timestamp_offset`. `trailer_bytes` is what its SRTP profile adds, learnt on use.
+    `urgent` lanes are the last to lose packets on a slow stream.
     """
 
     srtp: Any
@@ -145,6 +161,7 @@ class Lane:
     sequence_offset: int = 0
     timestamp_offset: int = 0
     trailer_bytes: int = 16  # AES-GCM
+    urgent: bool = False
 
 
 class BatchSender:
@@ -160,6 +177,7 @@ class BatchSender:
         self.packets = 0  # RTP alone
         self.octets = 0
         self.dropped_full = 0
+        self.dropped_stream = 0
         self.send_errors = 0
         self.protect_failures = 0
         self.segmentation = True
@@ -194,9 +212,17 @@ class BatchSender:
         """Protect and send one packet; False when it did not leave. `ssrc` replaces the lane's."""
         number = lane.ssrc if ssrc is None else ssrc
         header = HEADER.pack(word | sequence & 0xFFFF, stamp & 0xFFFFFFFF, number)
-        return self.send_plain(lane.srtp, lane.destination, header, template)
+        return self.send_plain(lane.srtp, lane.destination, header, template, urgent=lane.urgent)
 
-    def send_plain(self, srtp: Any, to: Destination, header: bytes, template: bytes) -> bool:
+    def send_plain(
+        self,
+        srtp: Any,
+        to: Destination,
+        header: bytes,
+        template: bytes,
+        *,
+        urgent: bool = False,
+    ) -> bool:
         """The same with the 12 header bytes given: they replace the first 12 of `template`."""
         size = len(template)
         if size > SLOT_BYTES - TRAILER_BYTES:
@@ -210,7 +236,7 @@ class BatchSender:
             self.protect_failures += 1
             return False
         size = length[0]
-        if not self._send_slot(to, size):
+        if not self._send_slot(to, size, urgent=urgent):
             return False
         self.packets += 1
         self.octets += size
@@ -227,9 +253,14 @@ class BatchSender:
         if srtp_protect_rtcp(srtp, slot, length):
             self.protect_failures += 1
             return False
-        return self._send_slot(to, length[0])
+        return self._send_slot(to, length[0], urgent=True)
 
-    def _send_slot(self, to: Destination, size: int) -> bool:
+    def _send_slot(self, to: Destination, size: int, *, urgent: bool) -> bool:
+        if to.stream is not None:
+            packet = bytes(srtp_ffi.buffer(self.slot_pointers[0], size))
+            taken = to.stream.write(packet, urgent=urgent)
+            self.dropped_stream += not taken
+            return taken
         self._iovec.iov_len = size
         self._message.msg_hdr.msg_name = to.pointer
         self._message.msg_hdr.msg_namelen = to.length

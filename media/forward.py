@@ -113,6 +113,13 @@ class Forwarder:
         if viewer is not None and viewer.link is link:
             self.forget_viewer(link.viewer_id)
 
+    def viewer_rerouted(self, link: ViewerLink) -> None:
+        """Its packets go as datagrams now and went into a stream before, or vice versa."""
+        viewer = self._viewers.get(link.viewer_id)
+        if viewer is not None and viewer.link is link:
+            for row in viewer.rows.values():
+                row.rerouted()
+
     def forget_viewer(self, viewer_id: str) -> None:
         """Drop a viewer's rows, whether it ever connected or not."""
         viewer = self._viewers.pop(viewer_id, None)

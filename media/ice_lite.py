@@ -26,11 +26,16 @@ Owner = TypeVar("Owner")
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where a datagram came from. `key` is the raw socket address, `ip` packed, `port` a number."""
+    """Where a packet came from: `ip` packed, `port` a number.
+
+    `key` is the raw socket address, or, of a TCP connection (`stream`), a name that no other
+    connection ever has.
+    """
 
     key: bytes
     ip: bytes
     port: int
+    stream: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -107,6 +112,21 @@ class IceLite(Generic[Owner]):
             self._sessions.pop(credentials.local_ufrag.encode(), None)
         for key in list(session.validated):
             self._forget(session, key)
+
+    def lost(self, key: bytes) -> Owner | None:
+        """A TCP connection is gone: the peer whose media went there, None when nobody's did.
+
+        Its media goes to where it checked last, if there is such a place, until it nominates.
+        """
+        session = self._holders.get(key)
+        if session is None:
+            return None
+        self._forget(session, key)
+        if session.selected is None or session.selected.key != key:
+            return None
+        session.selected = next(reversed(session.validated.values()), None)
+        session.nominated = False
+        return session.owner
 
     def receive(self, data: bytes, source: Address, now_ns: int) -> Checked[Owner] | None:
         """Judges one STUN datagram; None means: say nothing."""

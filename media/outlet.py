@@ -118,6 +118,7 @@ class Row:
         link = outlet.link
         self._shape = self.track.shape(codec, outlet.track)
         self._lane = Lane(link.srtp_tx, link.destination, outlet.track.ssrc, self._shape)
+        self._lane.urgent = self.track.kind is Kind.AUDIO
 
     def codec_changed(self) -> None:
         """The source sends another codec from now on."""
@@ -201,11 +202,38 @@ class Row:
             return
         self.state = RowState.LIVE
         track.shared.replaying.discard(self)
-        if self.gate is None and self._lane is not None:
-            track.went_live(self)
-            track.fan.add(self._lane)
-            self._in_fan = True
-            self._fan_packets, self._fan_octets = track.fan.packets, track.fan.octets
+        self._join_fan()
+
+    def _join_fan(self) -> None:
+        lane, track = self._lane, self.track
+        if self.gate is not None or lane is None or lane.destination.stream is not None:
+            return
+        track.went_live(self)
+        track.fan.add(lane)
+        self._in_fan = True
+        self._fan_packets, self._fan_octets = track.fan.packets, track.fan.octets
+
+    def _leave_fan(self) -> None:
+        lane, newest = self._lane, self.track.newest
+        if not self._in_fan or lane is None:
+            return
+        self.count_fan()
+        self.track.fan.remove(lane)
+        self._in_fan = False
+        self._cursor = self.track.numbering.last_index + 1
+        if newest is not None:
+            self._last_stamp, self._last_ns = newest.timestamp, newest.arrived_ns
+
+    def rerouted(self) -> None:
+        """The viewer went from UDP to TCP or back: only what goes out as datagrams is fanned out.
+
+        Its numbers go on; no packet is lost or sent twice by the change.
+        """
+        if self._in_fan:
+            self._leave_fan()
+            self.track.left_live(self)
+        elif self.live:
+            self._join_fan()
 
     def _shut(self, now_ns: int) -> bool:
         gate = self.gate
@@ -238,14 +266,7 @@ class Row:
         self.track.shared.replaying.discard(self)
         if self.state not in (RowState.LIVE, RowState.REPLAYING):
             return
-        self.count_fan()
-        if self._in_fan and self._lane is not None:
-            self.track.fan.remove(self._lane)
-            self._in_fan = False
-            self._cursor = self.track.numbering.last_index + 1
-            newest = self.track.newest
-            if newest is not None:
-                self._last_stamp, self._last_ns = newest.timestamp, newest.arrived_ns
+        self._leave_fan()
         if self.outlet is not None:
             last = (self._cursor - 1, self._last_stamp, self._last_ns)
             self.outlet.numbering.end(self._segments[-1], *last)

@@ -48,8 +48,14 @@ class PeerHost(Protocol):
     def send(self, data: bytes, address: Address) -> None:
         """Puts one datagram on the wire."""
 
-    def socket_address(self, address: Address) -> bytes:
-        """The raw sockaddr of an address."""
+    def destination(self, address: Address) -> Destination:
+        """Where packets for this address go."""
+
+    def point(self, destination: Destination, address: Address) -> bool:
+        """Changes it in place; True when it went from datagrams to a stream or back."""
+
+    def rerouted(self, peer: "Peer") -> None:
+        """The peer's packets go as datagrams now and went into a stream before, or vice versa."""
 
     def connected(self, peer: "Peer", srtp: SrtpSessions, destination: Destination) -> None:
         """The handshake is done; the plane attaches the peer to the forwarder."""
@@ -129,8 +135,18 @@ class Peer:
         if self.state is PeerState.OFFERED:
             self.state = PeerState.HANDSHAKING
             self._handshake = asyncio.get_running_loop().create_task(self._run_handshake())
-        if moved and self._destination is not None and self.ice.selected is not None:
-            self._destination.set_raw(self._host.socket_address(self.ice.selected))
+        if moved:
+            self._follow()
+
+    def on_address_lost(self) -> None:
+        """A TCP connection is gone, and media went there."""
+        self._follow()
+
+    def _follow(self) -> None:
+        if self._destination is None or self.ice.selected is None:
+            return
+        if self._host.point(self._destination, self.ice.selected):
+            self._host.rerouted(self)
 
     def on_dtls(self, data: bytes) -> bool:
         """A DTLS datagram from one of our addresses; False when it was dropped."""
@@ -159,7 +175,7 @@ class Peer:
             self._host.failed(self, "dtls_failed")
             return
         self.state = PeerState.CONNECTED
-        self._destination = Destination.from_raw(self._host.socket_address(address))
+        self._destination = self._host.destination(address)
         self._host.connected(self, srtp, self._destination)
 
     # --- from the plane --------------------------------------------------------------------

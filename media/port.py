@@ -1,9 +1,10 @@
-"""The one UDP port: datagrams come in here, are told apart (RFC 7983) and handed to their peer.
+"""The media port: packets come in here, are told apart (RFC 7983) and handed to their peer.
 
 A datagram's way: `MediaPort._on_readable` takes up to `BATCH_DATAGRAMS` at once with recvmmsg into
 buffers that are never replaced. RTP and RTCP from a validated address go to the peer's handlers in
 place; DTLS from a validated address is copied to the peer; STUN is judged by `IceLite`; the rest
-is counted and forgotten. Nothing that a stranger sends reaches further than that.
+is counted and forgotten. Nothing that a stranger sends reaches further than that. Packets that
+came over TCP (`media.tcp_port`) take the same way from `take_frame` on.
 """
 
 import asyncio
@@ -17,7 +18,7 @@ from typing import Any, Protocol
 import cffi
 import structlog
 
-from media.batch import PacketBuffer
+from media.batch import Destination, PacketBuffer, Stream
 from media.ice_lite import Address, IceLite
 
 BATCH_DATAGRAMS = 32
@@ -85,6 +86,9 @@ class PortPeer(Protocol):
     def on_check(self, moved: bool, now_ns: int) -> None:
         """An authenticated check arrived; `moved` when the peer's address is now another."""
 
+    def on_address_lost(self) -> None:
+        """One of its TCP connections is gone, and media went there."""
+
 
 @dataclass(slots=True)
 class PortCounters:
@@ -103,10 +107,14 @@ class PortCounters:
 
 
 class MediaPort:
-    """The socket and its receive loop. Peers are found through `ice`."""
+    """The UDP socket and its receive loop. Peers are found through `ice`.
+
+    `streams` are the open TCP connections by the key of their address; `media.tcp_port` keeps it.
+    """
 
     def __init__(self, ice: IceLite[PortPeer], clock_ns: Callable[[], int]) -> None:
         self.counters = PortCounters()
+        self.streams: dict[bytes, Stream] = {}
         self.on_batch_end: Callable[[], None] = _nothing
         """Called after the last datagram of each receive batch."""
         self._ice = ice
@@ -121,6 +129,7 @@ class MediaPort:
         self._names = [_ffi.new("char[]", _SOCKET_ADDRESS_BYTES) for _ in self._buffers]
         self._name_views = [_ffi.buffer(name) for name in self._names]
         self._key = slice(2, 8)
+        self._frame = PacketBuffer()
 
     def open(self, host: str, port: int) -> None:
         """Binds and starts to receive on the running loop. OSError when the address is not free."""
@@ -179,7 +188,10 @@ class MediaPort:
         return words[_MEMINFO_DROPS] if len(words) > _MEMINFO_DROPS else 0
 
     def send_to(self, data: bytes, address: Address) -> bool:
-        """Sends one datagram now or not at all: what is lost here the protocols above repeat."""
+        """Sends one packet now or not at all: what is lost here the protocols above repeat."""
+        if address.stream:
+            stream = self.streams.get(address.key)
+            return stream is not None and stream.write(data, urgent=True)
         if self._socket is None:
             return False
         try:
@@ -201,6 +213,22 @@ class MediaPort:
         padding = b"" if self._family == socket.AF_INET6 else bytes(8)
         return struct.pack("=H", self._family) + address.key + padding
 
+    def destination(self, address: Address) -> Destination:
+        """Where packets for this address go from now on."""
+        made = Destination.from_raw(bytes(28 if self._family == socket.AF_INET6 else 16))
+        self.point(made, address)
+        return made
+
+    def point(self, destination: Destination, address: Address) -> bool:
+        """Changes it in place; True when it went from datagrams to a stream or back."""
+        was_stream = destination.stream is not None
+        if address.stream:
+            destination.stream = self.streams[address.key]
+        else:
+            destination.set_raw(self.socket_address(address))
+            destination.stream = None
+        return was_stream is not address.stream
+
     def _address(self, key: bytes) -> Address:
         port = int.from_bytes(key[:2])
         if self._family == socket.AF_INET:
@@ -220,7 +248,7 @@ class MediaPort:
                 return
             now_ns = self._clock_ns()
             self._dispatch(count, now_ns)
-            self._end_batch(now_ns)
+            self.end_batch(now_ns)
             if count < BATCH_DATAGRAMS or self._socket is None:
                 return
 
@@ -245,7 +273,7 @@ class MediaPort:
             first = data[0]
             key = names[i][key_slice]
             if first < 4:
-                self._on_stun(bytes(data[:length]), key, now_ns)
+                self._on_stun(bytes(data[:length]), self._address(key), now_ns)
                 continue
             if not (127 < first < 192 or 19 < first < 64):
                 counters.dropped_first_byte += 1
@@ -254,37 +282,62 @@ class MediaPort:
             if peer is None:
                 counters.dropped_unknown_address += 1
                 continue
-            flood_at_ns = peer.flood_at_ns
-            if flood_at_ns < now_ns:
-                flood_at_ns = now_ns
-            elif flood_at_ns - now_ns > FLOOD_BURST_NS:
-                counters.dropped_flood += 1
-                continue
-            peer.flood_at_ns = flood_at_ns + peer.packet_cost_ns
-            try:
-                if first < 64:
-                    if not peer.on_dtls(bytes(data[:length])):
-                        counters.dropped_queue_full += 1
-                elif 191 < data[1] < 224:  # RFC 5761 §4: RTCP's types, marker bit included
-                    peer.on_rtcp(peer.link, buffer, length, now_ns)
-                else:
-                    peer.on_rtp(peer.link, buffer, length, now_ns)
-            except Exception as error:  # noqa: BLE001 one bad packet must not hurt the next
-                self._failed(error, now_ns)
+            self._hand_over(peer, buffer, length, now_ns)
 
-    def _end_batch(self, now_ns: int) -> None:
+    def take_frame(self, packet: bytes, source: Address, now_ns: int) -> None:
+        """One packet of a TCP connection, by the rules of a datagram."""
+        counters, length = self.counters, len(packet)
+        counters.datagrams += 1
+        counters.bytes += length
+        first = packet[0]
+        if first < 4:
+            self._on_stun(packet, source, now_ns)
+            return
+        if not (127 < first < 192 or 19 < first < 64):
+            counters.dropped_first_byte += 1
+            return
+        peer = self._ice.owners.get(source.key)
+        if peer is None:
+            counters.dropped_unknown_address += 1
+            return
+        self._frame.data[:length] = packet
+        self._hand_over(peer, self._frame, length, now_ns)
+
+    def _hand_over(self, peer: PortPeer, buffer: PacketBuffer, length: int, now_ns: int) -> None:
+        """DTLS, RTP or RTCP from an address of the peer."""
+        flood_at_ns = peer.flood_at_ns
+        if flood_at_ns < now_ns:
+            flood_at_ns = now_ns
+        elif flood_at_ns - now_ns > FLOOD_BURST_NS:
+            self.counters.dropped_flood += 1
+            return
+        peer.flood_at_ns = flood_at_ns + peer.packet_cost_ns
+        data = buffer.data
+        try:
+            if data[0] < 64:
+                if not peer.on_dtls(bytes(data[:length])):
+                    self.counters.dropped_queue_full += 1
+            elif 191 < data[1] < 224:  # RFC 5761 §4: RTCP's types, marker bit included
+                peer.on_rtcp(peer.link, buffer, length, now_ns)
+            else:
+                peer.on_rtp(peer.link, buffer, length, now_ns)
+        except Exception as error:  # noqa: BLE001 one bad packet must not hurt the next
+            self._failed(error, now_ns)
+
+    def end_batch(self, now_ns: int) -> None:
+        """The last packet of a batch was handed over."""
         try:
             self.on_batch_end()
         except Exception as error:  # noqa: BLE001 one bad batch must not hurt the next
             self._failed(error, now_ns)
 
-    def _on_stun(self, data: bytes, key: bytes, now_ns: int) -> None:
+    def _on_stun(self, data: bytes, source: Address, now_ns: int) -> None:
         try:
-            checked = self._ice.receive(data, self._address(key), now_ns)
+            checked = self._ice.receive(data, source, now_ns)
             if checked is None:
                 self.counters.dropped_stun += 1
                 return
-            self.send_to(checked.response, self._address(key))
+            self.send_to(checked.response, source)
             if checked.accepted:
                 checked.session.owner.on_check(checked.moved, now_ns)
         except Exception as error:  # noqa: BLE001 nothing that arrives may stop the port

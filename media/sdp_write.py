@@ -13,10 +13,15 @@ from media.links import ViewerTrack
 from media.quality import START_BPS
 from media.sdp_answer import CODEC_NAMES, AcceptedSection, Negotiated, RejectedSection
 
+TCP_TYPE_PREFERENCE = 90
+"""Below UDP host candidates, 126 (RFC 6544 §4.2): a lost packet holds up those behind it."""
+TCP_PASSIVE_PREFERENCE = 4
+"""RFC 6544 §4.2: the direction's part of the local preference."""
+
 
 @dataclass(frozen=True, slots=True)
 class LocalTransport:
-    """Our side of the answer. `candidates` are (ip, port), the most reachable first.
+    """Our side of the answer. `candidates` are (ip, port), the most reachable first, UDP and TCP.
 
     `cname` and `stream_id` are random names for what we send (RFC 7022).
     """
@@ -126,11 +131,20 @@ def _ssrc_lines(track: ViewerTrack | None, local: LocalTransport) -> list[str]:
 
 
 def candidate_values(candidates: tuple[tuple[str, int], ...]) -> tuple[str, ...]:
-    """Host candidates as values of `a=candidate:`, earlier ones preferred (RFC 8445 §5.1.2.1)."""
-    return tuple(
-        f"{index + 1} 1 udp {(126 << 24) | ((65_535 - index) << 8) | 255} {ip} {port} typ host"
-        for index, (ip, port) in enumerate(candidates)
-    )
+    """Host candidates as values of `a=candidate:`, earlier ones preferred (RFC 8445 §5.1.2.1).
+
+    After all UDP ones come passive TCP ones (RFC 6544 §4.5) with the same numbers: the client
+    connects.
+    """
+    udp, tcp = [], []
+    for index, (ip, port) in enumerate(candidates):
+        priority = (126 << 24) | ((65_535 - index) << 8) | 255
+        udp.append(f"{index + 1} 1 udp {priority} {ip} {port} typ host")
+        preference = TCP_PASSIVE_PREFERENCE << 13 | (8_191 - index)
+        priority = (TCP_TYPE_PREFERENCE << 24) | (preference << 8) | 255
+        foundation = len(candidates) + index + 1
+        tcp.append(f"{foundation} 1 tcp {priority} {ip} {port} typ host tcptype passive")
+    return (*udp, *tcp)
 
 
 def _candidate_lines(local: LocalTransport) -> list[str]:

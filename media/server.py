@@ -6,6 +6,7 @@ All of it runs on one event loop.
 """
 
 import asyncio
+import errno
 import ipaddress
 import secrets
 import time
@@ -49,6 +50,7 @@ from media.sdp import parse_offer
 from media.sdp_answer import Negotiated, negotiate_publish, negotiate_watch
 from media.sdp_write import LocalTransport, candidate_values, write_answer
 from media.still import Still
+from media.tcp_port import TcpPort
 
 TICK_S = 0.02
 """How often the forwarder may send what is due: NACKs, reports, keyframe requests."""
@@ -60,6 +62,8 @@ CANDIDATES_MAX = 8
 CERTIFICATE_LEFT_MIN = timedelta(days=7)
 """A new peer never gets a certificate with less left than this: a week is longer than any call,
 and than what a client's clock is wrong by."""
+FREE_PORT_ATTEMPTS = 16
+"""For port 0: a number that is free for UDP is nearly always free for TCP too."""
 WILDCARDS = frozenset({"0.0.0.0", "::", ""})
 
 log = structlog.get_logger("media.server")
@@ -90,6 +94,7 @@ class MediaPlane:
         self._on_event = on_event
         self._ice: IceLite[PortPeer] = IceLite()
         self._port = MediaPort(self._ice, clock_ns)
+        self._tcp = TcpPort(self._port, self._ice, clock_ns)
         self._utc_now = utc_now
         self._renew_certificate()
         self._candidates: tuple[tuple[str, int], ...] = ()
@@ -105,16 +110,37 @@ class MediaPlane:
     async def start(self) -> None:
         """Binds the port and begins to serve.
 
-        OSError when the address is not free; ValueError when an advertised address is no IP.
+        OSError when the address is not free, with the protocol as its `filename`; ValueError when
+        an advertised address is no IP.
         """
         for text in self._config.advertised:
             ipaddress.ip_address(text)
-        self._port.open(self._config.listen_host, self._config.listen_port)
+        self._open_ports()
         self._candidates = tuple((ip, self.port) for ip in self._advertised())
         sender = BatchSender(self._port.socket)
         self._forwarder = Forwarder(sender, self._clock_ns, self._emit)
         self._port.on_batch_end = self._forwarder.flush
         self._ticker = asyncio.get_running_loop().create_task(self._tick())
+
+    def _open_ports(self) -> None:
+        """UDP, then TCP on the same number; if that may be any number, one that both can have."""
+        host, number = self._config.listen_host, self._config.listen_port
+        for attempt in range(FREE_PORT_ATTEMPTS):
+            self._open_udp(host, number)
+            try:
+                self._tcp.open(host, self.port)
+                return
+            except OSError as error:
+                self._port.close()
+                again = number == 0 and error.errno == errno.EADDRINUSE
+                if not again or attempt == FREE_PORT_ATTEMPTS - 1:
+                    raise OSError(error.errno, error.strerror, "TCP") from None
+
+    def _open_udp(self, host: str, number: int) -> None:
+        try:
+            self._port.open(host, number)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, "UDP") from None
 
     async def close(self) -> None:
         """Says goodbye to every peer and frees the port."""
@@ -124,11 +150,12 @@ class MediaPlane:
             self._ticker = None
         for peer in self._peers():
             self._close_peer(peer, "server_closed")
+        self._tcp.close()
         self._port.close()
 
     @property
     def port(self) -> int:
-        """The UDP port that is really bound."""
+        """The number that is really bound, for UDP and for TCP."""
         return int(self._port.socket.getsockname()[1])
 
     def _advertised(self) -> tuple[str, ...]:
@@ -271,9 +298,18 @@ class MediaPlane:
         """Puts one datagram on the wire."""
         self._port.send_to(data, address)
 
-    def socket_address(self, address: Address) -> bytes:
-        """The raw sockaddr of an address."""
-        return self._port.socket_address(address)
+    def destination(self, address: Address) -> Destination:
+        """Where packets for this address go."""
+        return self._port.destination(address)
+
+    def point(self, destination: Destination, address: Address) -> bool:
+        """Changes it in place; True when it went from datagrams to a stream or back."""
+        return self._port.point(destination, address)
+
+    def rerouted(self, peer: Peer) -> None:
+        """A viewer's packets leave the fan-out, or come back to it."""
+        if peer.names.role is Role.VIEWER and peer.link is not None:
+            self._running().viewer_rerouted(peer.link)
 
     def connected(self, peer: Peer, srtp: SrtpSessions, destination: Destination) -> None:
         """The handshake is done: from now on the peer's packets go to the forwarder."""
@@ -449,6 +485,7 @@ class MediaPlane:
             self._weigh(now_ns)
         if not sweep:
             return
+        self._tcp.sweep(now_ns)
         for peer in self._peers():
             last_media_ns = None if peer.link is None else peer.link.last_media_ns
             if last_media_ns is not None:

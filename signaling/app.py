@@ -7,6 +7,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import resource
 import signal
 import socket
 from collections.abc import Iterator
@@ -74,6 +75,7 @@ def make_app(services: Services) -> web.Application:
 
 async def serve(config: Config, announce: Announce, beside: Beside | None = None) -> int:
     """Run until SIGTERM or SIGINT and drain; gives the exit code. ConfigError before it listens."""
+    raise_descriptor_limit()
     async with contextlib.AsyncExitStack() as stack:
         listener = stack.enter_context(bound_socket(config.server.http))
         store.prepare_data_dir(config.data_dir)
@@ -117,6 +119,12 @@ async def drain(services: Services) -> None:
     log.info("draining", sessions=len(services.house.desk.sessions))
     await services.house.drain(services.config.server.drain_s)
     services.hub.close_all()
+
+
+def raise_descriptor_limit() -> None:
+    """As many open sockets as this process may have: the usual soft limit is a crowded room's."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 @contextlib.contextmanager

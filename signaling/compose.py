@@ -155,4 +155,4 @@ def _provider(config: Config) -> Provider:
 def _port_fault(address: str, error: OSError) -> str:
     busy = error.errno == errno.EADDRINUSE
     reason = "is in use by another program" if busy else f"cannot be used: {error.strerror}"
-    return f"media address {address} {reason}"
+    return f"media address {address} ({error.filename}) {reason}"

@@ -10,6 +10,7 @@ from typing import Any
 
 from tests.fuzz import (
     forward_target,
+    framing_target,
     payload_target,
     rtcp_target,
     rtp_target,
@@ -47,6 +48,7 @@ TARGETS = {
         Target("rtcp", rtcp_target.check, rtcp_target.seeds, 1_500, 400, 20),
         Target("sdp", sdp_target.check, sdp_target.seeds, 16_384, 1_000, 6),
         Target("sdpfrag", sdp_frag_target.check, sdp_frag_target.seeds, 16_384, 200, 6),
+        Target("framing", framing_target.check, framing_target.seeds, 8_192, 100, 12),
         Target("payload", payload_target.check, payload_target.seeds, 1_500, 300, 15),
         Target("forward", forward_target.check, forward_target.seeds, 8_192, 15_000, 60),
     )

@@ -23,11 +23,15 @@ from aiortc import (
 from media.aiortc_seam import DtlsSrtp, Fingerprint, SrtpSessions, new_certificate
 from media.api import BOTH_KINDS, Answer, IceDescription, MediaConfig, MediaEvent
 from media.batch import PacketBuffer, srtp_protect, srtp_protect_rtcp
+from media.framing import FrameReader, framed
 from media.server import MediaPlane
 from media.stun import binding_request
 
 WAIT_S = 10
 """A test that waits this long for an event has failed."""
+
+TCP_RECEIVE_BYTES = 16_384
+"""A reader that stops is felt after some packets, not after the megabytes of a grown buffer."""
 
 CERTIFICATE = new_certificate()
 
@@ -296,16 +300,59 @@ class Caller:
                 await asyncio.wait([caller._task])
 
 
-async def publisher(stage: Stage, source_id: str = "source", **options: Any) -> Caller:
+class TcpCaller(Caller):
+    """The same over a TCP connection (RFC 6544, active), or over UDP when `tcp` is set to False
+    before it moves.
+    """
+
+    tcp = True
+
+    def _new_socket(self) -> socket.socket:
+        if not self.tcp:
+            return super()._new_socket()
+        self._frames = FrameReader()
+        self._waiting: list[bytes] = []
+        sock = socket.socket(socket.AF_INET6 if ":" in self.server[0] else socket.AF_INET)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, TCP_RECEIVE_BYTES)
+        sock.connect(self.server)
+        sock.setblocking(False)
+        asyncio.get_running_loop().add_reader(sock.fileno(), self._on_readable, sock)
+        return sock
+
+    def receive(self, sock: socket.socket) -> bytes:
+        """The next packet of the stream; OSError when there is none."""
+        if not self.tcp:
+            return super().receive(sock)
+        while not self._waiting:
+            data = sock.recv(65_536)
+            if not data:
+                asyncio.get_running_loop().remove_reader(sock.fileno())
+                raise ConnectionResetError
+            self._waiting = self._frames.feed(data)
+        return self._waiting.pop(0)
+
+    def send_raw(self, data: bytes) -> None:
+        """One packet as it is."""
+        if self.tcp:
+            self.socket.sendall(framed(data))
+        else:
+            super().send_raw(data)
+
+
+async def publisher(
+    stage: Stage, source_id: str = "source", *, caller: type[Caller] = Caller, **options: Any
+) -> Caller:
     """A connected publisher of our own kind."""
     answer = await stage.plane.publish(source_id, offer("sendonly", **options), allowed=BOTH_KINDS)
-    return await Caller(answer).connect()
+    return await caller(answer).connect()
 
 
-async def viewer(stage: Stage, viewer_id: str = "viewer", **options: Any) -> Caller:
+async def viewer(
+    stage: Stage, viewer_id: str = "viewer", *, caller: type[Caller] = Caller, **options: Any
+) -> Caller:
     """A connected viewer of our own kind."""
     answer = await stage.plane.watch(viewer_id, offer("recvonly", **options))
-    return await Caller(answer).connect()
+    return await caller(answer).connect()
 
 
 # --- aiortc as the client ------------------------------------------------------------------------

@@ -157,8 +157,16 @@ def test_another_implementation_reads_our_answers(offers: dict[str, str]) -> Non
             assert set(ours.fmt) <= set(offered.fmt)
             assert ours.ice.iceLite
             assert ours.ice.usernameFragment == "localufrag"
-            assert [c.ip for c in ours.ice_candidates] == ["203.0.113.5", "192.168.0.2"]
-            assert ours.ice_candidates[0].priority > ours.ice_candidates[1].priority
+            assert [(c.protocol, c.ip, c.port) for c in ours.ice_candidates] == [
+                ("udp", "203.0.113.5", 8189),
+                ("udp", "192.168.0.2", 8189),
+                ("tcp", "203.0.113.5", 8189),
+                ("tcp", "192.168.0.2", 8189),
+            ]
+            assert [c.tcpType for c in ours.ice_candidates] == [None, None, "passive", "passive"]
+            priorities = [c.priority for c in ours.ice_candidates]
+            assert priorities == sorted(set(priorities), reverse=True)
+            assert len({c.foundation for c in ours.ice_candidates}) == 4
             assert ours.ice_candidates_complete
 
 

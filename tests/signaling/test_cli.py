@@ -168,7 +168,15 @@ def test_busy_media_port(parlour) -> None:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         code, _, err = parlour("serve", "--http", "127.0.0.1:0", "--media", address)
     assert code == 2
-    assert f"media address {address} is in use by another program" in err
+    assert f"media address {address} (UDP) is in use by another program" in err
+
+
+def test_busy_media_port_for_tcp_alone(parlour) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        code, _, err = parlour("serve", "--http", "127.0.0.1:0", "--media", address)
+    assert code == 2
+    assert f"media address {address} (TCP) is in use by another program" in err
 
 
 def test_unwritable_data_directory(parlour, tmp_path) -> None:
