@@ -15,8 +15,9 @@ from bench.people import OnALine, Sample
 
 TRIP_MS: Final = 20
 """Delay of an impaired direction where the fault is not delay itself: a country wide."""
-SETTLE_S: Final = 2.0
-"""What a browser needs to notice the fault; not counted."""
+EDGE_S: Final = 1.0
+"""Frames are counted from a clean moment before the fault to one after it: within the fault some
+are always on their way, which is no loss."""
 WINDOW_S: Final = 30.0
 """Six hundred frames and more: one per cent is six of them."""
 FRAMES_MIN_PERCENT: Final = 99.0
@@ -113,19 +114,24 @@ async def _frames(
 ) -> list[Finding]:
     """What is sent is decoded, though the way of the expert or of the first viewer is impaired."""
     viewer = scene.viewers[0]
+    begin_s = time.time()
+    await asyncio.sleep(EDGE_S)
+    from_s = time.time()
     if to_server is not None:
         scene.expert.line.impair(up=to_server, down=Impairment(delay_ms=TRIP_MS))
     if to_viewer is not None:
         viewer.line.impair(down=to_viewer, up=Impairment(delay_ms=TRIP_MS))
-    from_s = time.time() + SETTLE_S
-    to_s = from_s + WINDOW_S
-    await _until(to_s)
+    await asyncio.sleep(WINDOW_S)
     scene.expert.line.impair()
     viewer.line.impair()
-    sent = Track(await scene.expert.samples(), "framesEncoded").grown(from_s, to_s)
+    to_s = time.time()
+    await _until(to_s + EDGE_S)
+    encoded = Track(await scene.expert.samples(), "framesEncoded")
     seen = await viewer.samples()
-    decoded = Track(seen, "framesDecoded").grown(from_s, to_s)
-    percent = 100 * decoded / sent if sent else 0.0
+    whole = (begin_s + EDGE_S / 2, to_s + EDGE_S)
+    missing = encoded.grown(*whole) - Track(seen, "framesDecoded").grown(*whole)
+    sent = encoded.grown(from_s, to_s)
+    percent = 100 * (1 - missing / sent) if sent else 0.0
     still_s = Track(seen, "framesDecoded").longest_standstill_s(from_s, to_s)
     counted = {name: Track(seen, name).grown(from_s, to_s) for name in ("plis", "nacks", "repairs")}
     measured = (
