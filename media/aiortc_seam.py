@@ -100,6 +100,11 @@ class SrtpSessions:
     profile: str
     keep_alive: object
 
+    @property
+    def trailer_bytes(self) -> int:
+        """What encryption adds to an RTP packet: the authentication tag (RFC 3711, RFC 7714)."""
+        return 10 if self.profile == "SRTP_AES128_CM_SHA1_80" else 16
+
 
 class _DatagramPipe:
     """Stands where aiortc expects an ICE transport: a bounded queue in, a callback out."""

@@ -76,7 +76,7 @@ class Destination:
     With a `stream` packets go there and the sockaddr is not looked at.
     """
 
-    __slots__ = ("_storage", "length", "pointer", "stream")
+    __slots__ = ("_storage", "address", "length", "pointer", "stream")
 
     def __init__(self, sockaddr: bytes) -> None:
         if len(sockaddr) not in (SOCKADDR_IN_BYTES, SOCKADDR_IN6_BYTES):
@@ -84,6 +84,7 @@ class Destination:
         self.length = len(sockaddr)
         self._storage: Any = libc_ffi.new("char[]", sockaddr)
         self.pointer: Any = libc_ffi.cast("void *", self._storage)
+        self.address = int(libc_ffi.cast("uintptr_t", self._storage))
         self.stream: Stream | None = None
 
     @classmethod
@@ -150,17 +151,17 @@ class Lane:
     """One stream to one viewer: everything that its packets are rewritten with.
 
     A packet with source index i and timestamp t leaves with sequence i + `sequence_offset` and
-    timestamp t + `timestamp_offset`. `trailer_bytes` is what its SRTP profile adds, learnt on use.
-    `urgent` lanes are the last to lose packets on a slow stream.
+    timestamp t + `timestamp_offset`. `trailer_bytes` is what its SRTP profile adds. `urgent` lanes
+    are the last to lose packets on a slow stream.
     """
 
     srtp: Any
     destination: Destination
     ssrc: int
     shape: Shape
+    trailer_bytes: int
     sequence_offset: int = 0
     timestamp_offset: int = 0
-    trailer_bytes: int = 16  # AES-GCM
     urgent: bool = False
 
 
@@ -190,12 +191,16 @@ class BatchSender:
         self.lengths = np.zeros((SEGMENTS, SLOTS), np.int32)
         slab_at, lengths_at = self.slab.ctypes.data, self.lengths.ctypes.data
         slots = range(SEGMENTS * SLOTS)
-        self.slot_addresses = [slab_at + slot * SLOT_BYTES for slot in slots]
-        self.slot_pointers = [srtp_ffi.cast("char *", at) for at in self.slot_addresses]
+        order = np.arange(SEGMENTS * SLOTS, dtype=np.uint64).reshape(SEGMENTS, SLOTS)
+        self.slot_table = order * SLOT_BYTES + slab_at
+        """Addresses of the slots."""
+        self.slot_pointers = [
+            srtp_ffi.cast("char *", slab_at + slot * SLOT_BYTES) for slot in slots
+        ]
         self.length_pointers = [srtp_ffi.cast("int *", lengths_at + 4 * slot) for slot in slots]
         self._iovec: Any = libc_ffi.new("struct iovec *")
         self._message: Any = libc_ffi.new("struct mmsghdr *")
-        self._iovec.iov_base = libc_ffi.cast("void *", self.slot_addresses[0])
+        self._iovec.iov_base = libc_ffi.cast("void *", slab_at)
         self._message.msg_hdr.msg_iov = self._iovec
         self._message.msg_hdr.msg_iovlen = 1
 

@@ -1,10 +1,11 @@
 """Protect packets for many viewers in place and hand all of them to the kernel in one call.
 
 Everything that can be is prepared when a lane is added: the message headers, the addresses, the
-slots. What is left per viewer and packet is one call into libsrtp. Measured with 1.1 kB packets
-and 60 viewers: writing the headers column by column (numpy) costs half of a loop over rows, and
-packets that came in together and leave in one message per viewer (UDP_SEGMENT) cost the kernel
-1.2 µs each instead of 3.1.
+slots, the arguments of every call into libsrtp. What is left per viewer and packet is that call.
+
+Packets that came in together leave in one message per viewer (UDP_SEGMENT), and are encrypted
+viewer by viewer, so that a viewer's keys are fetched from memory once for all of them. Headers are
+written column by column (numpy), all packets at once. `docs/decisions/` has what each is worth.
 
 Packets wait for `flush` at the end of the receive batch that they came in, never longer.
 
@@ -37,11 +38,17 @@ VECTOR_ROWS_MIN: Final = 8
 UDP_SEGMENT: Final = 103
 _CONTROL = struct.Struct("@QiiH6x")  # struct cmsghdr and the segment size
 _CONTROL_BYTES: Final = 18
-_MESSAGE_WORDS: Final = 8  # struct mmsghdr in 64-bit words, and three of its fields
-_WORD_IOVECS, _WORD_IOVEC_COUNT, _WORD_CONTROL_BYTES = 2, 3, 5
+_MESSAGE_WORDS: Final = 8  # struct mmsghdr in 64-bit words, and its fields
+_WORD_NAME, _WORD_NAME_BYTES, _WORD_IOVECS, _WORD_IOVEC_COUNT, _WORD_CONTROL = range(5)
+_WORD_CONTROL_BYTES: Final = 5
+_IOVEC_BYTES: Final = 16
 
 Queued = tuple[Any, int, int]
 """Packet, index, timestamp."""
+ChunkKey = tuple[int, int]
+"""Lanes with equal keys get packets of the same bytes but the header, and of the same size."""
+_Calls = tuple[list[Any], list[Any], list[Any]]
+"""SRTP sessions, slots and lengths: the arguments of `srtp_protect`, call by call."""
 
 
 class FanOut:
@@ -49,29 +56,48 @@ class FanOut:
 
     def __init__(self, sender: BatchSender) -> None:
         self._sender = sender
-        self._lanes: list[Lane] = []
-        self._chunks: list[_Chunk] = []
+        self._chunks: dict[ChunkKey, list[_Chunk]] = {}
         self._queue: list[Queued] = []
-        self._stale = False
+        self._count = 0
         self._now_ns = 0
         self.packets = 0
         self.octets = 0
 
     def __len__(self) -> int:
-        return len(self._lanes)
+        return self._count
 
     def add(self, lane: Lane) -> None:
         """From the next packet on this lane gets everything."""
         self.flush()  # what came before is not for it
-        self._lanes.append(lane)
-        self._stale = True
+        self._count += 1
+        self._place(lane)
 
     def remove(self, lane: Lane) -> None:
-        """From now on this lane gets nothing."""
+        """From now on this lane gets nothing, and nothing here refers to its keys."""
         self.flush()  # what came before was for it too
-        self._lanes.remove(lane)
-        self._chunks = []  # nothing that refers to its keys survives the call
-        self._stale = True
+        for key, chunks in self._chunks.items():
+            holder = next((chunk for chunk in chunks if lane in chunk.lanes), None)
+            if holder is None:
+                continue
+            self._count -= 1
+            last = chunks[-1]
+            holder.remove(lane)
+            if holder is not last:  # all chunks but the last stay full
+                moved = last.lanes[-1]
+                last.remove(moved)
+                holder.add(moved)
+            if not last.lanes:
+                chunks.pop()
+            if not chunks:
+                del self._chunks[key]
+            return
+        raise ValueError("not a lane of this fan-out")
+
+    def _place(self, lane: Lane) -> None:
+        chunks = self._chunks.setdefault((id(lane.shape), lane.trailer_bytes), [])
+        if not chunks or len(chunks[-1].lanes) >= SLOTS:
+            chunks.append(_Chunk(self._sender, lane.shape))
+        chunks[-1].add(lane)
 
     def queue(
         self, packet: Any, index: int, timestamp: int, payload_bytes: int, now_ns: int
@@ -90,185 +116,193 @@ class FanOut:
         if not queue:
             return
         self._queue = []
-        if self._stale:
-            self._rebuild()
-        for chunk in self._chunks:
-            if not chunk.send(queue, self._now_ns):
-                self._stale = True
-
-    def _rebuild(self) -> None:
-        alike: dict[tuple[int, int], list[Lane]] = {}
-        for lane in self._lanes:
-            alike.setdefault((id(lane.shape), lane.trailer_bytes), []).append(lane)
-        self._chunks = [
-            _Chunk(self._sender, lanes[start : start + SLOTS])
-            for lanes in alike.values()
-            for start in range(0, len(lanes), SLOTS)
-        ]
-        self._stale = False
+        for chunks in self._chunks.values():
+            shape = chunks[0].shape
+            rendered = [shape.render(packet, self._now_ns) for packet, _, _ in queue]
+            for chunk in chunks:
+                chunk.send(queue, rendered)
 
 
 class _Chunk:
     """At most `SLOTS` lanes whose packets have the same size: one sendmmsg."""
 
-    def __init__(self, sender: BatchSender, lanes: list[Lane]) -> None:
-        count = len(lanes)
+    def __init__(self, sender: BatchSender, shape: Shape) -> None:
+        self.shape = shape
+        self.lanes: list[Lane] = []
         self._sender = sender
+        self._trailer_bytes = 0
+        self._prepared = self._verified = False
+        self._forget()
+
+    def add(self, lane: Lane) -> None:
+        """One more."""
+        self.lanes.append(lane)
+        self._forget()
+
+    def remove(self, lane: Lane) -> None:
+        """One less; nothing here refers to it any more."""
+        self.lanes.remove(lane)
+        self._forget()
+
+    def _forget(self) -> None:
+        self._prepared = self._verified = False
+        self._calls: list[_Calls | None] = [None] * (SEGMENTS + 1)
+        self._run: tuple[int, int, int] | None = None
+        self._sizes: list[int] = []
+
+    def _prepare(self) -> None:
+        """Columns and messages for the lanes of now."""
+        lanes, sender, count = self.lanes, self._sender, len(self.lanes)
         self._count = count
-        self._lanes = lanes
-        self._shape: Shape = lanes[0].shape
-        self._srtps = [lane.srtp for lane in lanes]
+        self._trailer_bytes = lanes[0].trailer_bytes
         self._sequences = _column([lane.sequence_offset & 0xFFFF for lane in lanes])
         self._stamps = _column([lane.timestamp_offset & 0xFFFFFFFF for lane in lanes])
         self._ssrcs = _column([lane.ssrc for lane in lanes])
-        starts = range(0, SEGMENTS * SLOTS, SLOTS)
-        self._pointers = [sender.slot_pointers[at : at + count] for at in starts]
-        self._length_pointers = [sender.length_pointers[at : at + count] for at in starts]
         self._lengths = sender.lengths[:, :count]
         self._bodies = sender.slab[:, :count]
         self._words = sender.words[:, :count]
-        self._prepare_messages()
-
-    def _prepare_messages(self) -> None:
-        count = self._count
         self._control: Any = libc_ffi.new("char[]", _CONTROL.size)
-        self._iovecs: Any = libc_ffi.new("struct iovec[]", count * SEGMENTS)
-        self._messages: Any = libc_ffi.new("struct mmsghdr[]", count)
-        for slot, lane in enumerate(self._lanes):
-            for segment in range(SEGMENTS):
-                address = self._sender.slot_addresses[segment * SLOTS + slot]
-                iovec = self._iovecs[slot * SEGMENTS + segment]
-                iovec.iov_base = libc_ffi.cast("void *", address)
-            header = self._messages[slot].msg_hdr
-            header.msg_name = lane.destination.pointer
-            header.msg_namelen = lane.destination.length
-            header.msg_control = self._control
-        pairs = np.frombuffer(libc_ffi.buffer(self._iovecs), np.uint64)
-        self._iovec_lengths = pairs.reshape(count, SEGMENTS, 2)[:, :, 1]
-        words = np.frombuffer(libc_ffi.buffer(self._messages), np.uint64)
-        fields = words.reshape(count, _MESSAGE_WORDS)
+        # Written through numpy: a column costs what one field costs through cffi.
+        iovecs = np.zeros((count, SEGMENTS, 2), np.uint64)
+        iovecs[:, :, 0] = sender.slot_table[:, :count].T
+        self._iovecs = iovecs
+        self._iovec_lengths = iovecs[:, :, 1]
+        self._iovec_table = np.arange(count * SEGMENTS, dtype=np.uint64).reshape(count, SEGMENTS)
+        self._iovec_table = self._iovec_table * _IOVEC_BYTES + iovecs.ctypes.data
+        fields = np.zeros((count, _MESSAGE_WORDS), np.uint64)
+        fields[:, _WORD_NAME] = [lane.destination.address for lane in lanes]
+        fields[:, _WORD_NAME_BYTES] = [lane.destination.length for lane in lanes]
+        fields[:, _WORD_CONTROL] = int(libc_ffi.cast("uintptr_t", self._control))
+        self._fields = fields
+        self._messages: Any = libc_ffi.cast("struct mmsghdr *", fields.ctypes.data)
         self._first_iovecs = fields[:, _WORD_IOVECS]
         self._iovec_counts = fields[:, _WORD_IOVEC_COUNT]
         self._control_bytes = fields[:, _WORD_CONTROL_BYTES]
-        first = int(libc_ffi.cast("uintptr_t", self._iovecs))
-        size = libc_ffi.sizeof("struct iovec")
-        self._iovec_addresses = np.arange(count * SEGMENTS, dtype=np.uint64) * size + first
-        self._iovec_addresses = self._iovec_addresses.reshape(count, SEGMENTS)
+        self._prepared = True
 
     # --- sending -----------------------------------------------------------------------------
 
-    def send(self, queue: list[Queued], now_ns: int) -> bool:
-        """Up to `SEGMENTS` packets to every lane; False when lanes turned out to be unlike."""
-        failures: list[list[int]] = []
-        plain_bytes = 0
-        for segment, (packet, index, timestamp) in enumerate(queue):
-            template, word = self._shape.render(packet, now_ns)
-            plain_bytes = len(template)
-            if self._count < VECTOR_ROWS_MIN:
-                self._write_rows(segment, template, word, index, timestamp)
-            else:
-                self._write_columns(segment, template, word, index, timestamp)
-            pointers, lengths = self._pointers[segment], self._length_pointers[segment]
-            failures.append(list(map(srtp_protect, self._srtps, pointers, lengths)))
-        sizes = self._lengths[: len(queue)]
-        if any(map(any, failures)):
-            for segment, failed in enumerate(failures):
-                self._send_protected(segment, failed)
-            return True
-        if (sizes != sizes[:, :1]).any():
-            for segment, failed in enumerate(failures):
-                self._send_protected(segment, failed)
-            self._learn_trailers(sizes[-1] - plain_bytes)
-            return False
-        self._send_runs(sizes[:, 0].tolist())
-        return True
+    def send(self, queue: list[Queued], rendered: list[tuple[bytes, int]]) -> None:
+        """Up to `SEGMENTS` packets, as the shape renders them, to every lane."""
+        if not self._prepared:
+            self._prepare()
+        if self._count < VECTOR_ROWS_MIN:
+            self._write_rows(queue, rendered)
+        else:
+            self._write_columns(queue, rendered)
+        calls = self._calls[len(queue)] or self._prepare_calls(len(queue))
+        failures = list(map(srtp_protect, *calls))
+        sizes = [len(template) + self._trailer_bytes for template, _ in rendered]
+        if any(failures) or not (self._verified or self._verify(sizes)):
+            self._send_one_by_one(len(queue), failures)
+            return
+        if sizes != self._sizes:
+            self._iovec_lengths[:, : len(sizes)] = self._sizes = sizes
+        self._send_runs(sizes)
+
+    def _prepare_calls(self, count: int) -> _Calls:
+        """Arguments of libsrtp for this many packets: all of one lane, then all of the next."""
+        sender = self._sender
+        slots = [segment * SLOTS + slot for slot in range(self._count) for segment in range(count)]
+        calls = self._calls[count] = (
+            [lane.srtp for lane in self.lanes for _ in range(count)],
+            [sender.slot_pointers[slot] for slot in slots],
+            [sender.length_pointers[slot] for slot in slots],
+        )
+        return calls
+
+    def _verify(self, sizes: list[int]) -> bool:
+        """What libsrtp added is what was expected of these lanes; it is then always so."""
+        real = self._lengths[: len(sizes)]
+        self._verified = bool((real == np.array(sizes, np.int32)[:, None]).all())
+        return self._verified
 
     def _send_runs(self, sizes: list[int]) -> None:
-        count = len(sizes)
-        self._iovec_lengths[:, :count] = sizes
-        start = 0
+        """UDP_SEGMENT cuts a message into equal pieces; only the last one may be shorter."""
+        start, count = 0, len(sizes)
+        cuts = self._sender.segmentation
         for end in range(1, count + 1):
-            if end == count or not self._joins(sizes, start, end):
-                self._send_run(start, end, sizes[start])
-                self._sender.octets += self._count * sum(sizes[start:end])
-                start = end
+            if end < count and cuts and sizes[end] <= sizes[start] == sizes[end - 1]:
+                continue
+            self._send_run(start, end - start, sizes[start])
+            start = end
+        self._sender.octets += self._count * sum(sizes)
 
-    def _joins(self, sizes: list[int], start: int, end: int) -> bool:
-        """UDP_SEGMENT cuts equal pieces; only the last one may be shorter."""
-        if not self._sender.segmentation:
-            return False
-        return sizes[end] <= sizes[start] == sizes[end - 1]
-
-    def _send_run(self, start: int, end: int, size: int) -> None:
-        """Packets `start` to `end` of the queue, one message per lane."""
-        sender, segments = self._sender, end - start
-        self._first_iovecs[:] = self._iovec_addresses[:, start]
-        self._iovec_counts[:] = segments
-        self._control_bytes[:] = _CONTROL.size if segments > 1 else 0
-        if segments > 1:
+    def _send_run(self, start: int, segments: int, size: int) -> None:
+        """Packets from `start` on, one message per lane."""
+        sender = self._sender
+        run = (start, segments, size if segments > 1 else 0)
+        if run != self._run:
+            self._run = run
+            self._first_iovecs[:] = self._iovec_table[:, start]
+            self._iovec_counts[:] = segments
+            self._control_bytes[:] = _CONTROL.size if segments > 1 else 0
             control = _CONTROL.pack(_CONTROL_BYTES, socket.IPPROTO_UDP, UDP_SEGMENT, size)
             libc_ffi.memmove(self._control, control, _CONTROL.size)
         errors = sender.send_errors
-        taken = sender.flush(self._messages, self._count)
-        sender.packets += taken * segments
+        sender.packets += sender.flush(self._messages, self._count) * segments
         if segments > 1 and sender.send_errors > errors:
-            self._send_refused(start, end, tuple(sender.refused))
+            self._send_refused(start, segments, tuple(sender.refused))
 
-    def _send_refused(self, start: int, end: int, slots: tuple[int, ...]) -> None:
+    def _send_refused(self, start: int, segments: int, slots: tuple[int, ...]) -> None:
         """Lanes whose way out does not take cut messages get their packets one by one."""
         sender = self._sender
         sender.send_errors -= len(slots)
+        self._run = None
         for slot in slots:
             self._iovec_counts[slot] = 1
             self._control_bytes[slot] = 0
-            for segment in range(start, end):
-                self._first_iovecs[slot] = self._iovec_addresses[slot, segment]
+            for segment in range(start, start + segments):
+                self._first_iovecs[slot] = self._iovec_table[slot, segment]
                 sender.packets += sender.flush(self._messages + slot, 1)
 
-    def _send_protected(self, segment: int, failures: list[int]) -> None:
-        """One packet to every lane, but slots that hold it in clear are left out."""
-        self._iovec_lengths[:, segment] = self._lengths[segment]
-        self._first_iovecs[:] = self._iovec_addresses[:, segment]
+    def _send_one_by_one(self, count: int, failures: list[int]) -> None:
+        """Each packet by its own size, but slots that hold one in clear are left out."""
+        sender, self._run, self._sizes = self._sender, None, []
+        self._iovec_lengths[:, :count] = self._lengths[:count].T
         self._iovec_counts[:] = 1
         self._control_bytes[:] = 0
-        start = 0
-        for slot in range(self._count + 1):
-            if slot == self._count or failures[slot]:
-                if slot > start:
-                    sent = self._sender.flush(self._messages + start, slot - start)
-                    self._sender.packets += sent
-                start = slot + 1
-        self._sender.protect_failures += sum(map(bool, failures))
-
-    def _learn_trailers(self, trailers: Any) -> None:
-        for lane, trailer_bytes in zip(self._lanes, trailers.tolist(), strict=True):
-            lane.trailer_bytes = trailer_bytes
+        for position, failed in enumerate(failures):
+            if failed:
+                sender.protect_failures += 1
+                continue
+            slot, segment = divmod(position, count)
+            self._first_iovecs[slot] = self._iovec_table[slot, segment]
+            taken = sender.flush(self._messages + slot, 1)
+            sender.packets += taken
+            sender.octets += taken * int(self._lengths[segment, slot])
 
     # --- writing -----------------------------------------------------------------------------
 
-    def _write_columns(
-        self, segment: int, template: bytes, word: int, index: int, timestamp: int
-    ) -> None:
-        size = len(template)
-        self._bodies[segment, :, :size] = np.frombuffer(template, np.uint8)
-        words = self._words[segment]
-        words[:, 0] = (self._sequences + (index & 0xFFFF) & 0xFFFF) | word
-        words[:, 1] = self._stamps + (timestamp & 0xFFFFFFFF)
-        words[:, 2] = self._ssrcs
-        self._lengths[segment] = size
+    def _write_columns(self, queue: list[Queued], rendered: list[tuple[bytes, int]]) -> None:
+        count = len(queue)
+        for segment, (template, _) in enumerate(rendered):
+            size = len(template)
+            self._bodies[segment, :, :size] = np.frombuffer(template, np.uint8)
+            self._lengths[segment] = size
+        words = self._words[:count]
+        heads = [
+            (index & 0xFFFF, timestamp & 0xFFFFFFFF, word)
+            for (_, index, timestamp), (_, word) in zip(queue, rendered, strict=True)
+        ]
+        indexes, stamps, firsts = np.array(heads, np.uint32).T[:, :, None]
+        words[:, :, 0] = (self._sequences + indexes & 0xFFFF) | firsts
+        words[:, :, 1] = self._stamps + stamps
+        words[:, :, 2] = self._ssrcs
 
-    def _write_rows(
-        self, segment: int, template: bytes, word: int, index: int, timestamp: int
-    ) -> None:
-        size = len(template)
-        pointers, lengths = self._pointers[segment], self._length_pointers[segment]
-        for lane, pointer, length in zip(self._lanes, pointers, lengths, strict=True):
-            sequence = index + lane.sequence_offset & 0xFFFF
-            stamp = timestamp + lane.timestamp_offset & 0xFFFFFFFF
-            srtp_ffi.memmove(pointer, template, size)
-            header = HEADER.pack(word | sequence, stamp, lane.ssrc)
-            srtp_ffi.memmove(pointer, header, RTP_HEADER_BYTES)
-            length[0] = size
+    def _write_rows(self, queue: list[Queued], rendered: list[tuple[bytes, int]]) -> None:
+        sender = self._sender
+        for segment, (template, word) in enumerate(rendered):
+            _, index, timestamp = queue[segment]
+            size, first = len(template), segment * SLOTS
+            for slot, lane in enumerate(self.lanes, first):
+                pointer = sender.slot_pointers[slot]
+                sequence = index + lane.sequence_offset & 0xFFFF
+                stamp = timestamp + lane.timestamp_offset & 0xFFFFFFFF
+                srtp_ffi.memmove(pointer, template, size)
+                header = HEADER.pack(word | sequence, stamp, lane.ssrc)
+                srtp_ffi.memmove(pointer, header, RTP_HEADER_BYTES)
+                sender.length_pointers[slot][0] = size
 
 
 def _column(values: list[int]) -> Any:

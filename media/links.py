@@ -111,7 +111,8 @@ class PublisherLink:
 class ViewerLink:
     """A connected viewer. `viewer_id` is unique per peer connection; at most one track per kind.
 
-    `cname` is the one announced in the answer's `a=ssrc` lines, random.
+    `cname` is the one announced in the answer's `a=ssrc` lines, random. `trailer_bytes` is what
+    the negotiated SRTP profile adds to a packet.
     """
 
     viewer_id: str
@@ -120,6 +121,7 @@ class ViewerLink:
     destination: Destination
     tracks: tuple[ViewerTrack, ...]
     cname: str
+    trailer_bytes: int = 16  # AES-GCM
     keep_alive: object = None
     last_media_ns: int | None = None
 

@@ -117,7 +117,9 @@ class Row:
         self.state = RowState.WAITING
         link = outlet.link
         self._shape = self.track.shape(codec, outlet.track)
-        self._lane = Lane(link.srtp_tx, link.destination, outlet.track.ssrc, self._shape)
+        self._lane = Lane(
+            link.srtp_tx, link.destination, outlet.track.ssrc, self._shape, link.trailer_bytes
+        )
         self._lane.urgent = self.track.kind is Kind.AUDIO
 
     def codec_changed(self) -> None:

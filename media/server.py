@@ -338,6 +338,7 @@ class MediaPlane:
                     destination=destination,
                     tracks=peer.negotiated.watched,
                     cname=peer.names.cname,
+                    trailer_bytes=srtp.trailer_bytes,
                     keep_alive=srtp,
                 )
                 peer.link = viewer

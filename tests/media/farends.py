@@ -287,6 +287,7 @@ class FarViewer(FarEnd):
                 ),
             ),
             cname="cname",
+            trailer_bytes=16 if gcm else 10,
             keep_alive=self,
         )
         if attach:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pylibsrtp import Policy, Session
 
 from media import batch, fanout
-from media.batch import BatchSender, Destination, Lane, PacketBuffer
+from media.batch import SLOTS, BatchSender, Destination, Lane, PacketBuffer
 from media.fanout import FanOut
 
 KEY = bytes(range(30))
@@ -62,7 +62,7 @@ def lanes(receiver: socket.socket, count: int, sessions: list[Session]) -> list[
     shapes = [PlainShape(0x80600000), PlainShape(0x80E60000)]
     to = Destination.from_address(*receiver.getsockname())
     return [
-        Lane(s._srtp[0], to, 1_000 + n, shapes[n % 2], 7 * n, 1_000_003 * n)
+        Lane(s._srtp[0], to, 1_000 + n, shapes[n % 2], 16, 7 * n, 1_000_003 * n)
         for n, s in enumerate(sessions[-count:])
     ]
 
@@ -115,6 +115,52 @@ def test_removed_lanes_get_nothing_and_the_rest_everything(
     assert (fan.packets, fan.octets) == (2, 6)
 
 
+@pytest.mark.parametrize("gone", [0, SLOTS - 1, SLOTS, SLOTS + 2])
+def test_more_lanes_than_one_call_takes(
+    sender: BatchSender, receiver: socket.socket, gone: int
+) -> None:
+    sessions: list[Session] = []
+    to = Destination.from_address(*receiver.getsockname())
+    shape = PlainShape()
+    sessions = [outbound() for _ in range(SLOTS + 3)]
+    everybody = [Lane(s._srtp[0], to, n, shape, 16) for n, s in enumerate(sessions)]
+    fan = FanOut(sender)
+    for lane in everybody:
+        fan.add(lane)
+    fan.queue(b"one", 1, 0, 3, 0)
+    fan.remove(everybody[gone])
+    assert sorted(ssrcs(receiver)) == list(range(SLOTS + 3))
+    fan.queue(b"two", 2, 0, 3, 0)
+    fan.flush()
+    assert sorted(ssrcs(receiver)) == sorted(set(range(SLOTS + 3)) - {gone})
+    for lane in everybody:
+        if lane is not everybody[gone]:
+            fan.remove(lane)
+    fan.queue(b"three", 3, 0, 5, 0)
+    fan.flush()
+    assert (len(fan), received(receiver)) == (0, [])
+
+
+def test_lanes_that_add_more_than_was_thought_get_whole_packets(
+    sender: BatchSender, receiver: socket.socket
+) -> None:
+    sessions: list[Session] = []
+    everybody = lanes(receiver, 20, sessions)
+    for lane in everybody:
+        lane.trailer_bytes = 10
+    fan = FanOut(sender)
+    for lane in everybody:
+        fan.add(lane)
+    for index, payload in enumerate((b"one", b"three")):
+        fan.queue(payload, index, 0, len(payload), 0)
+    fan.flush()
+    assert sorted(map(len, received(receiver))) == [12 + 3 + 16] * 20 + [12 + 5 + 16] * 20
+
+
+def ssrcs(receiver: socket.socket) -> list[int]:
+    return [int.from_bytes(datagram[8:12], "big") for datagram in received(receiver)]
+
+
 def outcomes(monkeypatch: pytest.MonkeyPatch, results: list[int]) -> None:
     """The next calls of sendmmsg give these: a count, or a negative errno."""
 
@@ -165,7 +211,7 @@ def test_a_really_full_socket_never_blocks(receiver: socket.socket) -> None:
         out.connect(path)
         sender = BatchSender(out)
         iovec = batch.libc_ffi.new("struct iovec *")
-        iovec.iov_base = batch.libc_ffi.cast("void *", sender.slot_addresses[0])
+        iovec.iov_base = batch.libc_ffi.cast("void *", int(sender.slot_table[0, 0]))
         iovec.iov_len = 1_000
         messages = batch.libc_ffi.new("struct mmsghdr[]", 1_000)
         for n in range(1_000):
