@@ -303,6 +303,11 @@ class Forwarder:
 
     # --- time --------------------------------------------------------------------------------
 
+    @property
+    def hurried(self) -> bool:
+        """True while somebody waits for what only `timer` does."""
+        return bool(self._shared.replaying or self._shared.wanting)
+
     def timer(self, now_ns: int) -> None:
         """Everything that is due: repairs, keyframe requests, replays, reports, staleness."""
         self.flush()

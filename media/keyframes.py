@@ -88,9 +88,12 @@ def detector(codec_name: str) -> Callable[[Payload], bool]:
     return _STARTS.get(codec_name, audio_start)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Vp8Picture:
-    """Where a packet's picture id and TL0PICIDX lie (0: absent) and what they are."""
+    """Where a packet's picture id and TL0PICIDX lie (0: absent) and what they are.
+
+    Never changed; made for every packet, like `rtp.Header`.
+    """
 
     picture_at: int
     picture_bits: int

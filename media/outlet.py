@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
+from media import rtcp
 from media.api import Kind
 from media.batch import Lane
 from media.codecs import pick
@@ -55,6 +56,7 @@ class Outlet:
         # would guess a wrong rollover counter (RFC 3711 §3.3.1).
         self.numbering = OutNumbering(CLOCK_RATE_HZ[track.kind], random_bits(15), random_bits(31))
         self.rtx_sequence = random_bits(15)
+        self.description = rtcp.build_sdes(track.ssrc, link.cname)
         self.budget = ResendBudget()
         self.row: Row | None = None
         self.packets = 0

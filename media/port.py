@@ -115,8 +115,8 @@ class MediaPort:
     def __init__(self, ice: IceLite[PortPeer], clock_ns: Callable[[], int]) -> None:
         self.counters = PortCounters()
         self.streams: dict[bytes, Stream] = {}
-        self.on_batch_end: Callable[[], None] = _nothing
-        """Called after the last datagram of each receive batch."""
+        self.on_batch_end: Callable[[int], None] = _nothing
+        """Called with the time after the last datagram of each receive batch."""
         self._ice = ice
         self._clock_ns = clock_ns
         self._socket: socket.socket | None = None
@@ -327,7 +327,7 @@ class MediaPort:
     def end_batch(self, now_ns: int) -> None:
         """The last packet of a batch was handed over."""
         try:
-            self.on_batch_end()
+            self.on_batch_end(now_ns)
         except Exception as error:  # noqa: BLE001 one bad batch must not hurt the next
             self._failed(error, now_ns)
 
@@ -350,7 +350,7 @@ class MediaPort:
             log.error("datagram_failed", error=repr(error), failures=self.counters.failures)
 
 
-def _nothing() -> None:
+def _nothing(now_ns: int) -> None:
     """Nobody waits for the end of a batch."""
 
 

@@ -30,7 +30,7 @@ GROWTH_PER_REPORT: Final = 1.08
 """The loss-based rule of Google congestion control (draft-ietf-rmcat-gcc-02 §6)."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Measured:
     """What is known of one direction; None where nothing was reported yet.
 

@@ -23,9 +23,12 @@ REPLAY_SPEED: Final = 16
 at the live picture after a sixteenth of their age instead of running late by all of it."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Place:
-    """Where a packet belongs: its index and timestamp, and whether it is the newest one."""
+    """Where a packet belongs: its index and timestamp, and whether it is the newest one.
+
+    Never changed; made for every packet, like `rtp.Header`.
+    """
 
     index: int
     timestamp: int

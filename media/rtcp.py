@@ -27,6 +27,7 @@ _XR_RRTR, _XR_DLRR = 4, 5
 _BLOCK = struct.Struct("!IIIIII")
 _SENDER = struct.Struct("!IIIII")
 _ECHO = struct.Struct("!III")
+_SENDER_REPORT = struct.Struct("!BBHIQIII")
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,9 +207,15 @@ def _packet(count: int, kind: int, body: bytes) -> bytes:
 
 def build_sr(ssrc: int, ntp: int, rtp_timestamp: int, packets: int, octets: int) -> bytes:
     """A sender report without reception reports; counters wrap as RFC 3550 says."""
-    fields = (ssrc, ntp >> 32 & 0xFFFFFFFF, ntp & 0xFFFFFFFF, rtp_timestamp & 0xFFFFFFFF)
-    return _packet(
-        0, _SR, struct.pack("!IIIIII", *fields, packets & 0xFFFFFFFF, octets & 0xFFFFFFFF)
+    return _SENDER_REPORT.pack(
+        0x80,
+        _SR,
+        6,
+        ssrc,
+        ntp & 0xFFFFFFFFFFFFFFFF,
+        rtp_timestamp & 0xFFFFFFFF,
+        packets & 0xFFFFFFFF,
+        octets & 0xFFFFFFFF,
     )
 
 

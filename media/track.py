@@ -18,6 +18,7 @@ from media.links import CodecFormat, ViewerTrack
 from media.outlet import CLOCK_RATE_HZ, Row
 from media.rewrite import PictureIds, Place, SourceNumbering
 from media.ring import AUDIO_PACKETS, VIDEO_PACKETS, Packet, PacketRing
+from media.rtcp import ntp_from_ns
 from media.rtp import Header
 from media.shape import PacketShape, ShapeKey
 
@@ -76,6 +77,8 @@ class Track:
         self.ssrc: int | None = None
         self.last_ns: int | None = None
         self.clock: SenderClock | None = None
+        self._clock_ns: int | None = None
+        self._clock_now: tuple[int, int] | None = None
         self.octets = 0
         self.has_hole = False
         """True when a packet since the last keyframe is lost for good."""
@@ -268,14 +271,19 @@ class Track:
             self.clock = SenderClock(ntp_ns, stamp, now_ns)
 
     def clock_at(self, now_ns: int) -> tuple[int, int] | None:
-        """(time in ns, timestamp of the source) at this moment, None while nothing flows."""
-        clock = self.clock
-        if clock is None:
-            newest = self.newest
-            if newest is None:
-                return None
+        """(NTP time, timestamp of the source) at this moment, None while nothing flows.
+
+        NTP time is 32.32 fixed point seconds. Worked out once for all viewers of a tick.
+        """
+        if self._clock_ns == now_ns:
+            return self._clock_now
+        clock, newest = self.clock, self.newest
+        if clock is None and newest is not None:
             clock = SenderClock(newest.arrived_ns, newest.timestamp, newest.arrived_ns)
+        if clock is None:
+            return None
         passed_ns = now_ns - clock.arrived_ns
-        return clock.ntp_ns + passed_ns, clock.timestamp + (
-            passed_ns * self.clock_rate_hz // 1_000_000_000
-        )
+        ticks = passed_ns * self.clock_rate_hz // 1_000_000_000
+        self._clock_ns = now_ns
+        self._clock_now = ntp_from_ns(clock.ntp_ns + passed_ns), clock.timestamp + ticks
+        return self._clock_now

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from typing import Final
 
@@ -22,7 +23,8 @@ about 3 µs whether it is sent or not, and one compound can name thousands."""
 NACKED_BURST_MAX: Final = 1_024
 """Two whole NACKs: the tail of an outage of three seconds."""
 REPORTS_REMEMBERED: Final = 8
-"""Sender reports whose echo gives the round trip: the last four seconds of two streams."""
+"""Sender reports whose echo gives the round trip: the last four seconds of two streams. Kept as
+the middle of the NTP time and when it left."""
 
 
 class Viewer:
@@ -40,7 +42,7 @@ class Viewer:
         self._sender = sender
         self._by_ssrc: dict[int, Outlet] = {}
         self._reported_ns: int | None = None  # its last report to us
-        self._reports_sent: dict[int, int] = {}  # middle of its NTP time → when it left
+        self._reports_sent: deque[tuple[int, int]] = deque(maxlen=REPORTS_REMEMBERED)
         self._sent_octets = 0
         self._sent_ns: int | None = None
 
@@ -87,11 +89,10 @@ class Viewer:
             self._reported_ns = now_ns
             outlet.fraction_lost = block.fraction_lost / 256
             outlet.jitter_ticks = block.jitter
-            sent_ns = self._reports_sent.get(block.last_sr)
-            if sent_ns is not None:
-                outlet.round_trip_ns = max(
-                    now_ns - sent_ns - rtcp.delay_ns(block.delay_since_sr), 0
-                )
+            for middle, sent_ns in self._reports_sent:
+                if middle == block.last_sr:
+                    waited_ns = rtcp.delay_ns(block.delay_since_sr)
+                    outlet.round_trip_ns = max(now_ns - sent_ns - waited_ns, 0)
 
     def report(self, now_ns: int) -> None:
         """One compound with a sender report for every stream that flows, once a second."""
@@ -105,23 +106,22 @@ class Viewer:
             if row is None or clock is None:
                 continue
             row.count_fan()
-            time_ns, timestamp = clock
+            ntp, timestamp = clock
             stamp = row.out_timestamp(timestamp)
             if stamp is None:
                 continue
-            ntp = rtcp.ntp_from_ns(time_ns)
             reports += rtcp.build_sr(outlet.track.ssrc, ntp, stamp, outlet.packets, outlet.octets)
-            self._reports_sent[rtcp.middle(ntp)] = now_ns
-            descriptions += rtcp.build_sdes(outlet.track.ssrc, link.cname)
-        while len(self._reports_sent) > REPORTS_REMEMBERED:
-            del self._reports_sent[next(iter(self._reports_sent))]
+            descriptions += outlet.description
+            self._reports_sent.append((rtcp.middle(ntp), now_ns))
         if reports:
             self._sender.send_rtcp(link.srtp_tx, link.destination, reports + descriptions)
 
     def undecodable(self) -> Kind | None:
         """The kind of which the source sends a codec that this viewer does not know."""
-        rows = self.rows.items()
-        return next((kind for kind, row in rows if row.state is RowState.UNSUPPORTED), None)
+        for kind, row in self.rows.items():
+            if row.state is RowState.UNSUPPORTED:
+                return kind
+        return None
 
     def measured(self, now_ns: int) -> Measured:
         """What is known of the way to this viewer."""
