@@ -212,6 +212,52 @@ MediaEvent = (
 OnMediaEvent = Callable[[MediaEvent], None]
 
 
+class Transport(enum.StrEnum):
+    """What carries a peer connection's packets, as the server sees it: a relay looks like UDP."""
+
+    UDP = "udp"
+    TCP = "tcp"
+
+
+@dataclass(frozen=True, slots=True)
+class StreamFigures:
+    """One stream of a peer connection. Sums since it began; None where the server does not know.
+
+    `octets` of payload; `fraction_lost` from 0 to 1 in the last report; `asked_again` packets that
+    the receiving side missed, `repaired` those that were sent again (watching) or came again
+    (publishing); `keyframes_asked` by the receiving side. `size` is width and height in pixels.
+    """
+
+    kind: Kind
+    codec: str | None
+    layer: str | None
+    size: tuple[int, int] | None
+    packets: int
+    octets: int
+    fraction_lost: float | None
+    jitter_ns: int | None
+    asked_again: int
+    repaired: int
+    keyframes_asked: int
+
+
+@dataclass(frozen=True, slots=True)
+class PeerFigures:
+    """What the server knows of one connected peer.
+
+    `estimate_bps` is what the viewer says its way carries, or what a publisher was allowed;
+    `silent_ns` since the viewer's last report or the publisher's last packet.
+    """
+
+    transport: Transport
+    level: QualityLevel
+    reason: str
+    round_trip_ns: int | None
+    estimate_bps: int | None
+    silent_ns: int | None
+    streams: tuple[StreamFigures, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class SourceState:
     """What a source is doing now. `codecs` are names as people write them: VP8, H264, opus."""

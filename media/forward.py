@@ -20,6 +20,7 @@ from media.api import (
     Direction,
     Kind,
     OnMediaEvent,
+    PeerFigures,
     QualityChanged,
     QualityLevel,
     SourceFresh,
@@ -30,6 +31,7 @@ from media.api import (
 )
 from media.batch import BatchSender, PacketBuffer
 from media.codecs import public_name
+from media.figures import publisher_figures, viewer_figures
 from media.gate import Gate
 from media.links import PublisherLink, ViewerLink
 from media.outlet import Row
@@ -391,6 +393,21 @@ class Forwarder:
         if still is None:
             track.request_keyframe(now_ns)
         return still
+
+    def figures(self, direction: Direction, name: str) -> PeerFigures | None:
+        """What is known of a connected peer, by its source's or its viewer's id."""
+        now_ns = self._clock_ns()
+        match direction:
+            case Direction.PUBLISH:
+                source = self._sources.get(name)
+                if source is None or source.publisher is None:
+                    return None
+                return publisher_figures(source, source.publisher, now_ns)
+            case Direction.WATCH:
+                viewer = self._viewers.get(name)
+                if viewer is None or viewer.link is None:
+                    return None
+                return viewer_figures(viewer, viewer.link, now_ns)
 
     def source_state(self, source_id: str) -> SourceState | None:
         """What a source does now, None when it has neither publisher nor rows."""

@@ -62,6 +62,8 @@ class Outlet:
         self.packets = 0
         self.octets = 0
         self.resent = 0
+        self.asked_again = 0  # packets in the viewer's NACKs
+        self.keyframes_asked = 0
         self.fraction_lost: float | None = None
         self.jitter_ticks = 0
         self.round_trip_ns = 0

@@ -89,7 +89,7 @@ class PayloadType:
 class Stream:
     """One SSRC of the publisher."""
 
-    __slots__ = ("loss", "meaning", "reception", "ssrc", "track")
+    __slots__ = ("asked_again", "keyframes_asked", "loss", "meaning", "reception", "ssrc", "track")
 
     def __init__(self, ssrc: int, meaning: PayloadType | None) -> None:
         self.ssrc = ssrc
@@ -97,6 +97,8 @@ class Stream:
         self.meaning = meaning  # None: authentic, but nothing that was negotiated
         clock_rate_hz = meaning.codec.clock_rate_hz if meaning else 90_000
         self.reception = Reception(clock_rate_hz)
+        self.asked_again = 0  # packets
+        self.keyframes_asked = 0
         repairs = meaning is not None and "nack" in meaning.codec.feedback
         self.loss = LossTracker() if repairs and meaning and not meaning.is_rtx else None
 
@@ -271,6 +273,9 @@ class Publisher:
             if not named:
                 return False
             ssrc = named[0][0]
+        stream = self.streams.get(ssrc)
+        if stream is not None:
+            stream.keyframes_asked += 1
         self._send(rtcp.build_pli(self.link.rtcp_ssrc, ssrc))
         return True
 
@@ -286,6 +291,7 @@ class Publisher:
                 due = loss.due(now_ns, retry_ns, self._nacked.level(now_ns))
                 if due:
                     self._nacked.take_up_to(len(due), now_ns)
+                    stream.asked_again += len(due)
                     self._send(rtcp.build_nack(self.link.rtcp_ssrc, stream.ssrc, due))
             if loss.given_up_ns is not None:
                 track.lost(loss.given_up_ns, now_ns)

@@ -18,8 +18,10 @@ class Reception:
         "_prior_expected",
         "_prior_received",
         "_transit",
+        "fraction_lost",
         "highest",
         "received",
+        "repairs",
     )
 
     def __init__(self, clock_rate_hz: int) -> None:
@@ -27,6 +29,10 @@ class Reception:
         self._first: int | None = None
         self.highest = 0
         self.received = 0
+        self.repairs = 0
+        """Packets of `received` that came on the repair stream."""
+        self.fraction_lost: float | None = None
+        """Of the last report, 0 to 1."""
         self._prior_expected = self._prior_received = 0
         self._transit: int | None = None
         self._jitter_16 = 0
@@ -53,6 +59,12 @@ class Reception:
     def repaired(self) -> None:
         """A packet came on the repair stream: not lost, no matter for the jitter."""
         self.received += 1
+        self.repairs += 1
+
+    @property
+    def jitter_ns(self) -> int:
+        """The interarrival jitter now."""
+        return (self._jitter_16 >> 4) * 1_000_000_000 // self._clock_rate_hz
 
     def sender_report(self, ntp: int, now_ns: int) -> None:
         """Remember the stream's last sender report for the round trip."""
@@ -69,6 +81,7 @@ class Reception:
         self._prior_expected, self._prior_received = expected, self.received
         lost_now = expected_now - received_now
         fraction = min((lost_now << 8) // expected_now, 255) if lost_now > 0 < expected_now else 0
+        self.fraction_lost = fraction / 256
         delay = ntp_from_ns(now_ns - self._last_sr_ns) >> 16 if self._last_sr_middle else 0
         return ReportBlock(
             ssrc,

@@ -31,6 +31,7 @@ from media.api import (
     MediaEvent,
     MediaMetrics,
     OnMediaEvent,
+    PeerFigures,
     RefusalCode,
     SdpRefused,
     SourceGone,
@@ -422,6 +423,13 @@ class MediaPlane:
         Whether it may be shown to anybody is the caller's to know.
         """
         return self._running().still(source_id)
+
+    def figures(self, direction: Direction, name: str) -> PeerFigures | None:
+        """What is known of a peer by its source's or viewer's id; None while it is not connected.
+
+        Whom it may be told is the caller's to know.
+        """
+        return self._running().figures(direction, name)
 
     @property
     def busy(self) -> BusyReason | None:

@@ -66,11 +66,13 @@ class Viewer:
                 case rtcp.Nack():
                     outlet = self._by_ssrc.get(packet.media_ssrc)
                     if outlet is not None and outlet.row is not None:
+                        outlet.asked_again += len(packet.sequences)
                         looked_up = self.nacked.take_up_to(len(packet.sequences), now_ns)
                         resent += outlet.row.resend(packet.sequences[:looked_up], now_ns)
                 case rtcp.KeyframeRequest():
                     outlet = self._by_ssrc.get(packet.media_ssrc)
                     if outlet is not None and outlet.row is not None and outlet.row.live:
+                        outlet.keyframes_asked += 1
                         outlet.row.track.request_keyframe(now_ns)
                 case rtcp.Remb():
                     self.estimate_bps = packet.bitrate_bps

@@ -13,6 +13,7 @@ class Due(enum.StrEnum):
     NOTICE = "notice"
     CARD = "card"
     IDLE_VIEWERS = "idle_viewers"
+    FIGURES = "figures"
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -6,7 +6,15 @@ from billing_meter.ledger_store import Balance
 from billing_meter.meter import HeldMedia, SessionOrder, Summary
 from billing_meter.tariff import Component
 from billing_meter.till import Opened, Refused, Switched
-from media.api import BOTH_KINDS, Answer, BusyReason, Direction, IceDescription, Kind
+from media.api import (
+    BOTH_KINDS,
+    Answer,
+    BusyReason,
+    Direction,
+    IceDescription,
+    Kind,
+    PeerFigures,
+)
 from media.still import Still
 
 
@@ -70,6 +78,10 @@ class MediaEngine(Protocol):
 
     def seal(self, source_id: str) -> None:
         """Drop all rows of the source and forget its ring and keyframes."""
+        ...
+
+    def figures(self, direction: Direction, name: str) -> PeerFigures | None:
+        """What is known of a peer, by source id (publish) or viewer id; None when not connected."""
         ...
 
     def still(self, source_id: str) -> Still | None:

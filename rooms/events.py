@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from billing_meter.ledger_store import Balance
 from billing_meter.meter import MeterSnapshot, Summary
 from billing_meter.tariff import Tariff
-from media.api import Direction, QualityLevel
+from media.api import Direction, PeerFigures, QualityLevel
 from rooms.chat import ChatLine
 from rooms.presence import Notice, PresenceState
 from rooms.private import EndReason, Phase
@@ -154,6 +154,23 @@ class FeedQuality:
 
 
 @dataclass(frozen=True, slots=True)
+class ConnectionFigures:
+    """One connection of this visitor; `bitrates_bps` of its streams, None for a new one."""
+
+    feed: Feed
+    direction: Direction
+    figures: PeerFigures
+    bitrates_bps: tuple[int | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FiguresShown:
+    """The figures of all of this visitor's own connections, because they look."""
+
+    connections: tuple[ConnectionFigures, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Incoming:
     """A member asks the expert for a private session."""
 
@@ -230,6 +247,7 @@ Event = (
     | ChatPosted
     | FeedStopped
     | FeedQuality
+    | FiguresShown
     | SessionEvent
     | BalanceChanged
     | Upgraded

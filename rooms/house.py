@@ -29,6 +29,7 @@ from rooms.events import (
     SessionView,
     Upgraded,
 )
+from rooms.figures import Figures
 from rooms.floor import Floor, Place
 from rooms.limits import NS_PER_S, SETTLE_NS
 from rooms.lobby import Lobby
@@ -79,6 +80,7 @@ class House:
         self.lobby = Lobby(self.floor, self.airing, self.desk)
         self.thumbnails = Thumbnails(self.floor, self.airing, media)
         self.ways = Ways(self.floor, self.airing, self.desk, media)
+        self.figures = Figures(self.floor, self.airing, self.desk, media)
         self._listener = MediaListener(self.floor, self.airing, self.desk)
         self.purse = purse
         self._timer: asyncio.Task[None] | None = None
@@ -294,6 +296,8 @@ class House:
                 self.floor.announce(key.of)
             case Due.IDLE_VIEWERS:
                 self.airing.close_idle_viewers(key.of)
+            case Due.FIGURES:
+                self.figures.tell(key.of)
 
     async def start(self) -> None:
         """Start the one timer."""

@@ -2,6 +2,7 @@
 
 NS_PER_S = 1_000_000_000
 NS_PER_MS = 1_000_000
+NS_PER_US = 1_000
 
 RING_NS = 30 * NS_PER_S
 """How long a request rings: long enough to finish a sentence, short enough to wait for."""
@@ -28,6 +29,11 @@ BUSY_RETRY_S = 10
 """When a viewer who was refused may ask again; a busy server needs five quiet seconds."""
 CARD_DELAY_NS = 500 * NS_PER_MS
 """Viewer counts reach the grid at most this late and this often per expert."""
+
+FIGURES_NS = 1 * NS_PER_S
+"""How often whoever looks at their connection's figures is told: as often as peers report."""
+FIGURES_FIRST_NS = 400 * NS_PER_MS
+"""The first time: long enough for a rate, short enough for somebody who just pressed a button."""
 
 THUMBNAIL_NS = 8 * NS_PER_S
 """How old a live thumbnail becomes (features B3: 5 to 10 s)."""

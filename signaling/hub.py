@@ -176,6 +176,9 @@ class Hub:
                 return self._offer(place_id, message)
             case wire.MediaRestart():
                 return self._restart(place_id, message)
+            case wire.FiguresSubscribe() | wire.FiguresUnsubscribe():
+                self._look(place_id, message)
+                return _done(None, message.id)
             case wire.MediaUnpublish() | wire.MediaUnwatch() | wire.StudioGoOffline():
                 return _done(self._stop_media(place_id, message), message.id)
             case wire.PrivateRequest():
@@ -202,6 +205,15 @@ class Hub:
                 return self._house.unwatch(place_id, Feed(feed))
             case wire.StudioGoOffline():
                 return self._house.go_offline(place_id)
+
+    def _look(
+        self, place_id: str, message: wire.FiguresSubscribe | wire.FiguresUnsubscribe
+    ) -> None:
+        match message:
+            case wire.FiguresSubscribe():
+                self._house.figures.subscribe(place_id)
+            case wire.FiguresUnsubscribe():
+                self._house.figures.unsubscribe(place_id)
 
     def _in_private(
         self,
@@ -331,6 +343,8 @@ def _told(event: events.Event, place: Place) -> wire.ServerMessage:
                 level=event.level.value,
                 reason=event.reason,
             )
+        case events.FiguresShown():
+            return wire_out.figures(event)
         case events.BalanceChanged(balance=balance):
             return wire.WalletBalance(balance=wire_out.balance(balance))
         case events.Upgraded(visitor=visitor, standing=standing):

@@ -1,7 +1,8 @@
 """The WebSocket wire: every message, once, with its limits.
 
 From these structs come the decoder, the JSON Schema, the browser's type declarations
-(`clients/web/wire.d.ts`) and the AsyncAPI document. Nothing else defines a message.
+(`clients/web/wire.d.ts`) and the AsyncAPI document. Nothing else defines a message; what a
+connection is on the wire, and its figures, are in `signaling.wire_figures`.
 
 Money is integer units (6,000 to the credit), durations are milliseconds or seconds as the
 name says, instants are UTC milliseconds since the epoch for display only.
@@ -13,6 +14,14 @@ from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta, Struct
+
+from signaling.wire_figures import ConnectionFigures as ConnectionFigures
+from signaling.wire_figures import Direction as Direction
+from signaling.wire_figures import Feed as Feed
+from signaling.wire_figures import MediaKind as MediaKind
+from signaling.wire_figures import QualityLevel as QualityLevel
+from signaling.wire_figures import StreamFigures as StreamFigures
+from signaling.wire_figures import Transport as Transport
 
 SUBPROTOCOL_JSON = "parlour.v1"
 SUBPROTOCOL_MSGPACK = "parlour.v1+msgpack"
@@ -43,8 +52,6 @@ IceUfrag = Annotated[str, Meta(min_length=4, max_length=256, pattern="^[A-Za-z0-
 SessionId = Annotated[str, Meta(min_length=1, max_length=64)]
 
 Language = Literal["en", "nb"]
-Feed = Literal["stream", "private"]
-"""`stream` is the expert's pictures and sound; `private` is the member's, inside a session."""
 Surcharge = Literal["cam2cam", "two_way_audio"]
 ComponentName = Literal["private", "cam2cam", "two_way_audio"]
 Role = Literal["guest", "member", "expert", "system"]
@@ -73,7 +80,6 @@ EndReason = Literal[
     "ledger_unavailable",
     "suspended",
 ]
-QualityLevel = Literal["good", "fair", "poor", "unknown"]
 
 
 # --- from the client -------------------------------------------------------------------
@@ -145,7 +151,7 @@ class MediaRestart(ClientStruct, tag="media.restart"):
     """
 
     feed: Feed
-    direction: Literal["publish", "watch"]
+    direction: Direction
     ufrag: IceUfrag
 
 
@@ -153,6 +159,14 @@ class MediaUnwatch(ClientStruct, tag="media.unwatch"):
     """Stop receiving."""
 
     feed: Feed
+
+
+class FiguresSubscribe(ClientStruct, tag="figures.subscribe"):
+    """Ask for `figures` of one's own connections, once a second, until `figures.unsubscribe`."""
+
+
+class FiguresUnsubscribe(ClientStruct, tag="figures.unsubscribe"):
+    """No more of them."""
 
 
 class StudioGoOffline(ClientStruct, tag="studio.go_offline"):
@@ -212,6 +226,8 @@ ClientMessage = (
     | MediaWatch
     | MediaUnwatch
     | MediaRestart
+    | FiguresSubscribe
+    | FiguresUnsubscribe
     | StudioGoOffline
     | PrivateRequest
     | PrivateCancel
@@ -405,7 +421,7 @@ class MediaAnswer(ServerStruct, tag="media.answer", kw_only=True):
     """Answers `media.publish` and `media.watch`; all candidates are in the SDP."""
 
     feed: Feed
-    direction: Literal["publish", "watch"]
+    direction: Direction
     sdp: str
     id: int | None = None
 
@@ -414,7 +430,7 @@ class MediaRestarted(ServerStruct, tag="media.restarted", kw_only=True):
     """Answers `media.restart`: the earlier answer holds, with these ICE credentials in it."""
 
     feed: Feed
-    direction: Literal["publish", "watch"]
+    direction: Direction
     ufrag: str
     pwd: str
     id: int | None = None
@@ -424,7 +440,7 @@ class MediaStopped(ServerStruct, tag="media.stopped", kw_only=True):
     """The server cut this feed; the client closes its peer connection and may offer anew."""
 
     feed: Feed
-    direction: Literal["publish", "watch"]
+    direction: Direction
     reason: str
 
 
@@ -432,9 +448,15 @@ class MediaQuality(ServerStruct, tag="media.quality", kw_only=True):
     """From the server's own figures, when the level changes."""
 
     feed: Feed
-    direction: Literal["publish", "watch"]
+    direction: Direction
     level: QualityLevel
     reason: str
+
+
+class Figures(ServerStruct, tag="figures", kw_only=True):
+    """All of this visitor's connections, once a second while they look."""
+
+    connections: list[ConnectionFigures]
 
 
 class PrivateIncoming(ServerStruct, tag="private.incoming", kw_only=True):
@@ -526,6 +548,7 @@ ServerMessage = (
     | MediaRestarted
     | MediaStopped
     | MediaQuality
+    | Figures
     | PrivateIncoming
     | PrivateState
     | PrivateHud

@@ -5,9 +5,10 @@ from __future__ import annotations
 from billing_meter.ledger_store import Balance
 from billing_meter.meter import Line
 from billing_meter.tariff import Tariff
+from media.api import StreamFigures
 from rooms import events
 from rooms.chat import ChatLine
-from rooms.limits import NS_PER_MS, REFUND_WINDOW_NS
+from rooms.limits import NS_PER_MS, NS_PER_US, REFUND_WINDOW_NS
 from rooms.presets import PRESETS
 from rooms.refusals import Refusal
 from rooms.roles import Language, Role, Standing, Visitor, VisitorKind
@@ -86,6 +87,46 @@ def presets(role: Role, language: Language) -> list[wire.Preset]:
     if role is not Role.GUEST:
         return []
     return [wire.Preset(id=key, text=texts[language]) for key, texts in PRESETS.items()]
+
+
+def figures(event: events.FiguresShown) -> wire.Figures:
+    """The figures of a visitor's own connections."""
+    return wire.Figures(connections=[_connection(shown) for shown in event.connections])
+
+
+def _connection(shown: events.ConnectionFigures) -> wire.ConnectionFigures:
+    peer = shown.figures
+    streams = zip(peer.streams, shown.bitrates_bps, strict=True)
+    return wire.ConnectionFigures(
+        feed=shown.feed.value,
+        direction=shown.direction.value,
+        level=peer.level.value,
+        reason=peer.reason,
+        transport=peer.transport.value,
+        round_trip_us=None if peer.round_trip_ns is None else peer.round_trip_ns // NS_PER_US,
+        estimate_bps=peer.estimate_bps,
+        silent_ms=None if peer.silent_ns is None else peer.silent_ns // NS_PER_MS,
+        streams=[_stream(stream, bitrate_bps) for stream, bitrate_bps in streams],
+    )
+
+
+def _stream(stream: StreamFigures, bitrate_bps: int | None) -> wire.StreamFigures:
+    width, height = stream.size or (None, None)
+    lost = stream.fraction_lost
+    return wire.StreamFigures(
+        kind=stream.kind.value,
+        codec=stream.codec,
+        layer=stream.layer,
+        width=width,
+        height=height,
+        bitrate_bps=bitrate_bps,
+        packets=stream.packets,
+        lost_permille=None if lost is None else round(lost * 1000),
+        jitter_us=None if stream.jitter_ns is None else stream.jitter_ns // NS_PER_US,
+        asked_again=stream.asked_again,
+        repaired=stream.repaired,
+        keyframes_asked=stream.keyframes_asked,
+    )
 
 
 def session(view: events.SessionView) -> wire.SessionView:

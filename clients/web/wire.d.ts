@@ -9,6 +9,49 @@ export type PresenceState = "offline" | "live_free" | "ringing" | "entering_priv
 export type Phase = "ringing" | "connecting" | "active" | "paused" | "ending" | "ended";
 export type EndReason = "member_left" | "expert_left" | "balance_empty" | "spend_limit" | "media_lost" | "connect_failed" | "declined" | "ring_timeout" | "cancelled" | "server_stopped" | "ledger_unavailable" | "suspended";
 export type QualityLevel = "good" | "fair" | "poor" | "unknown";
+export type Direction = "publish" | "watch";
+export type MediaKind = "audio" | "video";
+export type Transport = "udp" | "tcp";
+
+/**
+ * One connection of this visitor. `silent_ms` since the server heard from it.
+ *
+ * `estimate_bps` is what the way carries as far as the receiving browser can tell, or what the
+ * server allows a publisher to send. A relay looks like `udp` to the server.
+ */
+export interface ConnectionFigures {
+  feed: Feed;
+  direction: Direction;
+  level: QualityLevel;
+  reason: string;
+  transport: Transport;
+  round_trip_us: number | null;
+  estimate_bps: number | null;
+  silent_ms: number | null;
+  streams: Array<StreamFigures>;
+}
+
+/**
+ * One stream of a connection, by the server's own counters; sums since the connection began.
+ *
+ * `lost_permille` and `jitter_us` are of the last report; `asked_again` packets that the receiving
+ * side missed, `repaired` those that came all the same; `keyframes_asked` by the receiving side;
+ * `layer` is the simulcast layer. Null is not known.
+ */
+export interface StreamFigures {
+  kind: MediaKind;
+  codec: string | null;
+  layer: string | null;
+  width: number | null;
+  height: number | null;
+  bitrate_bps: number | null;
+  packets: number;
+  lost_permille: number | null;
+  jitter_us: number | null;
+  asked_again: number;
+  repaired: number;
+  keyframes_asked: number;
+}
 
 /** Units per second; hundredths of a credit per minute are the same number. */
 export interface Prices {
@@ -176,8 +219,20 @@ export interface MediaUnwatch {
 export interface MediaRestart {
   type: "media.restart";
   feed: Feed;
-  direction: "publish" | "watch";
+  direction: Direction;
   ufrag: string;
+  id?: number | null;
+}
+
+/** Ask for `figures` of one's own connections, once a second, until `figures.unsubscribe`. */
+export interface FiguresSubscribe {
+  type: "figures.subscribe";
+  id?: number | null;
+}
+
+/** No more of them. */
+export interface FiguresUnsubscribe {
+  type: "figures.unsubscribe";
   id?: number | null;
 }
 
@@ -249,6 +304,8 @@ export type ClientMessage =
   | MediaWatch
   | MediaUnwatch
   | MediaRestart
+  | FiguresSubscribe
+  | FiguresUnsubscribe
   | StudioGoOffline
   | PrivateRequest
   | PrivateCancel
@@ -346,7 +403,7 @@ export interface MediaAnswer {
   type: "media.answer";
   seq: number;
   feed: Feed;
-  direction: "publish" | "watch";
+  direction: Direction;
   sdp: string;
   id?: number | null;
 }
@@ -356,7 +413,7 @@ export interface MediaRestarted {
   type: "media.restarted";
   seq: number;
   feed: Feed;
-  direction: "publish" | "watch";
+  direction: Direction;
   ufrag: string;
   pwd: string;
   id?: number | null;
@@ -367,7 +424,7 @@ export interface MediaStopped {
   type: "media.stopped";
   seq: number;
   feed: Feed;
-  direction: "publish" | "watch";
+  direction: Direction;
   reason: string;
 }
 
@@ -376,9 +433,16 @@ export interface MediaQuality {
   type: "media.quality";
   seq: number;
   feed: Feed;
-  direction: "publish" | "watch";
+  direction: Direction;
   level: QualityLevel;
   reason: string;
+}
+
+/** All of this visitor's connections, once a second while they look. */
+export interface Figures {
+  type: "figures";
+  seq: number;
+  connections: Array<ConnectionFigures>;
 }
 
 /** The request card of the studio. */
@@ -479,6 +543,7 @@ export type ServerMessage =
   | MediaRestarted
   | MediaStopped
   | MediaQuality
+  | Figures
   | PrivateIncoming
   | PrivateState
   | PrivateHud

@@ -132,3 +132,11 @@ test("a message of a newer server changes nothing", () => {
   const before = run(entered());
   assert.equal(reduce(before, { type: "group.started" }), before);
 });
+
+test("figures stand until one looks away or leaves", () => {
+  const connection = { feed: "stream", direction: "watch", streams: [] };
+  const shown = reduce(INITIAL, { type: "figures", seq: 1, connections: [connection] });
+  assert.deepEqual(shown.figures, [connection]);
+  assert.equal(reduce(shown, { type: "local.look_away" }).figures, null);
+  assert.equal(reduce(shown, { type: "room.left", seq: 2, reason: "closed" }).figures, null);
+});

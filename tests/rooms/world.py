@@ -26,6 +26,7 @@ from media.api import (
     IceDescription,
     Kind,
     MediaEvent,
+    PeerFigures,
     RefusalCode,
     SdpRefused,
     SourceGone,
@@ -92,6 +93,7 @@ class FakeMedia:
         self.restarts: dict[tuple[Direction, str], str] = {}
         self.stills: dict[str, Still] = {}
         self.busy: BusyReason | None = None
+        self.known: dict[tuple[Direction, str], PeerFigures] = {}
         self.held_back: asyncio.Event | None = None
         self._ids = itertools.count(1)
 
@@ -173,6 +175,10 @@ class FakeMedia:
     def still(self, source_id: str) -> Still | None:
         self.log.append(f"still {source_id}")
         return self.stills.get(source_id)
+
+    def figures(self, direction: Direction, name: str) -> PeerFigures | None:
+        self.log.append(f"figures {direction} {name}")
+        return self.known.get((direction, name))
 
     def receivers(self, source_id: str) -> set[str]:
         """Who has any row of this source."""

@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Any
 
+import msgspec
 import pytest
 
 from billing_meter.ledger_store import Balance
@@ -12,10 +13,14 @@ from media.api import (
     BOTH_KINDS,
     BusyReason,
     Direction,
+    Kind,
+    PeerFigures,
     QualityChanged,
     QualityLevel,
     SourceGone,
     SourceUp,
+    StreamFigures,
+    Transport,
 )
 from rooms.airing import stream_source
 from rooms.limits import BUSY_RETRY_S
@@ -316,6 +321,40 @@ async def test_a_full_house_turns_people_away(
     turned = await scene.hub.hello(FakeLink(), wire.Hello(ticket=ticket, id=1))
     assert isinstance(turned, Turned)
     assert (turned.error.code, turned.close_code) == ("overloaded", wire.CLOSE_OVERFLOW)
+
+
+async def test_figures_are_pushed_in_the_words_of_the_wire(scene: Scene) -> None:
+    await scene.live()
+    guest = await scene.enter(VisitorKind.GUEST, "gus")
+    assert await guest.say(wire.MediaWatch(feed="stream", sdp="offer", id=3))
+    (viewer,) = scene.world.media.viewers
+    video = StreamFigures(
+        Kind.VIDEO, "VP8", "h", (1280, 720), 90, 50_000, 0.0391, 2_500_499, 4, 3, 2
+    )
+    sound = StreamFigures(Kind.AUDIO, None, None, None, 0, 0, None, None, 0, 0, 0)
+    scene.world.media.known[Direction.WATCH, viewer] = PeerFigures(
+        *(Transport.TCP, QualityLevel.FAIR, "loss", 12_345_678, 900_000, 250_999_999),
+        streams=(sound, video),
+    )
+    assert await guest.say(wire.FiguresSubscribe(id=4)) == wire.Ack(id=4)
+    await scene.world.pass_s(1)
+    (connection,) = guest.link.last(wire.Figures).connections
+    shown = msgspec.to_builtins(connection)
+    assert {name: shown[name] for name in shown if name != "streams"} == {
+        **{"feed": "stream", "direction": "watch", "level": "fair", "reason": "loss"},
+        **{"transport": "tcp", "round_trip_us": 12_345, "estimate_bps": 900_000},
+        "silent_ms": 250,
+    }
+    assert shown["streams"][1] == {
+        **{"kind": "video", "codec": "VP8", "layer": "h", "width": 1280, "height": 720},
+        **{"bitrate_bps": 0, "packets": 90, "lost_permille": 39, "jitter_us": 2_500},
+        **{"asked_again": 4, "repaired": 3, "keyframes_asked": 2},
+    }
+    assert shown["streams"][0]["width"] is None
+    assert await guest.say(wire.FiguresUnsubscribe(id=5)) == wire.Ack(id=5)
+    guest.link.sent.clear()
+    await scene.world.pass_s(3)
+    assert not guest.link.has(wire.Figures)
 
 
 async def test_a_full_house_refuses_new_viewers_and_leaves_them_in_the_room(scene: Scene) -> None:

@@ -38,10 +38,13 @@
  * @property {PrivateSummary | null} summary of the session that ended last
  * @property {{session: SessionView, reason: EndReason} | null} unstarted a request that came to nothing
  * @property {Record<string, {level: QualityLevel, reason: string}>} quality by "feed:direction"
+ * @property {import("../wire.js").ConnectionFigures[] | null} figures of this visitor's connections
+ *   by the server's counters; null while nobody looks
  * @property {number | null} drainingS
  *
  * @typedef {{type: "local.link", status: LinkStatus, closedWith: number | null}
  *   | {type: "local.dismiss", what: "summary" | "unstarted" | "lowBalance" | "incoming"}
+ *   | {type: "local.look_away"}
  *   | {type: "local.leave"}} LocalMessage things that happened on this side
  */
 
@@ -65,6 +68,7 @@ export const INITIAL = Object.freeze({
   summary: null,
   unstarted: null,
   quality: {},
+  figures: null,
   drainingS: null,
 });
 
@@ -103,6 +107,8 @@ export function reduce(state, message) {
       const { feed, direction, level, reason } = message;
       return { ...state, quality: { ...state.quality, [`${feed}:${direction}`]: { level, reason } } };
     }
+    case "figures":
+      return { ...state, figures: message.connections };
     case "private.incoming":
       return { ...state, incoming: message, summary: null };
     case "private.state":
@@ -124,6 +130,8 @@ export function reduce(state, message) {
       return { ...state, link: message.status, closedWith: message.closedWith };
     case "local.dismiss":
       return dismissed(state, message.what);
+    case "local.look_away":
+      return { ...state, figures: null };
     case "local.leave":
       return withoutRoom(state);
     default:
@@ -252,6 +260,7 @@ function withoutRoom(state) {
     lowBalanceS: null,
     incoming: null,
     quality: {},
+    figures: null,
   };
 }
 
