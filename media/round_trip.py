@@ -9,8 +9,8 @@ ROUND_TRIP_NS_MAX: Final = 10_000_000_000
 
 
 class RoundTrip:
-    """Mean and mean deviation as TCP keeps them (RFC 6298 §2), but with more weight on the newest:
-    where nothing is lost a sample comes once a second, not once in a round trip."""
+    """Mean and mean deviation as TCP keeps them (RFC 6298 §2), but less careful: a sample may come
+    only once a second, and a question too many costs one packet, not a connection's speed."""
 
     __slots__ = ("_deviation_ns", "smoothed_ns")
 
@@ -24,7 +24,7 @@ class RoundTrip:
             return
         smoothed_ns = self.smoothed_ns
         if smoothed_ns is None:
-            self.smoothed_ns, self._deviation_ns = elapsed_ns, elapsed_ns // 2
+            self.smoothed_ns, self._deviation_ns = elapsed_ns, elapsed_ns // 4
             return
         self._deviation_ns += (abs(smoothed_ns - elapsed_ns) - self._deviation_ns) // 4
         self.smoothed_ns = smoothed_ns + (elapsed_ns - smoothed_ns) // 3
@@ -33,4 +33,4 @@ class RoundTrip:
         """After how long an answer that did not come is lost; `unknown_ns` before any sample."""
         if self.smoothed_ns is None:
             return unknown_ns
-        return self.smoothed_ns + 4 * self._deviation_ns
+        return self.smoothed_ns + 2 * self._deviation_ns

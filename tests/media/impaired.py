@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from bench.impaired_link import CLEAN, ImpairedLink, Impairment
 from media import rtcp
+from media.api import Kind
 from media.rtcp import RtcpPacket
 from media.rtp import unwrap
 from tests.media.farends import AUDIO_SSRC, MS, VIDEO_SSRC, Got, World
@@ -76,6 +77,8 @@ class ModelPublisher:
     def __init__(self, world: World, up: Wire, down: Wire) -> None:
         self.end = world.publisher()
         self.frames = 0
+        self.taken_ns: list[int] = []
+        """When each frame was sent."""
         self.keyframes = 0
         self._world, self._up, self._down = world, up, down
         self._sequence, self._rtx_sequence = 65_000, 1  # it wraps soon
@@ -103,6 +106,7 @@ class ModelPublisher:
         parts = KEY_PACKETS if keyframe else DELTA_PACKETS
         self.keyframes += keyframe
         stamp = self.frames * 3_600
+        self.taken_ns.append(self._world.now_ns)
         for part in range(parts):
             payload = video_payload(self.frames, part, parts, keyframe)
             self._memory[self._sequence & 0xFFFF] = (payload, stamp)
@@ -150,6 +154,7 @@ class ModelViewer:
         world.forwarder.forward("s", name)
         self.decoded: list[tuple[int, int]] = []
         """(when, frame)"""
+        self.outlet = world.forwarder._viewers[name].outlets[Kind.VIDEO]
         self.heard: list[int] = []
         """When each packet of sound came."""
         self.plis = self.nacked = 0

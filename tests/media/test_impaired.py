@@ -18,6 +18,7 @@ DRAIN_S = 1.0
 """Time for what is still on its way."""
 BACK = Impairment(delay_ms=20)
 LOSSY = Impairment(loss_percent=5, delay_ms=20)
+FAR = Impairment(loss_percent=5, delay_ms=100, duplicate_percent=1)
 SHUFFLED = Impairment(reorder_percent=5, reorder_ms=15, duplicate_percent=5, delay_ms=20)
 JITTERY = Impairment(delay_ms=20, jitter_ms=30)
 HEAVY = Impairment(loss_percent=20, delay_ms=20)
@@ -60,6 +61,24 @@ def test_99_of_100_frames_decode(
     theatre.play(SECONDS)
     assert decoded_share(theatre) >= 0.99
     assert theatre.viewers[0].plis == 0
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize(("network", "late_ms"), [(LOSSY, 300), (FAR, 1_000)], ids=["near", "far"])
+def test_repairs_come_in_time_over_the_wrap_of_every_sequence(
+    world: World, network: Impairment, late_ms: int, seed: int
+) -> None:
+    """A player that smooths over all but the slowest per cent runs late by so much."""
+    theatre = Theatre(world, seed)
+    viewer, taken_ns = theatre.viewers[0], theatre.publisher.taken_ns
+    viewer.outlet.numbering.sequence = 64_800
+    theatre.play(1)
+    theatre.impair(publisher=network, viewer=network, back=network)
+    theatre.play(SECONDS)
+    assert decoded_share(theatre) >= 0.99
+    assert viewer.plis == 0
+    delays_ms = sorted((at - taken_ns[frame]) // MS for at, frame in viewer.decoded)
+    assert delays_ms[len(delays_ms) * 99 // 100] <= late_ms
 
 
 @pytest.mark.parametrize("seed", SEEDS)
