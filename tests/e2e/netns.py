@@ -62,11 +62,23 @@ class Namespace:
 
     def drop_udp_of(self, port: int) -> None:
         """Both directions of one UDP port vanish until `heal`."""
+        self._on_arrival(f"udp dport {port} drop", f"udp sport {port} drop")
+
+    def lose_udp_of(self, port: int, percent: int) -> None:
+        """That share of the datagrams of one UDP port vanishes, each way, until `heal`."""
+        chance = f"numgen random mod 100 < {percent} drop"
+        self._on_arrival(f"udp dport {port} {chance}", f"udp sport {port} {chance}")
+
+    def cut(self, *ports: int) -> None:
+        """Whatever goes to or comes from these ports vanishes until `heal`, TCP and UDP."""
+        named = ", ".join(map(str, ports))
+        self._on_arrival(f"th dport {{ {named} }} drop", f"th sport {{ {named} }} drop")
+
+    def _on_arrival(self, *rules: str) -> None:
         self.nft(
-            "table inet cut {",
+            "table inet impaired {",
             "  chain input { type filter hook input priority 0; policy accept;",
-            f"    udp dport {port} drop",
-            f"    udp sport {port} drop",
+            *rules,
             "  }",
             "}",
         )
