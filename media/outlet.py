@@ -19,6 +19,7 @@ from media.codecs import pick
 from media.gate import Gate
 from media.links import ViewerLink, ViewerTrack
 from media.nack import ResendBudget
+from media.reported_loss import ReportedLoss
 from media.rewrite import OutNumbering, Segment
 from media.ring import RESEND_AGE_NS_MAX, Packet
 from media.rtp import unwrap
@@ -64,6 +65,7 @@ class Outlet:
         self.resent = 0
         self.asked_again = 0  # packets in the viewer's NACKs
         self.keyframes_asked = 0
+        self.losses = ReportedLoss()
         self.fraction_lost: float | None = None
         self.jitter_ticks = 0
         self.round_trip_ns = 0

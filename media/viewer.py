@@ -89,7 +89,7 @@ class Viewer:
             if outlet is None:
                 continue
             self._reported_ns = now_ns
-            outlet.fraction_lost = block.fraction_lost / 256
+            outlet.fraction_lost = outlet.losses.report(block, now_ns)
             outlet.jitter_ticks = block.jitter
             for middle, sent_ns in self._reports_sent:
                 if middle == block.last_sr:
