@@ -84,6 +84,26 @@ test("says hello with a ticket on the right sub-protocol", async () => {
   assert.deepEqual(b.links, ["connecting", "open"]);
 });
 
+test("a ticket that never comes is given up, and a later one is taken", async () => {
+  const tickets = [];
+  const b = bench({ ticket: () => new Promise((resolve) => tickets.push(resolve)) });
+  b.wire.start();
+  await settle();
+  await b.elapse(); // nothing came
+  await b.elapse(); // the pause before the next try
+  assert.equal(tickets.length, 2);
+  tickets[0]("too-late");
+  await settle();
+  assert.equal(b.sockets.length, 0);
+  tickets[1]("in-time");
+  await settle();
+  b.last().open();
+  b.last().say(welcome());
+  assert.equal(b.last().sent[0].ticket, "in-time");
+  assert.equal(b.wire.state, "open");
+  assert.deepEqual(b.delays(), []);
+});
+
 test("a listener of the welcome can already send", async () => {
   const b = bench();
   b.wire.on((message) => {

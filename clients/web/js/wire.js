@@ -34,6 +34,9 @@ const BACKOFF_MAX_MS = 5_000;
 const BACKOFF_FLOODED_MS = 10_000;
 /** A socket that is neither open nor refused after this long is given up: captive portals do it. */
 const OPEN_TIMEOUT_MS = 8_000;
+/** A ticket that does not come by then waits for a dead network: TCP would go on trying at longer
+ * and longer intervals, and notice only after many seconds that the network is back. */
+const TICKET_TIMEOUT_MS = 5_000;
 const REPLY_TIMEOUT_MS = 10_000;
 /** Tickets refused this often in a row are not bad luck. */
 const UNAUTHENTICATED_MAX = 2;
@@ -165,14 +168,16 @@ export class Wire {
   async #connect() {
     const generation = ++this.#generation;
     this.#setState(this.#attempt === 0 && this.welcome === null ? "connecting" : "lost");
+    this.#timer = this.setTimer(() => this.#lost(generation, 1006), TICKET_TIMEOUT_MS);
     let ticket;
     try {
       ticket = await this.ticket();
     } catch {
-      if (generation === this.#generation) this.#again();
+      if (generation === this.#generation) this.#lost(generation, 1006);
       return;
     }
     if (generation !== this.#generation) return;
+    this.clearTimer(this.#timer);
     const socket = new this.socketClass(this.url, SUBPROTOCOL);
     this.#socket = socket;
     this.#timer = this.setTimer(() => this.#lost(generation, 1006), OPEN_TIMEOUT_MS);
