@@ -83,6 +83,16 @@ class Namespace:
             "}",
         )
 
+    def drop_udp(self) -> None:
+        """A network that lets no UDP through."""
+        self.nft(
+            "table inet cut {",
+            "  chain input { type filter hook input priority 0; policy accept;",
+            "    meta l4proto udp drop",
+            "  }",
+            "}",
+        )
+
     def heal(self) -> None:
         """Let everything pass again."""
         self.nft()
