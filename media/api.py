@@ -83,15 +83,21 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class IceCredentials:
-    """Both sides' names of one ICE session, and our password (RFC 8445 §5.3).
+class IceParameters:
+    """One side's name of an ICE session, and its password (RFC 8445 §5.3)."""
 
-    The peer's password is not here: a lite agent sends no checks.
-    """
+    ufrag: str
+    password: str
+
+
+@dataclass(frozen=True, slots=True)
+class IceCredentials:
+    """Both sides' names and passwords of one ICE session."""
 
     local_ufrag: str
     local_password: str
     remote_ufrag: str
+    remote_password: str
 
 
 @dataclass(frozen=True, slots=True)

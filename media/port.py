@@ -337,7 +337,9 @@ class MediaPort:
             if checked is None:
                 self.counters.dropped_stun += 1
                 return
-            self.send_to(checked.response, source)
+            for reply in (checked.response, checked.question):
+                if reply:
+                    self.send_to(reply, source)
             if checked.accepted:
                 checked.session.owner.on_check(checked.moved, now_ns)
         except Exception as error:  # noqa: BLE001 nothing that arrives may stop the port

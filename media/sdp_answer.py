@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from media.aiortc_seam import Fingerprint
-from media.api import Kind, RefusalCode, SdpRefused
+from media.api import IceParameters, Kind, RefusalCode, SdpRefused
 from media.links import CodecFormat, PublishedTrack, ViewerTrack
 from media.rtp import URI_TRANSPORT_WIDE
 from media.sdp import (
@@ -71,9 +71,9 @@ class RejectedSection:
 
 @dataclass(frozen=True, slots=True)
 class RemoteTransport:
-    """How to reach and recognise the peer; `we_are_server` is our DTLS role."""
+    """How to recognise the peer; `we_are_server` is our DTLS role."""
 
-    ufrag: str
+    ice: IceParameters
     fingerprints: tuple[Fingerprint, ...]
     we_are_server: bool
 
@@ -319,7 +319,9 @@ def _remote(offer: Offer, taken: list[_Taken]) -> RemoteTransport:
     for transport in candidates:
         if transport.ufrag and transport.password and transport.fingerprints:
             return RemoteTransport(
-                transport.ufrag, tuple(transport.fingerprints), transport.setup != "passive"
+                IceParameters(transport.ufrag, transport.password),
+                tuple(transport.fingerprints),
+                transport.setup != "passive",
             )
     raise bad_sdp("ICE credentials or a sha-256 certificate fingerprint are missing")
 

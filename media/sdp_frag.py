@@ -7,7 +7,7 @@ counted, and used for nothing: a lite agent learns addresses from checks.
 import re
 from dataclasses import dataclass, field
 
-from media.api import SDP_MEDIA_SECTIONS_MAX, IceDescription
+from media.api import SDP_MEDIA_SECTIONS_MAX, IceDescription, IceParameters
 
 FRAGMENT_BYTES_MAX = 16 * 1024
 """Candidates of a machine with many interfaces: about 100 bytes each."""
@@ -44,6 +44,13 @@ class Fragment:
     candidates: list[str] = field(default_factory=list)
     mids: list[str] = field(default_factory=list)
     ended: bool = False
+
+    @property
+    def ice(self) -> IceParameters | None:
+        """The credentials, None when there are none."""
+        if self.ufrag is None or self.password is None:
+            return None
+        return IceParameters(self.ufrag, self.password)
 
 
 def parse_fragment(text: str) -> Fragment:

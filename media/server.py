@@ -26,6 +26,7 @@ from media.api import (
     Direction,
     IceCredentials,
     IceDescription,
+    IceParameters,
     Kind,
     MediaConfig,
     MediaEvent,
@@ -223,7 +224,7 @@ class MediaPlane:
             raise SdpRefused(RefusalCode.OVERLOADED, "the server has no room for another peer")
         if self._certificate_expires - self._utc_now() < CERTIFICATE_LEFT_MIN:
             self._renew_certificate()
-        credentials = _new_credentials(negotiated.remote.ufrag)
+        credentials = _new_credentials(negotiated.remote.ice)
         local = LocalTransport(
             ufrag=credentials.local_ufrag,
             password=credentials.local_password,
@@ -258,7 +259,7 @@ class MediaPlane:
         return None if peer is None else self._described(peer)
 
     def restart_ice(
-        self, direction: Direction, name: str, remote_ufrag: str, peer_id: str | None = None
+        self, direction: Direction, name: str, remote: IceParameters, peer_id: str | None = None
     ) -> IceDescription | None:
         """New credentials for a peer that lost its way here; None when there is no such peer.
 
@@ -269,7 +270,7 @@ class MediaPlane:
         peer = self._peer(direction, name, peer_id)
         if peer is None:
             return None
-        self._ice.restart(peer.ice, _new_credentials(remote_ufrag))
+        self._ice.restart(peer.ice, _new_credentials(remote))
         return self._described(peer)
 
     def _peer(self, direction: Direction, name: str, peer_id: str | None) -> Peer | None:
@@ -507,6 +508,8 @@ class MediaPlane:
         """What is due at `now_ns`; with `sweep` also the peers that are overdue."""
         forwarder = self._running()
         forwarder.timer(now_ns)
+        for question, address in self._ice.due(now_ns):
+            self._port.send_to(question, address)
         if self._overload.due(now_ns):
             self._weigh(now_ns)
         if not sweep:
@@ -546,8 +549,9 @@ class MediaPlane:
             log.exception("listener_failed", event_type=type(event).__name__)
 
 
-def _new_credentials(remote_ufrag: str) -> IceCredentials:
-    return IceCredentials(secrets.token_hex(8), secrets.token_hex(16), remote_ufrag)
+def _new_credentials(remote: IceParameters) -> IceCredentials:
+    local = secrets.token_hex(8), secrets.token_hex(16)
+    return IceCredentials(*local, remote.ufrag, remote.password)
 
 
 def _gone(peer: Peer, reason: str) -> SourceGone | ViewerGone:

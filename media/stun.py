@@ -1,7 +1,7 @@
 """STUN binding messages as an ICE-lite server needs them (RFC 8489, RFC 8445 §7.3), sans-IO.
 
-Only what a lite agent meets: it reads binding requests and writes their answers. Whatever is not
-a well-formed request is a `StunError`, and the caller stays silent.
+It reads binding requests and writes their answers; it writes requests of its own and reads their
+answers. Whatever is not well-formed is a `StunError`, and the caller stays silent.
 """
 
 import hmac
@@ -50,7 +50,7 @@ _attribute = struct.Struct("!HH")
 
 
 class StunError(ValueError):
-    """Not a binding request that an ICE-lite server may answer."""
+    """Not a binding request that may be answered, nor an answer to one of ours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +73,58 @@ class BindingRequest:
         return hmac.compare_digest(hmac.digest(password, self.signed, "sha1"), self.integrity)
 
 
+@dataclass(frozen=True, slots=True)
+class BindingSuccess:
+    """A well-formed answer whose integrity is not verified yet; `signed` as in `BindingRequest`."""
+
+    transaction_id: bytes
+    signed: bytes
+    integrity: bytes
+
+    def integrity_ok(self, password: bytes) -> bool:
+        """True when the sender knows the password that the request was signed with."""
+        return hmac.compare_digest(hmac.digest(password, self.signed, "sha1"), self.integrity)
+
+
+def is_binding_success(data: bytes) -> bool:
+    """By its type alone."""
+    return data[:2] == BINDING_SUCCESS.to_bytes(2)
+
+
 def parse_binding_request(data: bytes) -> BindingRequest:
     """Reads one check. Raises StunError and nothing else.
 
     USERNAME, MESSAGE-INTEGRITY and FINGERPRINT must be there; attributes after MESSAGE-INTEGRITY
     other than FINGERPRINT are ignored (RFC 8489 §14.5) and FINGERPRINT must come last (§14.7).
     """
-    transaction_id = _check_header(data)
+    transaction_id = _check_header(data, BINDING_REQUEST)
+    values, integrity_at, fingerprint_at = _attributes(data)
+    if any(kind < 0x8000 and kind not in _KNOWN_REQUIRED for kind in values):
+        raise StunError("unknown comprehension-required attribute")
+    if integrity_at < 0 or fingerprint_at < 0 or ATTR_USERNAME not in values:
+        raise StunError("credentials missing")
+    _check_fingerprint(data, fingerprint_at, values[ATTR_FINGERPRINT])
+    return _request(transaction_id, data, integrity_at, values)
+
+
+def parse_binding_success(data: bytes) -> BindingSuccess:
+    """Reads the answer to one of our requests. Raises StunError and nothing else.
+
+    Only who signed it matters: the address in it is not read, and FINGERPRINT, which demultiplexes,
+    may be missing.
+    """
+    transaction_id = _check_header(data, BINDING_SUCCESS)
+    values, integrity_at, fingerprint_at = _attributes(data)
+    if integrity_at < 0:
+        raise StunError("credentials missing")
+    if fingerprint_at >= 0:
+        _check_fingerprint(data, fingerprint_at, values[ATTR_FINGERPRINT])
+    signed = _signed(data, integrity_at)
+    return BindingSuccess(transaction_id, signed, values[ATTR_MESSAGE_INTEGRITY])
+
+
+def _attributes(data: bytes) -> tuple[dict[int, bytes], int, int]:
+    """Values by kind, and where MESSAGE-INTEGRITY and FINGERPRINT begin, -1 for missing."""
     values: dict[int, bytes] = {}
     integrity_at = fingerprint_at = -1
     offset = HEADER_BYTES
@@ -103,18 +148,15 @@ def parse_binding_request(data: bytes) -> BindingRequest:
         offset = start + padded
     else:
         raise StunError("too many attributes")
-    if integrity_at < 0 or fingerprint_at < 0 or ATTR_USERNAME not in values:
-        raise StunError("credentials missing")
-    _check_fingerprint(data, fingerprint_at, values[ATTR_FINGERPRINT])
-    return _request(transaction_id, data, integrity_at, values)
+    return values, integrity_at, fingerprint_at
 
 
-def _check_header(data: bytes) -> bytes:
+def _check_header(data: bytes, wanted: int) -> bytes:
     if len(data) < HEADER_BYTES:
         raise StunError("shorter than a header")
     kind, length, cookie, transaction_id = _header.unpack_from(data)
-    if kind != BINDING_REQUEST or cookie != MAGIC_COOKIE:
-        raise StunError("not a binding request")
+    if kind != wanted or cookie != MAGIC_COOKIE:
+        raise StunError("another kind of message")
     if length % 4 or length != len(data) - HEADER_BYTES:
         raise StunError("length field is wrong")
     return bytes(transaction_id)
@@ -126,8 +168,6 @@ def _check_attribute(kind: int, length: int) -> None:
         raise StunError("attribute of the wrong size")
     if kind == ATTR_USERNAME and not 0 < length <= USERNAME_BYTES_MAX:
         raise StunError("username of the wrong size")
-    if kind < 0x8000 and kind not in _KNOWN_REQUIRED:
-        raise StunError("unknown comprehension-required attribute")
 
 
 def _check_fingerprint(data: bytes, offset: int, value: bytes) -> None:
@@ -139,17 +179,21 @@ def _check_fingerprint(data: bytes, offset: int, value: bytes) -> None:
 def _request(
     transaction_id: bytes, data: bytes, integrity_at: int, values: dict[int, bytes]
 ) -> BindingRequest:
-    # The signature covers a length field as if MESSAGE-INTEGRITY were the last attribute.
-    signed_length = integrity_at + _attribute.size + _INTEGRITY_BYTES - HEADER_BYTES
     return BindingRequest(
         transaction_id=transaction_id,
         username=values[ATTR_USERNAME],
         priority=int.from_bytes(values.get(ATTR_PRIORITY, b"")),
         use_candidate=ATTR_USE_CANDIDATE in values,
         controlling=ATTR_ICE_CONTROLLED not in values,
-        signed=data[:2] + signed_length.to_bytes(2) + data[4:integrity_at],
+        signed=_signed(data, integrity_at),
         integrity=values[ATTR_MESSAGE_INTEGRITY],
     )
+
+
+def _signed(data: bytes, integrity_at: int) -> bytes:
+    # The signature covers a length field as if MESSAGE-INTEGRITY were the last attribute.
+    signed_length = integrity_at + _attribute.size + _INTEGRITY_BYTES - HEADER_BYTES
+    return data[:2] + signed_length.to_bytes(2) + data[4:integrity_at]
 
 
 def binding_success(transaction_id: bytes, address: bytes, port: int, password: bytes) -> bytes:
@@ -175,10 +219,12 @@ def binding_request(
     *,
     priority: int = 1,
     use_candidate: bool = False,
+    controlling: bool = True,
 ) -> bytes:
-    """A check as a controlling client sends it (load generators and tests)."""
+    """A check as a controlling client sends it, or a controlled server."""
     attributes = _encoded(ATTR_USERNAME, username) + _encoded(ATTR_PRIORITY, priority.to_bytes(4))
-    attributes += _encoded(ATTR_ICE_CONTROLLING, transaction_id[:8])
+    role = ATTR_ICE_CONTROLLING if controlling else ATTR_ICE_CONTROLLED
+    attributes += _encoded(role, transaction_id[:8])
     if use_candidate:
         attributes += _encoded(ATTR_USE_CANDIDATE, b"")
     return _sealed(BINDING_REQUEST, transaction_id, attributes, password)

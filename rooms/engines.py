@@ -12,6 +12,7 @@ from media.api import (
     BusyReason,
     Direction,
     IceDescription,
+    IceParameters,
     Kind,
     PeerFigures,
 )
@@ -51,7 +52,7 @@ class MediaEngine(Protocol):
         ...
 
     def restart_ice(
-        self, direction: Direction, name: str, remote_ufrag: str, peer_id: str | None = None
+        self, direction: Direction, name: str, remote: IceParameters, peer_id: str | None = None
     ) -> IceDescription | None:
         """New credentials for the same peer; what it may receive does not change."""
         ...

@@ -5,7 +5,7 @@ Law: a restart changes where packets go, never who gets them: rows, gates and ke
 
 from dataclasses import dataclass
 
-from media.api import Direction, IceDescription
+from media.api import Direction, IceDescription, IceParameters
 from rooms.airing import Airing, stream_source
 from rooms.engines import MediaEngine
 from rooms.events import Feed
@@ -36,9 +36,9 @@ class Ways:
         """Our side of its newest ICE session; None when it is gone."""
         return self._media.ice_session(way.direction, way.name, way.peer_id)
 
-    def restart(self, way: Way, remote_ufrag: str) -> IceDescription | None:
+    def restart(self, way: Way, remote: IceParameters) -> IceDescription | None:
         """New credentials for the same peer; None when it is gone."""
-        return self._media.restart_ice(way.direction, way.name, remote_ufrag, way.peer_id)
+        return self._media.restart_ice(way.direction, way.name, remote, way.peer_id)
 
     def of_encoder(self, expert_id: str, resource: str) -> Way | None:
         """WHIP: the publication of this expert that the resource is."""

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from billing_meter.ledger_store import Balance
 from billing_meter.tariff import Component
-from media.api import Answer, Direction
+from media.api import Answer, Direction, IceParameters
 from rooms import events
 from rooms.asking import Ask
 from rooms.chat import ChatLine
@@ -278,7 +278,8 @@ class Hub:
     def _restart(self, place_id: str, message: wire.MediaRestart) -> Reply:
         ways = self._house.ways
         way = ways.of_place(place_id, Feed(message.feed), Direction(message.direction))
-        ours = None if way is None else ways.restart(way, message.ufrag)
+        theirs = IceParameters(message.ufrag, message.pwd)
+        ours = None if way is None else ways.restart(way, theirs)
         if ours is None:
             return wire_out.error(Refusal(Code.NO_FEED), message.id)
         return wire.MediaRestarted(

@@ -126,9 +126,10 @@ async def patch_ice(call: Call, way: Way | None) -> web.Response:
         raise Problem(400, "bad_sdpfrag", error.detail) from None
     if not _matches(call.request.headers.getall(hdrs.IF_MATCH), ours.etag):
         raise Problem(412, "ice_session_changed", "This is not the entity-tag of the ICE session.")
-    if fragment.ufrag in (None, ours.remote_ufrag):
+    theirs = fragment.ice
+    if theirs is None or theirs.ufrag == ours.remote_ufrag:
         return web.Response(status=204)
-    restarted = ways.restart(way, fragment.ufrag or "")
+    restarted = ways.restart(way, theirs)
     if restarted is None:
         raise gone()
     return _sdp_reply(200, write_fragment(restarted), FRAGMENT_TYPE, restarted.etag)

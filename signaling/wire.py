@@ -48,6 +48,7 @@ ExpertName = Annotated[str, Meta(min_length=1, max_length=32)]
 Token = Annotated[str, Meta(min_length=1, max_length=256)]
 Sdp = Annotated[str, Meta(min_length=1, max_length=SDP_CHARS_MAX)]
 IceUfrag = Annotated[str, Meta(min_length=4, max_length=256, pattern="^[A-Za-z0-9+/=_-]+$")]
+IcePwd = Annotated[str, Meta(min_length=22, max_length=256, pattern="^[A-Za-z0-9+/=_-]+$")]
 """RFC 8839 §5.4, and the few characters more that browsers are known to use."""
 SessionId = Annotated[str, Meta(min_length=1, max_length=64)]
 
@@ -146,13 +147,14 @@ class MediaWatch(ClientStruct, tag="media.watch"):
 
 
 class MediaRestart(ClientStruct, tag="media.restart"):
-    """ICE restart of a peer connection that lost its way: `ufrag` is that of the client's new
-    local description. Tracks, codecs and DTLS stay as they were negotiated.
+    """ICE restart of a peer connection that lost its way: `ufrag` and `pwd` are those of the
+    client's new local description. Tracks, codecs and DTLS stay as they were negotiated.
     """
 
     feed: Feed
     direction: Direction
     ufrag: IceUfrag
+    pwd: IcePwd
 
 
 class MediaUnwatch(ClientStruct, tag="media.unwatch"):

@@ -213,14 +213,15 @@ export interface MediaUnwatch {
 }
 
 /**
- * ICE restart of a peer connection that lost its way: `ufrag` is that of the client's new
- * local description. Tracks, codecs and DTLS stay as they were negotiated.
+ * ICE restart of a peer connection that lost its way: `ufrag` and `pwd` are those of the
+ * client's new local description. Tracks, codecs and DTLS stay as they were negotiated.
  */
 export interface MediaRestart {
   type: "media.restart";
   feed: Feed;
   direction: Direction;
   ufrag: string;
+  pwd: string;
   id?: number | null;
 }
 

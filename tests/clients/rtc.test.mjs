@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { mock, test } from "node:test";
-import { restarted, ufragOf } from "../../clients/web/js/ice.js";
+import { restarted, iceOf } from "../../clients/web/js/ice.js";
 import { expectToWatch, Publisher, Watcher } from "../../clients/web/js/rtc.js";
 
 const settle = () => new Promise((resolve) => setImmediate(resolve));
@@ -314,8 +314,8 @@ test("an answer for a restarted ICE session differs in version and credentials o
     .replaceAll("ufrag:new", "ufrag:old")
     .replaceAll("pwd:newpassword", "pwd:oldoldoldoldoldoldoldold");
   assert.equal(back, ANSWER.replace("o=- 77 1 ", "o=- 77 2 "));
-  assert.equal(ufragOf(again), "new");
-  assert.equal(ufragOf("v=0"), "");
+  assert.deepEqual(iceOf(again), { ufrag: "new", pwd: "newpassword" });
+  assert.deepEqual(iceOf("v=0"), { ufrag: "", pwd: "" });
 });
 
 /** A link that is up, and what it asks the server to restart. */
@@ -325,7 +325,7 @@ async function upAndRestartable(kind, options = {}) {
   const made = bench(kind, {
     signal: async () => ANSWER,
     iceServers: async () => [{ urls: `turn:at-${nowMs}` }],
-    restart: async (ufrag) => {
+    restart: async ({ ufrag }) => {
       asked.push(ufrag);
       return { ufrag: `server-${asked.length}`, pwd: "p".repeat(22) };
     },

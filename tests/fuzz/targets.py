@@ -43,7 +43,7 @@ class Target:
 TARGETS = {
     target.name: target
     for target in (
-        Target("stun", stun_target.check, stun_target.seeds, 1_500, 600, 4),
+        Target("stun", stun_target.check, stun_target.seeds, 1_500, 1_400, 4),
         Target("rtp", rtp_target.check, rtp_target.seeds, 1_500, 200, 15),
         Target("rtcp", rtcp_target.check, rtcp_target.seeds, 1_500, 400, 20),
         Target("sdp", sdp_target.check, sdp_target.seeds, 16_384, 1_000, 6),

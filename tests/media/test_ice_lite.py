@@ -5,10 +5,18 @@ import itertools
 from aioice import stun as aioice_stun
 
 from media.api import ADDRESSES_PER_PEER_MAX, CONSENT_TIMEOUT_NS, IceCredentials
-from media.ice_lite import TRANSACTIONS_REMEMBERED, Address, IceLite, IceSession
-from media.stun import binding_request
+from media.ice_lite import (
+    QUESTIONS_MAX,
+    SELECTED_SILENT_NS,
+    TRANSACTIONS_REMEMBERED,
+    Address,
+    IceLite,
+    IceSession,
+)
+from media.stun import binding_request, binding_success, parse_binding_request
 
 PASSWORD = "server-password-of-some-length"
+THEIR_PASSWORD = "client-password-of-some-length"
 _transactions = itertools.count(1)
 
 
@@ -30,9 +38,22 @@ def check(
     )
 
 
+def asked(ice: IceLite[str], data: bytes, source: Address, now_ns: int) -> bytes:
+    """The question that this check brings up."""
+    checked = ice.receive(data, source, now_ns)
+    assert checked is not None
+    assert not checked.moved
+    assert checked.question
+    return checked.question
+
+
+def answer_to(question: bytes, password: str = THEIR_PASSWORD) -> bytes:
+    return binding_success(question[8:20], b"\x7f\x00\x00\x01", 8189, password.encode())
+
+
 def agent() -> tuple[IceLite[str], IceSession[str]]:
     ice: IceLite[str] = IceLite()
-    session = IceSession("peer", IceCredentials("ours", PASSWORD, "theirs"))
+    session = IceSession("peer", IceCredentials("ours", PASSWORD, "theirs", THEIR_PASSWORD))
     ice.add(session)
     return ice, session
 
@@ -82,14 +103,120 @@ def test_media_goes_to_the_last_address_until_one_is_nominated() -> None:
     assert session.selected == address(1)
 
 
-def test_a_nomination_from_elsewhere_moves_the_peer() -> None:
+def test_who_says_it_has_moved_is_asked_back_and_media_follows_the_answer() -> None:
     ice, session = agent()
     ice.receive(check(nominate=True), address(1), 1)
-    moved = ice.receive(check(nominate=True), address(2), 2)
+    question = asked(ice, check(nominate=True), address(2), 2)
+    assert session.selected == address(1)
+    assert set(ice.owners) == {address(1).key, address(2).key}
+    request = parse_binding_request(question)
+    assert request.username == b"theirs:ours"
+    assert not request.controlling
+    assert request.integrity_ok(THEIR_PASSWORD.encode())
+    moved = ice.receive(answer_to(question), address(2), 3)
+    assert moved is not None
+    assert (moved.moved, moved.accepted) == (True, True)
+    assert (moved.response, moved.question) == (b"", b"")
+    assert session.selected == address(2)
+    assert session.last_check_ns == 3
+    assert ice.receive(answer_to(question), address(2), 4) is None
+
+
+def test_a_check_recorded_long_ago_draws_no_media() -> None:
+    """The memory of transactions is short on purpose; what protects is the question."""
+    ice, session = agent()
+    recorded = check(nominate=True)
+    ice.receive(recorded, address(1), 1)
+    for now_ns in range(2, 2 + 2 * TRANSACTIONS_REMEMBERED):
+        ice.receive(check(nominate=True), address(1), now_ns)
+    question = asked(ice, recorded, address(66), 100)
+    assert session.selected == address(1)
+    for forged in (
+        answer_to(question, PASSWORD),
+        answer_to(question, "a guess of some length"),
+        answer_to(binding_request(bytes(12), b"a:b", b"c"), THEIR_PASSWORD),
+        question,
+        answer_to(question)[:-1],
+        answer_to(question)[:20],
+    ):
+        assert ice.receive(forged, address(66), 101) is None
+    assert ice.receive(answer_to(question), address(67), 101) is None
+    assert session.selected == address(1)
+
+
+def test_a_question_is_repeated_a_few_times_and_asked_anew_at_the_next_check() -> None:
+    ice, session = agent()
+    ice.receive(check(nominate=True), address(1), 1)
+    question = asked(ice, check(nominate=True), address(2), 0)
+    again = ice.receive(check(nominate=True), address(2), 1)
+    assert again is not None
+    assert not again.question
+    sent = 0
+    now_ns = 0
+    while session.questions:
+        now_ns += 20_000_000
+        due = ice.due(now_ns)
+        assert due in ([], [(question, address(2))])
+        sent += len(due)
+    assert sent == QUESTIONS_MAX - 1
+    assert 3 * 10**9 < now_ns < 4 * 10**9
+    assert ice.due(now_ns + 10**12) == []
+    other = asked(ice, check(nominate=True), address(2), now_ns)
+    assert other != question
+    assert ice.receive(answer_to(question), address(2), now_ns) is None
+    assert ice.receive(answer_to(other), address(2), now_ns) is not None
+    assert session.selected == address(2)
+
+
+def test_a_peer_that_comes_back_before_the_answer_stays() -> None:
+    ice, session = agent()
+    ice.receive(check(nominate=True), address(1), 1)
+    question = asked(ice, check(nominate=True), address(2), 2)
+    ice.receive(check(nominate=True), address(1), 3)
+    assert ice.receive(answer_to(question), address(2), 4) is None
+    assert session.selected == address(1)
+    assert ice.due(10**12) == []
+
+
+def test_where_nothing_comes_from_any_more_media_does_not_stay() -> None:
+    """A NAT gave the peer another address: it checks on, and does not know that it moved."""
+    ice, session = agent()
+    ice.receive(check(nominate=True), address(1), 0)
+    ice.receive(check(), address(1), 1)
+    early = ice.receive(check(), address(2), SELECTED_SILENT_NS)
+    assert early is not None
+    assert not early.question
+    question = asked(ice, check(), address(2), SELECTED_SILENT_NS + 1)
+    ice.receive(answer_to(question), address(2), SELECTED_SILENT_NS + 2)
+    assert session.selected == address(2)
+
+
+def test_a_restart_makes_open_questions_void() -> None:
+    ice, session = agent()
+    ice.receive(check(nominate=True), address(1), 1)
+    question = asked(ice, check(nominate=True), address(2), 2)
+    ice.restart(session, RESTARTED)
+    ice.receive(restarted_check(nominate=True), address(3), 3)
+    assert ice.receive(answer_to(question), address(2), 4) is None
+    assert session.selected == address(3)
+    assert ice.due(10**12) == []
+
+
+def test_a_lost_connection_leaves_media_to_the_last_address_that_checked() -> None:
+    ice, session = agent()
+    stream = Address(b"t-the-one", b"\xc0\x00\x02\x09", 9, stream=True)
+    ice.receive(check(), address(1), 1)
+    ice.receive(check(nominate=True), stream, 2)
+    assert ice.lost(b"t-another") is None
+    assert session.selected == stream
+    assert ice.lost(stream.key) == "peer"
+    assert session.selected == address(1)
+    assert stream.key not in ice.owners
+    assert ice.lost(address(1).key) == "peer"
+    assert session.selected is None
+    moved = ice.receive(check(), address(2), 3)
     assert moved is not None
     assert moved.moved
-    assert session.selected == address(2)
-    assert set(ice.owners) == {address(1).key, address(2).key}
 
 
 def test_a_copied_check_from_elsewhere_is_not_believed() -> None:
@@ -116,7 +243,7 @@ def test_at_most_eight_addresses_and_never_the_one_in_use_is_forgotten() -> None
 
 def test_a_living_peers_address_cannot_be_taken_over() -> None:
     ice, session = agent()
-    other = IceSession("other", IceCredentials("second", PASSWORD, "theirs"))
+    other = IceSession("other", IceCredentials("second", PASSWORD, "theirs", THEIR_PASSWORD))
     ice.add(other)
     ice.receive(check(nominate=True), address(1), 1)
     assert ice.receive(check("second:theirs"), address(1), 2) is None
@@ -156,7 +283,9 @@ def test_a_peer_that_wants_to_be_controlled_is_told_so_and_gains_nothing() -> No
     assert answer.attributes["ERROR-CODE"][0] == 487
 
 
-RESTARTED = IceCredentials("anew", "another-password-of-some-length", "theirs2")
+RESTARTED = IceCredentials(
+    "anew", "another-password-of-some-length", "theirs2", "their-password-after-a-restart"
+)
 
 
 def restarted_check(*, nominate: bool = False) -> bytes:
@@ -197,7 +326,7 @@ def test_the_first_check_of_a_restart_ends_the_old_credentials_and_moves_the_med
 
 def test_of_several_restarts_only_the_last_counts() -> None:
     ice, session = agent()
-    ice.restart(session, IceCredentials("lost", RESTARTED.local_password, "theirs2"))
+    ice.restart(session, IceCredentials("lost", RESTARTED.local_password, "theirs2", "w" * 22))
     ice.restart(session, RESTARTED)
     assert len(ice) == 2
     assert ice.receive(check("lost:theirs2", RESTARTED.local_password), address(1), 1) is None

@@ -15,9 +15,10 @@ from media.api import IceCredentials
 from media.batch import PacketBuffer
 from media.ice_lite import IceLite, IceSession
 from media.port import FLOOD_BURST_NS, MediaPort, PortPeer
-from media.stun import binding_request
+from media.stun import binding_request, binding_success
 
 PASSWORD = b"server-password-of-some-length"
+THEIR_PASSWORD = b"client-password-of-some-length"
 _transactions = itertools.count(1)
 
 
@@ -59,7 +60,7 @@ class Bench:
         self.ice: IceLite[PortPeer] = IceLite()
         self.peer = Listener()
         self.session: IceSession[PortPeer] = IceSession(
-            self.peer, IceCredentials("ours", PASSWORD.decode(), "theirs")
+            self.peer, IceCredentials("ours", PASSWORD.decode(), "theirs", THEIR_PASSWORD.decode())
         )
         self.ice.add(self.session)
         self.port = MediaPort(self.ice, lambda: self.now_ns)
@@ -170,12 +171,16 @@ async def test_a_moving_peer_is_followed(bench: Bench) -> None:
     await bench.check()
     with bench.new_client() as elsewhere:
         await bench.check(elsewhere)
-        assert bench.peer.checks == [True, True]
+        assert bench.peer.checks == [True, False]
+        elsewhere.recv(2_000)
+        question = elsewhere.recv(2_000)
+        answer = binding_success(question[8:20], bytes(4), 1, THEIR_PASSWORD)
+        await bench.deliver(answer, client=elsewhere)
+        assert bench.peer.checks == [True, False, True]
         assert bench.session.selected is not None
         raw = bench.port.socket_address(bench.session.selected)
         assert int.from_bytes(raw[2:4]) == elsewhere.getsockname()[1]
         assert bench.port.send_to(b"media", bench.session.selected)
-        elsewhere.recv(2_000)
         assert elsewhere.recv(2_000) == b"media"
 
 

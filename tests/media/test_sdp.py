@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from media import sdp
-from media.api import BOTH_KINDS, Kind, RefusalCode, SdpRefused
+from media.api import BOTH_KINDS, IceParameters, Kind, RefusalCode, SdpRefused
 from media.links import CodecFormat
 from media.quality import START_BPS
 from media.rtp import URI_TRANSPORT_WIDE
@@ -65,7 +65,7 @@ def test_a_browser_publishes_one_payload_type_per_codec_with_its_rtx(
     assert video.rtx_ssrcs == {2222: 1111}
     assert video.extension_ids == {MID_URI: 4, ABS_SEND_TIME_URI: 2, URI_TRANSPORT_WIDE: 3}
     assert result.remote.we_are_server
-    assert result.remote.ufrag == "EcbR"
+    assert result.remote.ice == IceParameters("EcbR", "tsBSkBRrkxis2e+Kct/oHwTi")
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from media.api import (
     Answer,
     BusyReason,
     Direction,
+    IceParameters,
     Kind,
     MediaConfig,
     RefusalCode,
@@ -28,6 +29,7 @@ from media.api import (
 from media.overload import WINDOW_NS
 from media.server import CERTIFICATE_LEFT_MIN, MediaPlane
 from tests.media.callers import (
+    CLIENT_PASSWORD,
     Caller,
     Picture,
     Stage,
@@ -41,6 +43,8 @@ from tests.media.callers import (
     rtp,
     viewer,
 )
+
+AGAIN = IceParameters("again", CLIENT_PASSWORD)
 
 # --- a call -------------------------------------------------------------------------------------
 
@@ -116,7 +120,7 @@ async def test_an_ice_restart_keeps_keys_and_stream_and_moves_to_the_new_address
     stage.plane.forward("source", "viewer")
     await flowing(sender, receiver, 1)
     before = stage.plane.ice_session(Direction.WATCH, "viewer")
-    ours = stage.plane.restart_ice(Direction.WATCH, "viewer", "again")
+    ours = stage.plane.restart_ice(Direction.WATCH, "viewer", AGAIN)
     assert before is not None
     assert ours is not None
     assert ours == stage.plane.ice_session(Direction.WATCH, "viewer")
@@ -128,7 +132,7 @@ async def test_an_ice_restart_keeps_keys_and_stream_and_moves_to_the_new_address
     receiver.use(ours)
     await receiver.move()
     await flowing(sender, receiver, 3)
-    ours = stage.plane.restart_ice(Direction.PUBLISH, "source", "again", sender.answer.peer_id)
+    ours = stage.plane.restart_ice(Direction.PUBLISH, "source", AGAIN, sender.answer.peer_id)
     assert ours is not None
     sender.use(ours)
     await sender.move()
@@ -139,18 +143,18 @@ async def test_an_ice_restart_keeps_keys_and_stream_and_moves_to_the_new_address
 async def test_only_a_peer_that_is_there_can_be_restarted(stage: Stage) -> None:
     sender = await publisher(stage)
     plane = stage.plane
-    assert plane.restart_ice(Direction.WATCH, "source", "again") is None
-    assert plane.restart_ice(Direction.PUBLISH, "source", "again", "another-peer") is None
+    assert plane.restart_ice(Direction.WATCH, "source", AGAIN) is None
+    assert plane.restart_ice(Direction.PUBLISH, "source", AGAIN, "another-peer") is None
     assert plane.ice_session(Direction.PUBLISH, "other") is None
     plane.close_publisher("source", "offline", sender.answer.peer_id)
-    assert plane.restart_ice(Direction.PUBLISH, "source", "again") is None
+    assert plane.restart_ice(Direction.PUBLISH, "source", AGAIN) is None
 
 
 async def test_asking_for_restarts_is_no_consent(stage: Stage) -> None:
     await viewer(stage)
     for _ in range(6):
         stage.skip(6)
-        stage.plane.restart_ice(Direction.WATCH, "viewer", "again")
+        stage.plane.restart_ice(Direction.WATCH, "viewer", AGAIN)
     assert (await stage.wait_for(ViewerGone)).reason == "consent_lost"
     assert len(stage.plane._ice) == 0
 

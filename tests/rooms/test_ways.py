@@ -1,6 +1,6 @@
 """Whose peer connection an ICE restart touches: one's own, and nobody else's."""
 
-from media.api import Answer, Direction
+from media.api import Answer, Direction, IceParameters
 from rooms.airing import Connected, stream_source
 from rooms.events import Feed
 from rooms.member_feed import feed_source
@@ -51,7 +51,7 @@ async def test_a_restart_lays_no_row_and_removes_none(world: World) -> None:
     rows = dict(world.media.rows)
     way = world.house.ways.of_place(member, Feed.STREAM, WATCH)
     assert way == Way(WATCH, viewer)
-    ours = world.house.ways.restart(way, "again")
+    ours = world.house.ways.restart(way, IceParameters("again", "p" * 22))
     assert ours is not None
     assert (ours.remote_ufrag, world.media.rows) == ("again", rows)
     assert world.house.ways.session(way) == ours
@@ -69,7 +69,7 @@ async def test_encoders_and_players_by_their_resource(world: World) -> None:
     assert world.house.end_encoder("luna", encoder.resource)
     assert ways.of_encoder("luna", encoder.resource) is None
     assert ways.session(way) is None
-    assert ways.restart(way, "again") is None
+    assert ways.restart(way, IceParameters("again", "p" * 22)) is None
 
 
 async def test_a_player_is_reached_by_its_own_name_only(world: World) -> None:

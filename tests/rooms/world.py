@@ -24,6 +24,7 @@ from media.api import (
     BusyReason,
     Direction,
     IceDescription,
+    IceParameters,
     Kind,
     MediaEvent,
     PeerFigures,
@@ -134,10 +135,10 @@ class FakeMedia:
         return IceDescription(f"ours-{ufrag}", "password", (), ufrag, Kind.AUDIO, ("0",))
 
     def restart_ice(
-        self, direction: Direction, name: str, remote_ufrag: str, peer_id: str | None = None
+        self, direction: Direction, name: str, remote: IceParameters, peer_id: str | None = None
     ) -> IceDescription | None:
         if self.ice_session(direction, name, peer_id) is not None:
-            self.restarts[direction, name] = remote_ufrag
+            self.restarts[direction, name] = remote.ufrag
         return self.ice_session(direction, name, peer_id)
 
     def close_publisher(self, source_id: str, reason: str, peer_id: str | None = None) -> None:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from media.api import Answer, Direction, IceDescription, Kind
+from media.api import Answer, Direction, IceDescription, IceParameters, Kind
 from media.sdp_frag import parse_fragment
 from rooms.airing import Connected
 from rooms.refusals import Code, Refusal
@@ -48,8 +48,8 @@ class ScriptedWays:
     def session(self, way: Way) -> IceDescription | None:
         return self.now
 
-    def restart(self, way: Way, remote_ufrag: str) -> IceDescription | None:
-        self.now = None if self.gone_at_restart else ice_session(2, remote_ufrag)
+    def restart(self, way: Way, remote: IceParameters) -> IceDescription | None:
+        self.now = None if self.gone_at_restart else ice_session(2, remote.ufrag)
         return self.now
 
 

@@ -102,7 +102,7 @@ async def test_an_ice_restart_is_answered_with_new_credentials_of_ones_own_peer(
 ) -> None:
     expert = await scene.live()
     guest = await scene.enter(VisitorKind.GUEST, "g")
-    ask = wire.MediaRestart(feed="stream", direction="watch", ufrag="again", id=8)
+    ask = wire.MediaRestart(feed="stream", direction="watch", ufrag="again", pwd="p" * 22, id=8)
     refused = await guest.say(ask)
     assert (refused.code, refused.id) == ("no_feed", 8)
     await guest.say(wire.MediaWatch(feed="stream", sdp="offer"))
@@ -112,7 +112,7 @@ async def test_an_ice_restart_is_answered_with_new_credentials_of_ones_own_peer(
         feed="stream", direction="watch", ufrag="ours-again", pwd="password", id=8
     )
     assert scene.world.media.rows == rows
-    mine = wire.MediaRestart(feed="stream", direction="publish", ufrag="again2", id=9)
+    mine = wire.MediaRestart(feed="stream", direction="publish", ufrag="again2", pwd="p" * 22, id=9)
     assert (await expert.say(mine)).ufrag == "ours-again2"
     assert (await guest.say(mine)).code == "no_feed"
 

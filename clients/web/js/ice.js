@@ -1,8 +1,11 @@
 // ICE credentials in session descriptions, for restarts: read ours, put the server's in. Pure.
 
-/** @param {string} sdp @returns {string} the first `ice-ufrag`; all are the same when bundled */
-export function ufragOf(sdp) {
-  return /^a=ice-ufrag:(\S+)/m.exec(sdp)?.[1] ?? "";
+/** @param {string} sdp the first credentials in it; all are the same when bundled */
+export function iceOf(sdp) {
+  return {
+    ufrag: /^a=ice-ufrag:(\S+)/m.exec(sdp)?.[1] ?? "",
+    pwd: /^a=ice-pwd:(\S+)/m.exec(sdp)?.[1] ?? "",
+  };
 }
 
 /**

@@ -23,7 +23,7 @@ export class OwnMedia {
   /**
    * @param {object} options
    * @param {(sdp: string) => Promise<string>} options.signal
-   * @param {(ufrag: string) => Promise<{ufrag: string, pwd: string}>} [options.restart]
+   * @param {(ice: {ufrag: string, pwd: string}) => Promise<{ufrag: string, pwd: string}>} [options.restart]
    * @param {() => Promise<RTCIceServer[]>} options.iceServers
    * @param {number} options.videoBitsPerS
    * @param {number} options.tall lines of picture to ask the camera for

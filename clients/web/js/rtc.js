@@ -5,14 +5,14 @@
 // way looks for another by an ICE restart, over which keys, tracks and pictures stay; only one that
 // the server has given up is replaced by a new one, with the same tracks.
 
-import { restarted, ufragOf } from "./ice.js";
+import { restarted, iceOf } from "./ice.js";
 /**
  * @typedef {"audio" | "video"} Kind
  * @typedef {"idle" | "connecting" | "up" | "down"} LinkPhase
  *
  * @typedef {object} LinkOptions
  * @property {(sdp: string) => Promise<string>} signal sends the offer, resolves with the answer
- * @property {(ufrag: string) => Promise<{ufrag: string, pwd: string}>} [restart] tells our new
+ * @property {(ice: {ufrag: string, pwd: string}) => Promise<{ufrag: string, pwd: string}>} [restart] tells our new
  *   credentials, resolves with the server's; without it a broken link is replaced
  * @property {() => Promise<RTCIceServer[]>} [iceServers]
  * @property {(phase: LinkPhase) => void} [onPhase]
@@ -297,7 +297,7 @@ class PeerLink {
       const offer = await peer.createOffer({ iceRestart: true });
       if (overtaken()) return;
       await peer.setLocalDescription(offer);
-      const server = await restart(ufragOf(offer.sdp ?? ""));
+      const server = await restart(iceOf(offer.sdp ?? ""));
       if (overtaken()) return;
       const sdp = restarted(this.#answer, server);
       await peer.setRemoteDescription({ type: "answer", sdp });

@@ -87,14 +87,14 @@ export class RoomController {
     this.random = random ?? Math.random;
     this.watcher = new Watcher({
       signal: (sdp) => this.#offer("media.watch", STREAM, sdp),
-      restart: (ufrag) => this.#restart("watch", STREAM, ufrag),
+      restart: (ice) => this.#restart("watch", STREAM, ice),
       iceServers,
       onPhase: (watching) => this.#watchingChanged(watching),
       onRefused: (error) => this.#watchRefused(error),
     });
     this.own = new OwnMedia({
       signal: (sdp) => this.#offer("media.publish", PRIVATE, sdp),
-      restart: (ufrag) => this.#restart("publish", PRIVATE, ufrag),
+      restart: (ice) => this.#restart("publish", PRIVATE, ice),
       iceServers,
       videoBitsPerS: OWN_BITS_PER_S,
       tall: OWN_TALL,
@@ -367,10 +367,10 @@ export class RoomController {
   /**
    * @param {"watch" | "publish"} direction
    * @param {string} feed
-   * @param {string} ufrag
+   * @param {{ ufrag: string, pwd: string }} ice
    */
-  #restart(direction, feed, ufrag) {
-    return this.wire.send({ type: "media.restart", feed, direction, ufrag }, RESTART_REPLY_MS);
+  #restart(direction, feed, ice) {
+    return this.wire.send({ type: "media.restart", feed, direction, ...ice }, RESTART_REPLY_MS);
   }
 
   /** Brings media into line with what the server says. */

@@ -73,7 +73,7 @@ export class StudioController {
     this.nowMs = nowMs;
     this.own = new OwnMedia({
       signal: (sdp) => this.#offer("media.publish", STREAM, sdp),
-      restart: (ufrag) => this.#restart("publish", STREAM, ufrag),
+      restart: (ice) => this.#restart("publish", STREAM, ice),
       iceServers,
       videoBitsPerS: SENT_BITS_PER_S,
       tall: SENT_TALL,
@@ -226,7 +226,7 @@ export class StudioController {
   #watcher(feed, onPhase) {
     return new Watcher({
       signal: (sdp) => this.#offer("media.watch", feed, sdp),
-      restart: (ufrag) => this.#restart("watch", feed, ufrag),
+      restart: (ice) => this.#restart("watch", feed, ice),
       iceServers: () => this.iceServers(),
       onPhase,
       onRefused: (error) => !["no_session", "not_active", "walled", "no_feed"].includes(error?.code),
@@ -306,10 +306,10 @@ export class StudioController {
   /**
    * @param {"watch" | "publish"} direction
    * @param {string} feed
-   * @param {string} ufrag
+   * @param {{ ufrag: string, pwd: string }} ice
    */
-  #restart(direction, feed, ufrag) {
-    return this.wire.send({ type: "media.restart", feed, direction, ufrag }, RESTART_REPLY_MS);
+  #restart(direction, feed, ice) {
+    return this.wire.send({ type: "media.restart", feed, direction, ...ice }, RESTART_REPLY_MS);
   }
 
   /** @param {any} error */
