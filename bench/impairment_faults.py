@@ -40,6 +40,13 @@ OTHERS_MAX_PERCENT: Final = 5.0
 OUTAGE_S: Final = 30.0
 BACK_S_MAX: Final = 10.0
 """The page tries again every four seconds at most; a try takes less than one."""
+GAP_S: Final = 1.5
+"""The connection survives it; more is missing than repairs may carry."""
+SHORT_OUTAGE_S: Final = 5.0
+"""Browsers call a connection disconnected after about this long."""
+SHORT_BACK_S_MAX: Final = 2.0
+WATCH_BACK_S: Final = 30.0
+"""How long a picture is waited for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,36 +271,41 @@ def _under_cap_s(offered: list[tuple[float, int]]) -> float | None:
     return kept
 
 
-async def _outage(scene: Scene, *, fault: str, of_expert: bool) -> list[Finding]:
-    """The network is away for long and comes back; so does the picture, in the same page."""
+async def _outage(
+    scene: Scene, *, fault: str, of_expert: bool, length_s: float, back_s_max: float
+) -> list[Finding]:
+    """The network is away for a while and comes back; so does the picture, in the same page."""
     hit = scene.expert if of_expert else scene.viewers[0]
     watchers = scene.viewers if of_expert else [hit]
     cut = Impairment(cut=True)
-    born = [person.page.url for person in (hit, *watchers)]
-    born_ms = [(await person.newest()).born_ms for person in (hit, *watchers)]
+    before = [await _place(person) for person in (hit, *watchers)]
     hit.line.impair(up=cut, down=cut)
     from_s = time.time()
-    await asyncio.sleep(OUTAGE_S)
+    await asyncio.sleep(length_s)
     hit.line.impair()
     end_s = time.time()
     back: list[float | None] = [None] * len(watchers)
-    while time.time() < end_s + 3 * BACK_S_MAX and None in back:
+    while time.time() < end_s + WATCH_BACK_S and None in back:
         await asyncio.sleep(0.2)
         for index, watcher in enumerate(watchers):
             if back[index] is None:
                 back[index] = _back_s(await watcher.samples(end_s - 1), end_s)
-    stayed = born_ms == [(await person.newest()).born_ms for person in (hit, *watchers)]
-    stayed = stayed and born == [person.page.url for person in (hit, *watchers)]
-    dark = Track(await watchers[0].samples(), "framesDecoded").grown(from_s + 2, end_s)
+    stayed = before == [await _place(person) for person in (hit, *watchers)]
+    dark = Track(await watchers[0].samples(), "framesDecoded").grown(from_s + 1, end_s)
     said = ", ".join("never" if b is None else f"{b:.1f} s" for b in back)
     return [
         Finding(
             fault,
-            f"the picture is back within {BACK_S_MAX:.0f} s, without a reload",
+            f"the picture is back within {back_s_max:.0f} s, without a reload",
             f"{said}; {'same page' if stayed else 'RELOADED'}; {dark:.0f} frames during the outage",
-            stayed and dark == 0 and all(b is not None and b <= BACK_S_MAX for b in back),
+            stayed and dark == 0 and all(b is not None and b <= back_s_max for b in back),
         )
     ]
+
+
+async def _place(person: OnALine) -> tuple[str, float]:
+    """The page's address and when its document was made."""
+    return person.page.url, (await person.newest()).born_ms
 
 
 def _back_s(samples: list[Sample], end_s: float) -> float | None:
@@ -329,6 +341,19 @@ FAULTS: Final[dict[str, Fault]] = {
         _heavy_loss, fault="20 % loss from the publisher for 10 s", of_expert=True
     ),
     "cap": partial(_cap, fault="one viewer of three capped at 300 kbit/s"),
-    "outage-viewer": partial(_outage, fault="30 s of outage at a viewer", of_expert=False),
-    "outage-publisher": partial(_outage, fault="30 s of outage at the publisher", of_expert=True),
+    **{
+        f"{name}-{'publisher' if of_expert else 'viewer'}": partial(
+            _outage,
+            fault=f"{length_s:g} s of outage at {'the publisher' if of_expert else 'a viewer'}",
+            of_expert=of_expert,
+            length_s=length_s,
+            back_s_max=back_s_max,
+        )
+        for name, length_s, back_s_max in (
+            ("gap", GAP_S, SHORT_BACK_S_MAX),
+            ("short-outage", SHORT_OUTAGE_S, SHORT_BACK_S_MAX),
+            ("outage", OUTAGE_S, BACK_S_MAX),
+        )
+        for of_expert in (False, True)
+    },
 }
