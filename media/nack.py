@@ -124,9 +124,11 @@ class LossTracker:
 class ResendBudget:
     """What one viewer stream may still be sent again."""
 
-    __slots__ = ("_octets", "_resent", "_seen_octets")
+    __slots__ = ("_octets", "_resent", "_seen_octets", "beyond_repair")
 
     def __init__(self) -> None:
+        self.beyond_repair = False
+        """The last refusal was not one for now: a later question will hardly be answered either."""
         self._octets = RESEND_BURST_OCTETS
         self._seen_octets = 0
         self._resent: dict[int, tuple[int, int]] = {}  # sequence → (times, last_ns)
@@ -140,13 +142,18 @@ class ResendBudget:
         """
         times, last_ns = self._resent.get(sequence, (0, 0))
         wait_ns = min(max(round_trip_ns or RESEND_UNKNOWN_NS, RESEND_MIN_NS), RESEND_MAX_NS)
-        if times >= RESENDS_MAX or (times and now_ns - last_ns < wait_ns):
+        self.beyond_repair = False
+        if times and now_ns - last_ns < wait_ns:
+            return False
+        if times >= RESENDS_MAX:
+            self.beyond_repair = True
             return False
         earned = (sent_octets - self._seen_octets) * RESEND_SHARE_PERCENT // 100
         if earned > 0:
             self._octets = min(self._octets + earned, RESEND_BURST_OCTETS)
             self._seen_octets = sent_octets
         if size > self._octets:
+            self.beyond_repair = True
             return False
         self._octets -= size
         self._resent.pop(sequence, None)

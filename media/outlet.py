@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 REPLAY_BURST_PACKETS: Final = 32
 """Cached packets sent to a joining viewer at once, and again every tick: 14 Mbit/s, which a socket
 buffer of 212 kB takes without loss."""
+BEGIN_ANEW_NS: Final = 2_000_000_000
+"""At most one keyframe in this time for what one viewer lost beyond repair: everybody gets it."""
 SEGMENTS_MAX: Final = 32
 """Runs of packets that a NACK is looked up in: each ended by a closed gate or a new codec."""
 CLOCK_RATE_HZ: Final = {Kind.AUDIO: 48_000, Kind.VIDEO: 90_000}
@@ -69,6 +71,7 @@ class Outlet:
         self.fraction_lost: float | None = None
         self.jitter_ticks = 0
         self.round_trip_ns = 0
+        self.began_anew_ns = 0
 
 
 class Row:
@@ -321,7 +324,10 @@ class Row:
         else:
             return False
         packet = self.track.ring.get(index)
-        if packet is None or now_ns - packet.arrived_ns > RESEND_AGE_NS_MAX:
+        if packet is None:
+            return False
+        if now_ns - packet.arrived_ns > RESEND_AGE_NS_MAX:
+            self._begin_anew(packet, outlet, now_ns)
             return False
         shape = self._shape
         rendered = shape.render_rtx(packet, sequence, now_ns) if shape is not None else None
@@ -332,6 +338,8 @@ class Row:
             sent_octets=outlet.octets,
             round_trip_ns=outlet.round_trip_ns,
         ):
+            if outlet.budget.beyond_repair:
+                self._begin_anew(packet, outlet, now_ns)
             return False
         outlet.rtx_sequence += 1
         stamp = segment.out_timestamp(packet.timestamp)
@@ -339,6 +347,18 @@ class Row:
         return self.track.shared.sender.send_rtp(
             lane, template, word, outlet.rtx_sequence, stamp, ssrc=outlet.track.rtx_ssrc
         )
+
+    def _begin_anew(self, lost: Packet, outlet: Outlet, now_ns: int) -> None:
+        """What is lost stays lost: a keyframe, unless one began since.
+
+        The browser would come to ask for it too, after a picture that stood still for 3 s.
+        """
+        keyframe = self.track.ring.keyframe(now_ns)
+        if keyframe is not None and keyframe.index > lost.index:
+            return
+        if now_ns - outlet.began_anew_ns >= BEGIN_ANEW_NS:
+            outlet.began_anew_ns = now_ns
+            self.track.request_keyframe(now_ns)
 
     def _segment_of(self, index: int) -> Segment | None:
         for segment in reversed(self._segments):

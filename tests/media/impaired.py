@@ -80,6 +80,7 @@ class ModelPublisher:
         self.taken_ns: list[int] = []
         """When each frame was sent."""
         self.keyframes = 0
+        self.on_forwarded: Callable[[], None] = lambda: None
         self._world, self._up, self._down = world, up, down
         self._sequence, self._rtx_sequence = 65_000, 1  # it wraps soon
         self._audio_sequence = 0
@@ -99,7 +100,11 @@ class ModelPublisher:
             self._down.put(100, now_ns, lambda packet=packet: self._on_rtcp(packet))
 
     def _send(self, datagram: bytes) -> None:
-        self._up.put(len(datagram), self._world.now_ns, lambda: self.end.send_raw(datagram))
+        self._up.put(len(datagram), self._world.now_ns, lambda: self._arrive(datagram))
+
+    def _arrive(self, datagram: bytes) -> None:
+        self.end.send_raw(datagram)
+        self.on_forwarded()
 
     def _send_frame(self) -> None:
         keyframe, self._keyframe_wanted = self._keyframe_wanted, False
@@ -167,7 +172,8 @@ class ModelViewer:
         self._waits_since_ns = self._pli_ns = self._report_ns = world.now_ns
         self._report: tuple[int, int] | None = None  # last sender report: (middle, when)
 
-    def step(self) -> None:
+    def collect(self) -> None:
+        """Read the socket, which holds about ninety packets, and put them on the way."""
         now_ns = self._world.now_ns
         packets, reports = self.end.drain()
         for got in packets:
@@ -175,6 +181,10 @@ class ModelViewer:
             self._down.put(size, now_ns, lambda got=got: self._on_packet(got))
         for report in reports:
             self._down.put(100, now_ns, lambda report=report: self._on_report(report))
+
+    def step(self) -> None:
+        now_ns = self._world.now_ns
+        self.collect()
         self._ask_again()
         self._decode()
         if now_ns - self._report_ns >= REPORT_NS:
@@ -182,7 +192,11 @@ class ModelViewer:
             self._send_report()
 
     def _send(self, compound: bytes) -> None:
-        self._up.put(len(compound) + 20, self._world.now_ns, lambda: self.end.rtcp(compound))
+        self._up.put(len(compound) + 20, self._world.now_ns, lambda: self._arrive(compound))
+
+    def _arrive(self, compound: bytes) -> None:
+        self.end.rtcp(compound)
+        self.collect()
 
     def _on_report(self, report: RtcpPacket) -> None:
         if isinstance(report, rtcp.SenderReport) and report.ssrc == self.end.video_ssrc:
@@ -239,7 +253,7 @@ class ModelViewer:
             step = self._frames.get(self._next) if self._next is not None else None
             if step is not None and step.complete and self._next is not None:
                 chosen = self._next
-            elif ready and (self._next is None or self._overdue(FRAME_WAIT_NS)):
+            elif ready:
                 chosen = max(ready)  # everything before it is given up
             else:
                 break
@@ -271,6 +285,11 @@ class Theatre:
             for n, (up, down) in enumerate(zip(self.ups, self.downs, strict=True))
         ]
         self._timer_ns = world.now_ns
+        self.publisher.on_forwarded = self._collect
+
+    def _collect(self) -> None:
+        for viewer in self.viewers:
+            viewer.collect()
 
     def impair(
         self,

@@ -21,6 +21,7 @@ LOSSY = Impairment(loss_percent=5, delay_ms=20)
 FAR = Impairment(loss_percent=5, delay_ms=100, duplicate_percent=1)
 SHUFFLED = Impairment(reorder_percent=5, reorder_ms=15, duplicate_percent=5, delay_ms=20)
 JITTERY = Impairment(delay_ms=20, jitter_ms=30)
+CUT = Impairment(cut=True)
 HEAVY = Impairment(loss_percent=20, delay_ms=20)
 
 
@@ -106,3 +107,27 @@ def test_at_heavy_loss_audio_goes_on_and_video_nearly_so(
     assert sum(from_ns <= at <= end_ns for at in decoded) > 0.9 * SECONDS * SECOND_NS / FRAME_NS
     recovered_ns = end_ns + 2 * SECOND_NS
     assert sum(at > recovered_ns for at in decoded) >= SECOND_NS // FRAME_NS - 1
+
+
+@pytest.mark.parametrize("seconds", [0.5, 1.5, 2.5])
+@pytest.mark.parametrize("of_publisher", [False, True], ids=["of-viewer", "of-publisher"])
+def test_after_a_gap_the_picture_moves_again_at_once(
+    world: World, of_publisher: bool, seconds: float
+) -> None:
+    """More than repairs may carry is missing: the server asks for a keyframe before the viewer."""
+    theatre = Theatre(world, seed=1)
+    viewer = theatre.viewers[0]
+    theatre.impair(publisher=BACK, viewer=BACK, back=BACK)
+    theatre.play(4)
+    if of_publisher:
+        theatre.publisher_up.link.impairment = theatre.publisher_down.link.impairment = CUT
+    else:
+        theatre.downs[0].link.impairment = theatre.ups[0].link.impairment = CUT
+    theatre.play(seconds)
+    end_ns = world.now_ns
+    theatre.impair(publisher=BACK, viewer=BACK, back=BACK)
+    theatre.play(5)
+    moments = [at for at, _ in viewer.decoded if at > end_ns]
+    stills = [after for before, after in pairwise([end_ns, *moments]) if after - before > 300 * MS]
+    assert all(moment - end_ns <= 500 * MS for moment in stills)
+    assert world.now_ns - moments[-1] < 200 * MS

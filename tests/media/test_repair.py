@@ -140,6 +140,62 @@ def test_old_packets_are_not_sent_again(world: World) -> None:
     publisher.video(DELTA, 101)
 
 
+def nack_a_spent_budget(world: World, publisher: FarPublisher, viewer: FarViewer) -> list[int]:
+    """A second of large packets is asked for again: more than the budget holds."""
+    sent = []
+    for n in range(200):
+        publisher.video(DELTA + bytes(1_000), 101 + n, 6_000 + 900 * n)
+        world.now_ns += 5 * MS
+        sent += [got.sequence for got in viewer.packets(viewer.video_ssrc)]
+    for sequence in sent:
+        viewer.nack(sequence)
+        viewer.datagrams()
+    return sent
+
+
+def test_what_is_beyond_repair_asks_for_one_keyframe(world: World) -> None:
+    publisher, viewer = live(world)
+    lost = nack_a_spent_budget(world, publisher, viewer)
+    assert plis(publisher) == 1
+    publisher.video(KEY, 301, 200_000)
+    world.pass_ms(3_000)
+    viewer.nack(*lost)
+    assert plis(publisher) == 0, "the keyframe that began since is as good"
+    publisher.video(DELTA, 302, 203_000)
+    after = viewer.packets(viewer.video_ssrc)[-1].sequence
+    world.pass_ms(2_100)
+    viewer.nack(after)
+    assert plis(publisher) == 1, "too old to be sent again, and no keyframe since"
+
+
+def test_a_viewer_that_loses_everything_costs_a_keyframe_in_two_seconds(world: World) -> None:
+    publisher, viewer = live(world)
+    asked = 0
+    for n in range(600):
+        publisher.video((KEY if n % 50 == 0 else DELTA) + bytes(1_000), 101 + n, 900 * n)
+        world.pass_ms(10)
+        viewer.nack(*(got.sequence for got in viewer.packets(viewer.video_ssrc)))
+        asked += plis(publisher)
+    assert 1 <= asked <= 3
+
+
+def test_nothing_is_asked_for_a_viewer_whose_gate_is_shut(world: World) -> None:
+    publisher = world.publisher()
+    viewer = world.viewer()
+    gate = world.forwarder.forward_gated("s", "v", [Kind.VIDEO])
+    gate.open_until(world.now_ns + 100 * SECOND_NS)
+    publisher.video(KEY, 100, 3_000)
+    publisher.asked()
+    [sent] = viewer.packets(viewer.video_ssrc)
+    world.now_ns += 3 * SECOND_NS
+    gate.open_until(0)
+    viewer.nack(sent.sequence)
+    assert plis(publisher) == 0
+    gate.open_until(world.now_ns + 100 * SECOND_NS)
+    viewer.nack(sent.sequence)
+    assert plis(publisher) == 1, "an open one is heard"
+
+
 def test_the_same_bytes_never_leave_twice_and_no_number_is_used_twice(world: World) -> None:
     publisher, viewer = live(world)
     for n in range(1, 50):
