@@ -181,10 +181,14 @@ def read_store(database: Path, query: str) -> list[tuple[object, ...]]:
 
 @asynccontextmanager
 async def running_server(
-    data: Path, *arguments: str, media: str = "127.0.0.1:0", prefix: tuple[str, ...] = ()
+    data: Path,
+    *arguments: str,
+    media: str = "127.0.0.1:0",
+    http: str = "127.0.0.1:0",
+    prefix: tuple[str, ...] = (),
 ) -> AsyncIterator[Server]:
     """A server for the length of a test."""
-    server = Server(data=data, arguments=arguments, media=media, prefix=prefix)
+    server = Server(data=data, arguments=arguments, http=http, media=media, prefix=prefix)
     await server.start()
     try:
         yield server

@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 ADDRESS = "10.77.0.1"
+SERVER_ADDRESS, CLIENT_ADDRESS, OTHER_ADDRESS = "10.77.0.1", "10.77.0.2", "10.77.0.3"
+CABLE = "cable"
 CLONE_NEWNET = 0x40000000
 
 AddrInfo = tuple[int, int, int, str, Any]
@@ -96,6 +98,42 @@ class Namespace:
     def heal(self) -> None:
         """Let everything pass again."""
         self.nft()
+
+    def move(self, old: str, new: str) -> None:
+        """Another network: the address on the cable is gone, and another one is there."""
+        inside = ("-n", self.name)
+        ip(*inside, "addr", "del", f"{old}/24", "dev", CABLE)
+        ip(*inside, "addr", "add", f"{new}/24", "dev", CABLE)
+        ip(*inside, "route", "replace", "default", "dev", CABLE)
+
+
+def ip(*words: str) -> None:
+    """One command of iproute2."""
+    subprocess.run(["ip", *words], check=True, capture_output=True)
+
+
+@asynccontextmanager
+async def cable(folder: Path) -> AsyncIterator[tuple[Namespace, Namespace]]:
+    """Two namespaces with a cable between them: `SERVER_ADDRESS` here, `CLIENT_ADDRESS` there."""
+    tag = f"{os.getpid():x}-{folder.name[-8:]}"
+    ends = ((f"prl-s-{tag}", SERVER_ADDRESS), (f"prl-c-{tag}", CLIENT_ADDRESS))
+    made: list[Namespace] = []
+    try:
+        for name, _ in ends:
+            ip("netns", "add", name)
+            made.append(Namespace(name, folder))
+        first, second = (net.name for net in made)
+        ip("link", "add", CABLE, "netns", first, "type", "veth", "peer", CABLE, "netns", second)
+        for name, address in ends:
+            inside = ("-n", name)
+            ip(*inside, "addr", "add", f"{address}/24", "dev", CABLE)
+            ip(*inside, "link", "set", CABLE, "up")
+            ip(*inside, "link", "set", "lo", "up")
+            ip(*inside, "route", "add", "default", "dev", CABLE)
+        yield made[0], made[1]
+    finally:
+        for net in made:
+            ip("netns", "del", net.name)
 
 
 def _enter(namespace_fd: int) -> None:

@@ -128,12 +128,17 @@ async def stage(
         browser = await stack.enter_async_context(
             chromium() if program is None else chromium(program=program)
         )
-        expert = await stack.enter_async_context(person(browser, server))
-        member = await stack.enter_async_context(person(browser, server))
-        await go_live(expert)
-        await member.sign_in(MEMBER)
-        await enter_room(member)
-        yield Stage(server, browser, expert, member, stack)
+        yield await on_stage(server, browser, stack)
+
+
+async def on_stage(server: Server, browser: Browser, stack: AsyncExitStack) -> Stage:
+    """The expert of this server goes on air and its member watches, in this browser."""
+    expert = await stack.enter_async_context(person(browser, server))
+    member = await stack.enter_async_context(person(browser, server))
+    await go_live(expert)
+    await member.sign_in(MEMBER)
+    await enter_room(member)
+    return Stage(server, browser, expert, member, stack)
 
 
 async def quiet(seconds: float) -> None:

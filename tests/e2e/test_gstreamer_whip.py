@@ -8,47 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.e2e.harness import REPO, Server
+from tests.e2e.netns import SERVER_ADDRESS, cable
 
-SERVER_ADDRESS, ENCODER_ADDRESS = "10.77.0.1", "10.77.0.2"
 SYSTEM_PYTHON = "/usr/bin/python3"
 ENCODER = Path(__file__).with_name("gst_whip_publisher.py")
 PUBLISHED_S, WATCHED_S = 12, 4
-
-
-def ip(*words: str) -> None:
-    subprocess.run(["ip", *words], check=True, capture_output=True)
-
-
-@contextmanager
-def cable() -> Iterator[tuple[tuple[str, ...], tuple[str, ...]]]:
-    """Two namespaces with a cable between them; gives the command prefix of each."""
-    tag = f"{os.getpid():x}"
-    ends = ((f"prl-s-{tag}", SERVER_ADDRESS), (f"prl-e-{tag}", ENCODER_ADDRESS))
-    made: list[str] = []
-    try:
-        for name, _ in ends:
-            ip("netns", "add", name)
-            made.append(name)
-        first, second = made
-        ip("link", "add", "cable", "netns", first, "type", "veth", "peer", "cable", "netns", second)
-        for name, address in ends:
-            ip("-n", name, "addr", "add", f"{address}/24", "dev", "cable")
-            ip("-n", name, "link", "set", "cable", "up")
-            ip("-n", name, "link", "set", "lo", "up")
-        yield ("ip", "netns", "exec", first), ("ip", "netns", "exec", second)
-    finally:
-        for name in made:
-            ip("netns", "del", name)
 
 
 async def events_until(
@@ -68,7 +38,8 @@ async def events_until(
 
 @pytest.mark.parametrize(("codec", "name"), [("vp8", "VP8"), ("h264", "H264")])
 async def test_a_third_party_encoder_is_on_air(codec: str, name: str, tmp_path: Path) -> None:
-    with cable() as (at_server, at_encoder):
+    async with cable(tmp_path) as (server_net, encoder_net):
+        at_server, at_encoder = server_net.prefix, encoder_net.prefix
         server = Server(
             data=tmp_path / "data",
             prefix=at_server,

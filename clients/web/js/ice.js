@@ -1,4 +1,5 @@
-// ICE credentials in session descriptions, for restarts: read ours, put the server's in. Pure.
+// What a restart of ICE needs: credentials in session descriptions, and what came over the way in
+// use. Pure.
 
 /** @param {string} sdp the first credentials in it; all are the same when bundled */
 export function iceOf(sdp) {
@@ -19,4 +20,16 @@ export function restarted(answer, { ufrag, pwd }) {
     .replace(/^(o=\S+ \S+ )(\d+)/m, (_, head, version) => `${head}${Number(version) + 1}`)
     .replace(/^a=ice-ufrag:\S+/gm, `a=ice-ufrag:${ufrag}`)
     .replace(/^a=ice-pwd:\S+/gm, `a=ice-pwd:${pwd}`);
+}
+
+/**
+ * @param {Iterable<any>} reports values of an `RTCStatsReport`
+ * @returns {number} bytes of media and reports that came over all ways so far; checks do not count
+ */
+export function receivedBytes(reports) {
+  let bytes = 0;
+  for (const report of reports) {
+    if (report.type === "candidate-pair") bytes += report.bytesReceived ?? 0;
+  }
+  return bytes;
 }

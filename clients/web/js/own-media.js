@@ -143,6 +143,11 @@ export class OwnMedia {
     this.#publisher?.mend();
   }
 
+  /** Once a second: looks for another way when the server's reports stop. */
+  async checkFlow() {
+    await this.#publisher?.checkFlow();
+  }
+
   /** Everything off. */
   close() {
     this.unpublish();

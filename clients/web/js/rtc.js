@@ -5,7 +5,7 @@
 // way looks for another by an ICE restart, over which keys, tracks and pictures stay; only one that
 // the server has given up is replaced by a new one, with the same tracks.
 
-import { restarted, iceOf } from "./ice.js";
+import { iceOf, receivedBytes, restarted } from "./ice.js";
 /**
  * @typedef {"audio" | "video"} Kind
  * @typedef {"idle" | "connecting" | "up" | "down"} LinkPhase
@@ -34,7 +34,9 @@ const RESTART_AGAIN_MS = 500;
 /** The server forgets a silent peer after 30 s; from here on a new connection is the shorter way. */
 const KEPT_MS = 27_000;
 /** A living server answers a restart at once; a longer silence means that the socket is dead too. */
-export const RESTART_REPLY_MS = 2_000;
+export const RESTART_REPLY_MS = 1_500;
+/** The server reports once a second. Browsers take five seconds to notice what two of silence tell. */
+const SILENT_MS = 2_000;
 /** Why an intent did not reach the server: no word from it, so nothing is known to be over. */
 const UNHEARD = new Set(["link_lost", "timeout"]);
 /** An answer came but neither ICE nor DTLS: an address that does not lead anywhere. */
@@ -103,6 +105,7 @@ class PeerLink {
   /** @type {string | null} what the server answered to our offer */ #answer = null;
   /** @type {number | null} since when there is no way */ #lostMs = null;
   /** Counts restarts, so that an overtaken one is dropped. */ #round = 0;
+  #heard = { bytes: 0, atMs: 0, flowing: false };
   /** @type {any} */ #timer = null;
   /** @type {Promise<{peer: RTCPeerConnection, sdp: string}> | null} */ #prepared = null;
 
@@ -149,12 +152,32 @@ class PeerLink {
     void this.#connect();
   }
 
-  /** Does at once what waits for its next try: the reason to wait is gone. */
+  /**
+   * The signalling was lost and is back: does at once what waits for its next try. A connection that
+   * looks well may only not know yet that the network is another one.
+   */
   mend() {
-    const lost = this.phase === "up" && this.peer?.connectionState !== "connected";
-    if (lost || (this.phase === "down" && this.#lostMs !== null)) {
-      void this.#restart(this.#generation);
-    } else if (this.phase === "down") this.renew();
+    if (this.phase === "up") void this.#seek();
+    else if (this.phase === "down" && this.#lostMs === null) this.renew();
+    else if (this.phase === "down") void this.#restart(this.#generation);
+  }
+
+  /**
+   * To be called once a second: looks for another way when what was coming stopped.
+   * @param {boolean} expected whether anything should be coming
+   */
+  async checkFlow(expected = true) {
+    const { peer } = this;
+    if (peer === null || this.phase !== "up" || this.restart === null) return;
+    const bytes = receivedBytes((await peer.getStats()).values());
+    if (peer !== this.peer) return;
+    const nowMs = this.nowMs();
+    if (bytes !== this.#heard.bytes || !expected) {
+      this.#heard = { bytes, atMs: nowMs, flowing: bytes > this.#heard.bytes };
+    } else if (this.#heard.flowing && nowMs - this.#heard.atMs >= SILENT_MS) {
+      this.#heard.flowing = false; // once: who sends nothing may have nothing to send
+      void this.#seek();
+    }
   }
 
   /** Ends it. */
@@ -260,7 +283,6 @@ class PeerLink {
     clearTimeout(this.#timer);
     this.#attempt = 0;
     this.#lostMs = null;
-    this.#round += 1;
     this.connected();
     this.#setPhase("up");
   }
@@ -280,32 +302,56 @@ class PeerLink {
       return;
     }
     this.#setPhase("down");
+    this.#restartIn(generation, RESTART_WAIT_MS);
+    const outcome = await this.#exchange(generation);
+    if (outcome === "unheard") this.#restartIn(generation, RESTART_AGAIN_MS);
+    else if (outcome === "refused") this.#broken(generation);
+  }
+
+  /**
+   * @param {number} generation
+   * @param {number} delayMs
+   */
+  #restartIn(generation, delayMs) {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => {
+      // A way that held all along fires no event.
+      if (generation === this.#generation && this.peer?.connectionState === "connected") this.#isUp();
+      else void this.#restart(generation);
+    }, delayMs);
+  }
+
+  /** Looks for another way while the connection still counts as well: it may be. */
+  async #seek() {
+    const generation = this.#generation;
+    if (!this.wanted || this.restart === null || this.#answer === null) return;
+    if ((await this.#exchange(generation)) === "refused") this.#broken(generation);
+  }
+
+  /**
+   * New ICE credentials for both sides of the connection that there is.
+   * @param {number} generation
+   * @returns {Promise<"done" | "unheard" | "refused">} "done" also when something newer took over
+   */
+  async #exchange(generation) {
+    const { peer, restart } = this;
+    if (peer === null || restart === null) return "refused";
     const round = ++this.#round;
     const overtaken = () => generation !== this.#generation || round !== this.#round;
-    const again = (/** @type {number} */ delayMs) => {
-      clearTimeout(this.#timer);
-      this.#timer = setTimeout(() => {
-        // A way that held all along fires no event.
-        if (peer.connectionState === "connected") this.#isUp();
-        else void this.#restart(generation);
-      }, delayMs);
-    };
-    again(RESTART_WAIT_MS);
     try {
       // TURN passwords expire; those of the first connection may be hours old.
       peer.setConfiguration({ ...peer.getConfiguration(), iceServers: await this.iceServers() });
       const offer = await peer.createOffer({ iceRestart: true });
-      if (overtaken()) return;
+      if (overtaken()) return "done";
       await peer.setLocalDescription(offer);
       const server = await restart(iceOf(offer.sdp ?? ""));
-      if (overtaken()) return;
-      const sdp = restarted(this.#answer, server);
+      if (overtaken()) return "done";
+      const sdp = restarted(this.#answer ?? "", server);
       await peer.setRemoteDescription({ type: "answer", sdp });
     } catch (error) {
-      if (overtaken()) return;
-      if (UNHEARD.has(/** @type {any} */ (error)?.code)) again(RESTART_AGAIN_MS);
-      else this.#broken(generation);
+      if (!overtaken()) return UNHEARD.has(/** @type {any} */ (error)?.code) ? "unheard" : "refused";
     }
+    return "done";
   }
 
   /**

@@ -41,7 +41,7 @@ const OWN_BITS_PER_S = 1_200_000;
 const OWN_TALL = 540;
 const WATCHDOG_MS = 1_000;
 /** Media that stands still this long on a living connection is asked for anew. */
-const STALLED_MS = 5_000;
+const STALLED_MS = 8_000;
 /** The HUD comes every second; a link that is silent this long in a session is dead. */
 const SILENT_MS = 6_000;
 /** A feed that the server stopped is offered again after this, if it is still wanted. */
@@ -464,6 +464,8 @@ export class RoomController {
       this.#lastMessageMs = nowMs;
       this.wire.reconnect();
     }
+    void this.own.checkFlow();
+    void this.watcher.checkFlow(this.server.room?.wall === "none");
     const peer = this.watcher.peer;
     if (peer === null || this.watcher.phase !== "up") return;
     const reports = await peer.getStats();

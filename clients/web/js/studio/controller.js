@@ -391,6 +391,7 @@ export class StudioController {
       this.#lastMessageMs = nowMs;
       this.wire.reconnect();
     }
+    for (const connection of [this.own, this.member, this.monitor]) void connection.checkFlow();
     if (this.own.peer !== null && this.own.view.phase === "up") {
       const reports = await this.own.peer.getStats();
       this.#local({ figures: figures(reports.values(), "out", this.local.figures) });
