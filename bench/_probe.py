@@ -105,6 +105,16 @@ class Identity:
         return cls(context, certificate.fingerprint(hashes.SHA256()).hex(":").upper())
 
 
+class Clear:
+    """In place of an SRTP session: nothing is encrypted."""
+
+    def protect(self, packet: bytes) -> bytes:
+        """As it is."""
+        return packet
+
+    protect_rtcp = unprotect = unprotect_rtcp = protect
+
+
 class Probe:
     """One peer connection from the far side."""
 
@@ -120,6 +130,8 @@ class Probe:
         port = self.socket.getsockname()[1]
         self._candidate = f"a=candidate:1 1 udp 2130706431 {address} {port} typ host"
         self.ssrcs: list[int] = []
+        self.tx: Session | Clear
+        self.rx: Session | Clear
 
     def close(self) -> None:
         self.socket.close()
@@ -185,6 +197,16 @@ class Probe:
         self._check_until_answered(full_agent)
         self._handshake()
         self.socket.setblocking(False)
+
+    def attach(
+        self, address: tuple[str, int], key: bytes | None = None, ssrcs: tuple[int, ...] = ()
+    ) -> None:
+        """Without ICE and DTLS, to a server that knows us already; in clear but for `key`."""
+        self.socket.connect(address)
+        self.socket.setblocking(False)
+        self.ssrcs = list(ssrcs)
+        self.tx = Clear()
+        self.rx = Clear() if key is None else _session(key, Policy.SSRC_ANY_INBOUND)
 
     def keep_alive(self) -> None:
         """One connectivity check: it renews the server's consent (RFC 7675)."""

@@ -1,4 +1,5 @@
-"""The servers that are measured: Parlour, and Janus VideoRoom beside it in the same run.
+"""The servers that are measured: Parlour, and beside it in the same run Janus VideoRoom, aiortc's
+MediaRelay, and the floor: a program that only encrypts and sends.
 
 Each is started for one measurement with its data in a temporary folder, and takes a publisher and
 viewers by its own signalling. What is measured begins after that and is the same for all.
@@ -10,15 +11,19 @@ import asyncio
 import platform
 import secrets
 import shutil
+import sys
+from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import aiohttp
 
-from bench._probe import Probe
-from bench.server import ServerUnderTest
+from bench._chat import fill
+from bench._probe import KEY_BYTES, SALT_BYTES, Probe
+from bench.server import REPO, ServerUnderTest
 
 SSRCS = (0x1001, 0x1002)
 """Of the published sound and picture."""
@@ -29,13 +34,15 @@ JANUS_ROOM = 1_234
 JANUS_FEED = 1
 JANUS_READY_S = 15
 JANUS_STEP_S = 10
+RELAY_READY_S = 15
 JANUS_LIBRARY = Path("/usr/lib") / f"{platform.machine()}-linux-gnu" / "janus"
 
 
 class Peer(Protocol):
-    """A running server."""
+    """A running server. `decodes` says that it wants a real film."""
 
     pid: int
+    decodes: bool
 
     async def publish(self, probe: Probe) -> None:
         """Connect the one publisher, sound first."""
@@ -44,12 +51,23 @@ class Peer(Protocol):
         """Connect viewer number `number`."""
 
 
+@dataclass(frozen=True)
+class House:
+    """What else a server has to do with: `idle_rooms` of experts who are not on air, and in every
+    room `chat` messages that were said before."""
+
+    idle_rooms: int = 0
+    chat: int = 0
+
+
 Start = Any
-"""(folder, address) → an async context manager of a `Peer`."""
+"""(folder, address, house) → an async context manager of a `Peer`."""
 
 
 class Parlour:
     """`parlour serve`, by WHIP and WHEP."""
+
+    decodes = False
 
     def __init__(self, server: ServerUnderTest, key: str) -> None:
         self.pid = server.pid
@@ -58,11 +76,16 @@ class Parlour:
 
     @classmethod
     @asynccontextmanager
-    async def start(cls, folder: Path, address: str) -> AsyncIterator[Parlour]:
+    async def start(cls, folder: Path, address: str, house: House) -> AsyncIterator[Parlour]:
         """With one expert, added before the start."""
         under_test = ServerUnderTest(folder, media_host=address)
         key = str((await under_test.cli("expert", "add", "bench"))["stream_key"])
+        rooms = [f"idle{number:04}" for number in range(house.idle_rooms)]
+        for name in rooms:
+            await under_test.cli("expert", "add", name)
         async with under_test as server:
+            if house.chat:
+                await fill(server.url, [*rooms, "bench"], house.chat)
             yield cls(server, key)
 
     async def publish(self, probe: Probe) -> None:
@@ -86,7 +109,7 @@ async def _post_sdp(http: aiohttp.ClientSession, url: str, sdp: str, key: str | 
         headers["Authorization"] = f"Bearer {key}"
     async with http.post(url, data=sdp, headers=headers) as response:
         text = await response.text()
-        if response.status != 201:
+        if response.status not in (200, 201):
             raise RuntimeError(f"{url}: {response.status} {text[:300]}")
         return text
 
@@ -97,6 +120,8 @@ class Janus:
     As installed, but for `event_loops` in the fast configuration. (ICE-lite is on, since our probes
     are always controlling; libnice checks all the same.)
     """
+
+    decodes = False
 
     def __init__(self, pid: int, http: aiohttp.ClientSession, root: str) -> None:
         self.pid = pid
@@ -109,7 +134,7 @@ class Janus:
     @classmethod
     @asynccontextmanager
     async def start(
-        cls, folder: Path, address: str, *, event_loops: int | None = None
+        cls, folder: Path, address: str, house: House, *, event_loops: int | None = None
     ) -> AsyncIterator[Janus]:
         """Started with a configuration of ours; RuntimeError when it does not come up."""
         program = shutil.which("janus")
@@ -274,12 +299,117 @@ def _all_but(kind: str, wanted: str) -> str:
     return ",".join(name for name in names if name != wanted)
 
 
-def janus_fast(folder: Path, address: str) -> AbstractAsyncContextManager[Janus]:
+def janus_fast(folder: Path, address: str, house: House) -> AbstractAsyncContextManager[Janus]:
     """Two event loops instead of a thread for every viewer."""
-    return Janus.start(folder, address, event_loops=2)
+    return Janus.start(folder, address, house, event_loops=2)
+
+
+class Floor:
+    """`bench.floor_server`: no signalling but a line for each receiver."""
+
+    decodes = False
+
+    def __init__(self, process: asyncio.subprocess.Process, address: tuple[str, int]) -> None:
+        self.pid = process.pid
+        self._process = process
+        self._address = address
+
+    @classmethod
+    @asynccontextmanager
+    async def start(
+        cls, folder: Path, address: str, house: House, *, segments: int = 1
+    ) -> AsyncIterator[Floor]:
+        """It ends with its standard input."""
+        words = ["-m", "bench.floor_server", "--host", address, "--segments", str(segments)]
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, *words, stdin=PIPE, stdout=PIPE, cwd=REPO
+        )
+        assert process.stdin is not None
+        assert process.stdout is not None
+        port = int(await process.stdout.readline())
+        try:
+            yield cls(process, (address, port))
+        finally:
+            process.stdin.close()
+            await process.wait()
+
+    async def publish(self, probe: Probe) -> None:
+        """In clear."""
+        probe.attach(self._address)
+
+    async def watch(self, probe: Probe, number: int) -> None:
+        """With a key of its own."""
+        key, ssrcs = secrets.token_bytes(KEY_BYTES + SALT_BYTES), (2 * number + 1, 2 * number + 2)
+        probe.attach(self._address, key, ssrcs)
+        host, port = probe.socket.getsockname()
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{host} {port} {key.hex()} {ssrcs[0]} {ssrcs[1]}\n".encode())
+        await self._process.stdin.drain()
+
+
+class Relay:
+    """`bench.relay_server`: aiortc's MediaRelay, which decodes once and encodes for everybody."""
+
+    decodes = True
+
+    def __init__(self, pid: int, http: aiohttp.ClientSession, url: str) -> None:
+        self.pid = pid
+        self._http = http
+        self._url = url
+
+    @classmethod
+    @asynccontextmanager
+    async def start(cls, folder: Path, address: str, house: House) -> AsyncIterator[Relay]:
+        """RuntimeError when it does not come up."""
+        port = 18_089
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "bench.relay_server", "--port", str(port), cwd=REPO
+        )
+        try:
+            async with aiohttp.ClientSession() as http:
+                url = f"http://127.0.0.1:{port}"
+                await _until_up(http, url)
+                yield cls(process.pid, http, url)
+        finally:
+            process.kill()
+            await process.wait()
+
+    async def publish(self, probe: Probe) -> None:
+        """The one stream."""
+        offer = probe.offer("sendonly", SSRCS).replace("a=setup:actpass", "a=setup:active")
+        answer = await _post_sdp(self._http, f"{self._url}/publish", offer, None)
+        probe.connect(answer, full_agent=True)
+
+    async def watch(self, probe: Probe, number: int) -> None:
+        """One more copy."""
+        offer = probe.offer("recvonly", SSRCS).replace("a=setup:actpass", "a=setup:active")
+        answer = await _post_sdp(self._http, f"{self._url}/watch", offer, None)
+        probe.connect(answer, full_agent=True)
+
+
+async def _until_up(http: aiohttp.ClientSession, url: str) -> None:
+    deadline = asyncio.get_running_loop().time() + RELAY_READY_S
+    while True:
+        try:
+            async with http.get(url):
+                return
+        except aiohttp.ClientError:
+            if asyncio.get_running_loop().time() > deadline:
+                raise RuntimeError("the relay did not come up") from None
+            await asyncio.sleep(0.1)
+
+
+def floor_in_segments(
+    folder: Path, address: str, house: House
+) -> AbstractAsyncContextManager[Floor]:
+    """Up to eight packets in one message, as Parlour does it."""
+    return Floor.start(folder, address, house, segments=8)
 
 
 PEERS: dict[str, Start] = {
+    "floor": Floor.start,
+    "floor-gso": floor_in_segments,
+    "media-relay": Relay.start,
     "parlour": Parlour.start,
     "janus-fast": janus_fast,
     "janus": Janus.start,
