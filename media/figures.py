@@ -43,8 +43,8 @@ def _sent(outlet: Outlet) -> StreamFigures:
     return StreamFigures(
         kind=kind,
         codec=None if codec is None else public_name(codec.name),
-        layer=None,
-        size=None,
+        layer=None if row is None or not row.live else row.track.rid,
+        size=None if row is None or not row.live else row.track.picture,
         packets=outlet.packets,
         octets=outlet.octets,
         fraction_lost=outlet.fraction_lost,
@@ -82,8 +82,8 @@ def _received(stream: Stream, track: Track, codec: CodecFormat) -> StreamFigures
     return StreamFigures(
         kind=track.kind,
         codec=public_name(codec.name),
-        layer=None,
-        size=None,
+        layer=track.rid,
+        size=track.picture,
         packets=reception.received,
         octets=track.octets,
         fraction_lost=reception.fraction_lost,

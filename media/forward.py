@@ -72,6 +72,9 @@ class Forwarder:
         self._reports: deque[tuple[int, Publisher | Viewer]] = deque()
         self._counters = Counters()
         self._look_ns = 0  # when sources are looked at for staleness next
+        self._timer_ns = 0
+        self._uneasy: set[Viewer] = set()  # whose layer is looked at again soon
+        self._probing: set[Viewer] = set()
 
     # --- peers -------------------------------------------------------------------------------
 
@@ -130,6 +133,8 @@ class Forwarder:
         for row in tuple(viewer.rows.values()):
             self._remove_row(viewer, row)
         viewer.link = None
+        self._uneasy.discard(viewer)
+        self._probing.discard(viewer)
 
     # --- the table ---------------------------------------------------------------------------
 
@@ -283,6 +288,11 @@ class Forwarder:
             return
         link.last_media_ns = now_ns
         self._counters.resent += viewer.on_rtcp(buffer, size, now_ns)
+        if viewer.news:
+            if now_ns >= viewer.choose_ns:
+                self._choose(viewer, now_ns)
+            else:
+                self._uneasy.add(viewer)
 
     def flush(self) -> None:
         """Send what the packets since the last flush have queued: the receive batch is over."""
@@ -323,12 +333,51 @@ class Forwarder:
         for source, publisher in tuple(self._publishers.values()):
             publisher.ask_again(now_ns)
             publisher.tell_arrivals(now_ns)
-            if look and source.up and not source.stale:
-                self._check_freshness(source, now_ns)
+            if look:
+                self._measure(source, now_ns)
+                if source.up and not source.stale:
+                    self._check_freshness(source, now_ns)
+        self._adapt(look, now_ns)
         while self._reports and self._reports[0][0] <= now_ns:
             _, peer = self._reports.popleft()
             if self._report(peer, now_ns):
                 self._reports.append((now_ns + REPORT_INTERVAL_NS, peer))
+
+    def _adapt(self, look: bool, now_ns: int) -> None:
+        """Probe paths, and choose anew for viewers whose case is open."""
+        for viewer in tuple(self._probing):
+            if not viewer.probe(now_ns - self._timer_ns, now_ns):
+                self._probing.discard(viewer)
+        self._timer_ns = now_ns
+        if look:
+            for viewer in tuple(self._uneasy):
+                self._choose(viewer, now_ns)
+
+    def _measure(self, source: Source, now_ns: int) -> None:
+        """What its encodings cost now; viewers of a layer that vanished fall to another."""
+        source.layers[Kind.AUDIO].measure(now_ns)
+        layers = source.layers[Kind.VIDEO]
+        if layers.measure(now_ns):
+            for row in tuple(layers.rows):
+                viewer = self._viewers.get(row.viewer_id)
+                if viewer is not None:
+                    self._choose(viewer, now_ns)
+
+    def _choose(self, viewer: Viewer, now_ns: int) -> None:
+        """Give a viewer the layer that suits it now."""
+        if viewer.choose(now_ns):
+            self._uneasy.add(viewer)
+        else:
+            self._uneasy.discard(viewer)
+        if viewer.probes:
+            self._probing.add(viewer)
+
+    def set_viewport(self, viewer_id: str, width: int, height: int) -> None:
+        """A viewer's player has this size in device pixels from now on."""
+        viewer = self._viewers.get(viewer_id)
+        if viewer is not None:
+            viewer.viewport = (width, height)
+            self._choose(viewer, self._clock_ns())
 
     def _check_freshness(self, source: Source, now_ns: int) -> None:
         last_ns = source.last_ns
@@ -355,7 +404,13 @@ class Forwarder:
                 if peer.link is None:
                     return False
                 peer.report(now_ns)
+                if now_ns >= peer.choose_ns:
+                    self._choose(peer, now_ns)
                 judged, kind = judge(peer.measured(now_ns)), peer.undecodable()
+                if peer.paused:
+                    judged = (QualityLevel.POOR, "video_paused")
+                elif peer.limited and judged[0] is QualityLevel.GOOD:
+                    judged = (QualityLevel.FAIR, "bandwidth")
                 if kind is not None:  # however good the way is, the picture stays black
                     judged = (QualityLevel.POOR, f"codec_unsupported:{kind}")
                 if peer.trend.update(judged):

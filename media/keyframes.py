@@ -131,6 +131,27 @@ def vp8_payload_start(payload: Payload) -> int | None:
     return start if start is not None and start < len(payload) else None
 
 
+def picture_size(codec_name: str, payload: Payload) -> tuple[int, int] | None:
+    """Width and height in pixels that a keyframe's first packet tells; None when it tells none."""
+    match codec_name:
+        case "vp8":
+            return _vp8_size(payload)
+        case _:
+            return None
+
+
+def _vp8_size(payload: Payload) -> tuple[int, int] | None:
+    """RFC 6386 §9.1: frame tag, start code, then 14 bits each of width and height."""
+    start = vp8_payload_start(payload)
+    if start is None or len(payload) < start + 10 or payload[start] & 0x01:
+        return None
+    if bytes(payload[start + 3 : start + 6]) != b"\x9d\x01\x2a":
+        return None
+    width = payload[start + 6] | (payload[start + 7] & 0x3F) << 8
+    height = payload[start + 8] | (payload[start + 9] & 0x3F) << 8
+    return (width, height) if width and height else None
+
+
 def _vp8_descriptor_bytes(payload: Payload) -> int | None:
     """Length of the descriptor, None when the payload ends inside it."""
     size = 1

@@ -6,16 +6,44 @@ one of them at a time, so that a packet is still prepared once for everybody who
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from media.api import Kind
-from media.links import CodecFormat
+from media.choice import Layer
+from media.links import LAYERS_MAX, CodecFormat
+from media.rewrite import PictureLine
 from media.track import Shared, Track
 
 if TYPE_CHECKING:
     from media.outlet import Row
     from media.publisher import Publisher
+
+GONE_NS: Final = 500_000_000
+"""A layer silent for this long while others go on was switched off (browsers do it when their
+uplink is narrow): half a second of a frozen picture, and more than the slowest camera's pace."""
+RATE_SAMPLES: Final = 11
+"""Measurements, ten a second, that a layer's bitrate is taken over: one second."""
+HEADER_BYTES: Final = 24
+"""RTP header, extensions and tag per packet, which count in a receiver's estimate."""
+
+
+class Rate:
+    """What one encoding costs per second, over the last second."""
+
+    __slots__ = ("_samples", "bitrate_bps")
+
+    def __init__(self) -> None:
+        self.bitrate_bps = 0
+        self._samples: deque[tuple[int, int]] = deque(maxlen=RATE_SAMPLES)
+
+    def measure(self, octets: int, now_ns: int) -> None:
+        """`octets` are all that were sent since the beginning."""
+        self._samples.append((now_ns, octets))
+        first_ns, first_octets = self._samples[0]
+        if now_ns > first_ns:
+            self.bitrate_bps = (octets - first_octets) * 8_000_000_000 // (now_ns - first_ns)
 
 
 class Layers:
@@ -25,7 +53,19 @@ class Layers:
         self.source_id = source_id
         self.kind = kind
         self._shared = shared
-        self.tracks: list[Track] = [Track(source_id, kind, shared)]
+        self._pictures = PictureLine()
+        self.tracks: list[Track] = []
+        self._rates: list[Rate] = []
+        self.by_rid: dict[str, Track] = {}  # empty: one encoding
+        self.ladder: tuple[Layer, ...] = ()
+        """The layers in use as they were measured last, the smallest first."""
+        self.climb: tuple[Track, ...] = ()
+        """The track of each of these."""
+        self._add()
+
+    def _add(self) -> None:
+        self.tracks.append(Track(self.source_id, self.kind, self._shared, self._pictures))
+        self._rates.append(Rate())
 
     # --- rows --------------------------------------------------------------------------------
 
@@ -35,16 +75,32 @@ class Layers:
         return (row for track in self.tracks for row in track.rows.values())
 
     def entry(self) -> Track:
-        """The layer that a new row begins in."""
+        """The layer that a new row begins in: the best that flows."""
+        for track, layer in zip(reversed(self.climb), reversed(self.ladder), strict=True):
+            if layer.flowing:
+                return track
         return self.tracks[0]
 
     # --- the publisher -----------------------------------------------------------------------
 
     def attach(self, publisher: Publisher, rids: Sequence[str]) -> None:
-        """Another peer connection sends this kind from now on."""
-        del rids
-        for track in self.tracks:
+        """Another peer connection sends this kind from now on; no `rids` for one encoding."""
+        rids = rids[:LAYERS_MAX]
+        while len(self.tracks) < len(rids):
+            self._add()
+        self.by_rid = dict(zip(rids, self.tracks, strict=False))
+        for number, track in enumerate(self.tracks):
+            track.rid = rids[number] if number < len(rids) else None
+        used = max(len(rids), 1)
+        self.climb, self.ladder = (), ()
+        for track in self.tracks[:used]:
             track.attach(publisher)
+        for track in self.tracks[used:]:
+            track.retire()
+            for row in tuple(track.rows.values()):
+                row.move(self.tracks[0])
+        for row in self.rows:
+            row.stay()
 
     def detach(self, publisher: Publisher) -> None:
         """The peer connection is gone."""
@@ -52,6 +108,32 @@ class Layers:
             track.detach(publisher)
 
     # --- looking in --------------------------------------------------------------------------
+
+    def measure(self, now_ns: int) -> bool:
+        """Bring the ladder up to date; True when other layers flow than before."""
+        before = {t for t, layer in zip(self.climb, self.ladder, strict=True) if layer.flowing}
+        newest_ns = max((t.flowed_ns for t in self.tracks if t.flowed_ns is not None), default=0)
+        found: list[tuple[int, int, int, Layer]] = []
+        for number, (track, rate) in enumerate(zip(self.tracks, self._rates, strict=True)):
+            packets = track.numbering.last_index
+            rate.measure(track.octets + packets * HEADER_BYTES, now_ns)
+            if track.publisher is None or track.flowed_ns is None:
+                continue
+            flowing = newest_ns - track.flowed_ns < GONE_NS
+            width, height = track.picture or (0, 0)
+            layer = Layer(rate.bitrate_bps, width, height, flowing)
+            found.append((width * height, rate.bitrate_bps, number, layer))
+        found.sort(key=lambda item: item[:3])
+        self.climb = tuple(self.tracks[item[2]] for item in found)
+        self.ladder = tuple(item[3] for item in found)
+        return before != {
+            t for t, layer in zip(self.climb, self.ladder, strict=True) if layer.flowing
+        }
+
+    @property
+    def bitrate_bps(self) -> int:
+        """What arrives of all layers together."""
+        return sum(rate.bitrate_bps for rate in self._rates)
 
     @property
     def last_ns(self) -> int | None:

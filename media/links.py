@@ -24,12 +24,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from media.api import Kind
 
 if TYPE_CHECKING:
     from media.batch import Destination
+
+
+LAYERS_MAX: Final = 4
+"""Simulcast layers taken of one publisher: browsers send three, OBS up to four."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import enum
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from media import rtcp
@@ -27,6 +28,7 @@ from media.shape import PacketShape
 
 if TYPE_CHECKING:
     from media.layers import Layers
+    from media.track import Track
 
 REPLAY_BURST_PACKETS: Final = 32
 """Cached packets sent to a joining viewer at once, and again every tick: 14 Mbit/s, which a socket
@@ -34,7 +36,10 @@ buffer of 212 kB takes without loss."""
 BEGIN_ANEW_NS: Final = 2_000_000_000
 """At most one keyframe in this time for what one viewer lost beyond repair: everybody gets it."""
 SEGMENTS_MAX: Final = 32
-"""Runs of packets that a NACK is looked up in: each ended by a closed gate or a new codec."""
+"""Runs of packets that a NACK is looked up in: each ended by a closed gate, a new codec or a change
+of layer."""
+PADDING_BYTES: Final = 240
+"""Of one probing packet; its last byte tells the number (RFC 3550 §5.1), so 255 at most."""
 CLOCK_RATE_HZ: Final = {Kind.AUDIO: 48_000, Kind.VIDEO: 90_000}
 
 
@@ -44,6 +49,7 @@ class RowState(enum.Enum):
     WAITING = enum.auto()  # for a viewer, a publisher, an open gate or a keyframe
     REPLAYING = enum.auto()  # sending cached packets, not yet at the newest
     LIVE = enum.auto()
+    PAUSED = enum.auto()  # the way to the viewer has no room for it
     UNSUPPORTED = enum.auto()  # the viewer cannot decode what the source sends
 
 
@@ -69,9 +75,18 @@ class Outlet:
         self.keyframes_asked = 0
         self.losses = ReportedLoss()
         self.fraction_lost: float | None = None
+        self.reported_ns = 0  # when that was told
         self.jitter_ticks = 0
         self.round_trip_ns = 0
         self.began_anew_ns = 0
+
+
+@dataclass(slots=True)
+class Run:
+    """Packets that a viewer got one after another, and the encoding that they came from."""
+
+    track: Track
+    segment: Segment
 
 
 class Row:
@@ -86,7 +101,8 @@ class Row:
         self.outlet: Outlet | None = None
         self._lane: Lane | None = None
         self._shape: PacketShape | None = None
-        self._segments: deque[Segment] = deque(maxlen=SEGMENTS_MAX)
+        self.wanted: Track | None = None  # the layer to go over to at its next keyframe
+        self._runs: deque[Run] = deque(maxlen=SEGMENTS_MAX)
         self._cursor = 0  # the next index to send
         self._last_stamp = self._last_ns = 0  # of what was sent last
         self._not_before = 0
@@ -104,8 +120,9 @@ class Row:
 
     def close(self) -> None:
         """Nothing is sent any more when this returns, and nothing is sent again."""
-        self._end_segment()
-        self._segments.clear()
+        self._end_run()
+        self._runs.clear()
+        self.stay()
         self.state = RowState.WAITING
         if self.outlet is not None and self.outlet.row is self:
             self.outlet.row = None
@@ -121,9 +138,11 @@ class Row:
         codec = pick(source, outlet.track.formats)
         if codec is None:
             self.state = RowState.UNSUPPORTED
+            self.track.left_live(self)
             self.track.shared.on_unsupported(self.viewer_id, self.track.kind)
             return
-        self.state = RowState.WAITING
+        if self.state is not RowState.PAUSED:
+            self.state = RowState.WAITING
         link = outlet.link
         self._shape = self.track.shape(codec, outlet.track)
         self._lane = Lane(
@@ -133,9 +152,89 @@ class Row:
 
     def codec_changed(self) -> None:
         """The source sends another codec from now on."""
-        self._end_segment()
+        self._end_run()
         self._lane = None
         self.choose_format()
+
+    # --- layers ----------------------------------------------------------------------------
+
+    def want(self, track: Track, now_ns: int) -> None:
+        """Go over to another layer at its next keyframe; at once when nothing is being sent."""
+        self.stay()
+        if track is self.track:
+            return
+        if self.state in (RowState.LIVE, RowState.REPLAYING):
+            self.wanted = track
+            track.arrivals[self] = None
+            track.request_keyframe(now_ns)
+            return
+        self.move(track)
+        self.start(now_ns)
+
+    def admit(self, packet: Packet, now_ns: int) -> None:
+        """The wanted layer's newest packet starts a keyframe: from here on this one is sent."""
+        track = self.wanted
+        if track is None:
+            return
+        shut = self._shut(now_ns)
+        exact = None if shut else self._same_moment(track, packet)
+        self.move(track)
+        if not shut and self.state is RowState.WAITING and self._lane is not None:
+            self._begin(packet, packet.timestamp, now_ns, exact)
+
+    def move(self, track: Track) -> None:
+        """Leave one layer's table for another's; nothing is sent before `start`."""
+        paused = self.state is RowState.PAUSED
+        self._end_run()
+        self.stay()
+        self.track.release(self)
+        self.track, self._lane = track, None
+        # What another layer sent while a gate was shut was not paid for either, and to a viewer who
+        # saw pictures already, older ones of another layer would be a step back.
+        unused = self.gate is None or self.gate.first_forwarded_ns is None
+        fresh = unused and not self._runs
+        self._not_before = 0 if fresh else track.numbering.last_index + 1
+        track.add_row(self)
+        self.state = RowState.WAITING
+        if paused:
+            self.state = RowState.PAUSED
+            track.went_live(self)
+        self.choose_format()
+
+    def pause(self) -> None:
+        """Send nothing of this kind until `resume`: what there is room for is left to sound."""
+        if self.state in (RowState.PAUSED, RowState.UNSUPPORTED):
+            return
+        self._end_run()
+        self.stay()
+        self.state = RowState.PAUSED
+        self.track.went_live(self)
+
+    def resume(self, track: Track, now_ns: int) -> None:
+        """Begin again, with a keyframe that is still to come: old ones would be a burst."""
+        if self.state is not RowState.PAUSED:
+            return
+        self.state = RowState.WAITING
+        self.track.left_live(self)
+        if track is not self.track:
+            self.move(track)
+        self._not_before = max(self._not_before, track.numbering.last_index + 1)
+        track.request_keyframe(now_ns)
+
+    def stay(self) -> None:
+        """No other layer is wanted any more."""
+        if self.wanted is not None:
+            self.wanted.arrivals.pop(self, None)
+            self.wanted = None
+
+    def _same_moment(self, track: Track, packet: Packet) -> int | None:
+        """The viewer's timestamp for another layer's packet, by the publisher's own clock."""
+        old, new, rate_hz = self.track.clock, track.clock, self.track.clock_rate_hz
+        if not self.live or old is None or new is None:
+            return None
+        taken_ns = new.ntp_ns + (packet.timestamp - new.timestamp) * 1_000_000_000 // rate_hz
+        stamp = old.timestamp + (taken_ns - old.ntp_ns) * rate_hz // 1_000_000_000
+        return self._runs[-1].segment.out_timestamp(stamp)
 
     # --- packets ---------------------------------------------------------------------------
 
@@ -150,18 +249,20 @@ class Row:
             return
         match self.state:
             case RowState.LIVE:
-                self._send(packet, self._segments[-1], now_ns)
+                self._send(packet, self._runs[-1].segment, now_ns)
                 self._cursor = packet.index + 1
             case RowState.REPLAYING:
                 self.replay(now_ns)
             case RowState.WAITING:
                 self.start(now_ns)
-            case RowState.UNSUPPORTED:
+            case RowState.UNSUPPORTED | RowState.PAUSED:
                 pass
 
     def offer_late(self, packet: Packet, now_ns: int) -> None:
         """A packet older than the newest: repaired or reordered on its way to us."""
         if self.gate is not None and now_ns >= self.gate.open_until_ns:
+            return
+        if self.state is RowState.PAUSED:
             return
         if self.state is RowState.REPLAYING and packet.index >= self._cursor:
             return  # its turn comes
@@ -187,8 +288,15 @@ class Row:
         if first is None or first.index < self._not_before:
             self.track.request_keyframe(now_ns)
             return
-        segment = outlet.numbering.begin(first.index, first.timestamp, newest.timestamp, now_ns)
-        self._segments.append(segment)
+        self._begin(first, newest.timestamp, now_ns)
+
+    def _begin(self, first: Packet, live_stamp: int, now_ns: int, exact: int | None = None) -> None:
+        lane, outlet = self._lane, self.outlet
+        if lane is None or outlet is None:
+            return
+        numbering = outlet.numbering
+        segment = numbering.begin(first.index, first.timestamp, live_stamp, now_ns, exact)
+        self._runs.append(Run(self.track, segment))
         lane.sequence_offset = segment.sequence_offset
         lane.timestamp_offset = segment.timestamp_offset
         self._cursor = first.index
@@ -207,7 +315,7 @@ class Row:
             packet = track.ring.get(self._cursor)
             self._cursor += 1
             if packet is not None:
-                self._send(packet, self._segments[-1], now_ns)
+                self._send(packet, self._runs[-1].segment, now_ns)
         if self._cursor <= track.numbering.last_index:
             track.shared.replaying.add(self)
             return
@@ -251,7 +359,7 @@ class Row:
         if gate is None or now_ns < gate.open_until_ns:
             return False
         if self.state in (RowState.LIVE, RowState.REPLAYING):
-            self._end_segment()
+            self._end_run()
             self.state = RowState.WAITING
         if gate.first_forwarded_ns is not None:
             # What comes while an opened gate is shut was not paid for: it is never made up for.
@@ -273,14 +381,14 @@ class Row:
             if self.gate is not None:
                 self.gate.note(now_ns)
 
-    def _end_segment(self) -> None:
+    def _end_run(self) -> None:
         self.track.shared.replaying.discard(self)
         if self.state not in (RowState.LIVE, RowState.REPLAYING):
             return
         self._leave_fan()
         if self.outlet is not None:
             last = (self._cursor - 1, self._last_stamp, self._last_ns)
-            self.outlet.numbering.end(self._segments[-1], *last)
+            self.outlet.numbering.end(self._runs[-1].segment, *last)
         self.track.left_live(self)
 
     def count_fan(self) -> None:
@@ -302,12 +410,14 @@ class Row:
         would cost more than a keyframe.
         """
         lane, outlet = self._lane, self.outlet
-        if lane is None or outlet is None or outlet.track.rtx_ssrc is None or not self._segments:
+        if lane is None or outlet is None or outlet.track.rtx_ssrc is None or not self._runs:
             return 0
         if self.gate is not None and now_ns >= self.gate.open_until_ns:
             return 0
+        if self.state is RowState.PAUSED:
+            return 0  # there is no room
         self.count_fan()
-        segment = self._segments[-1]
+        segment = self._runs[-1].segment
         highest = self._last_sent(segment) + segment.sequence_offset
         count = 0
         for sequence in sequences:
@@ -316,18 +426,43 @@ class Row:
         outlet.resent += count
         return count
 
+    def pad(self, octets: int, now_ns: int) -> None:
+        """Send about this much padding on the RTX stream, to see what the path takes.
+
+        There is nothing of the source in it; still a closed gate stops it, like all the rest.
+        """
+        lane, outlet, shape = self._lane, self.outlet, self._shape
+        if lane is None or outlet is None or shape is None or outlet.track.rtx_ssrc is None:
+            return
+        if self.gate is not None and now_ns >= self.gate.open_until_ns:
+            return
+        rendered = shape.render_padding(PADDING_BYTES, now_ns)
+        if rendered is None:
+            return
+        for _ in range(0, octets, PADDING_BYTES):
+            outlet.rtx_sequence += 1
+            self.track.shared.sender.send_rtp(
+                lane,
+                *rendered,
+                outlet.rtx_sequence,
+                outlet.numbering.timestamp,
+                ssrc=outlet.track.rtx_ssrc,
+            )
+
     def _resend_one(self, sequence: int, lane: Lane, outlet: Outlet, now_ns: int) -> bool:
-        for segment in reversed(self._segments):
+        for run in reversed(self._runs):
+            segment = run.segment
             index = sequence - segment.sequence_offset
             if segment.first_index <= index <= self._last_sent(segment):
                 break
         else:
             return False
-        packet = self.track.ring.get(index)
+        packet = run.track.ring.get(index)
         if packet is None:
             return False
         if now_ns - packet.arrived_ns > RESEND_AGE_NS_MAX:
-            self._begin_anew(packet, outlet, now_ns)
+            if run.track is self.track:  # another layer began with a keyframe
+                self._begin_anew(packet, outlet, now_ns)
             return False
         shape = self._shape
         rendered = shape.render_rtx(packet, sequence, now_ns) if shape is not None else None
@@ -361,8 +496,10 @@ class Row:
             self.track.request_keyframe(now_ns)
 
     def _segment_of(self, index: int) -> Segment | None:
-        for segment in reversed(self._segments):
-            if segment.first_index <= index <= self._last_sent(segment):
+        for run in reversed(self._runs):
+            segment = run.segment
+            ours = run.track is self.track
+            if ours and segment.first_index <= index <= self._last_sent(segment):
                 return segment
         return None
 
@@ -377,4 +514,4 @@ class Row:
 
     def out_timestamp(self, timestamp: int) -> int | None:
         """The viewer's timestamp for one of the source, None while nothing flows."""
-        return self._segments[-1].out_timestamp(timestamp) if self.live else None
+        return self._runs[-1].segment.out_timestamp(timestamp) if self.live else None

@@ -14,7 +14,7 @@ from media import rtcp, rtp
 from media.api import Kind
 from media.batch import BatchSender, PacketBuffer
 from media.layers import Layers
-from media.links import CodecFormat, PublishedTrack, PublisherLink
+from media.links import LAYERS_MAX, CodecFormat, PublishedTrack, PublisherLink
 from media.nack import RETRY_MAX_NS, RETRY_MIN_NS, RETRY_UNKNOWN_NS, LossTracker
 from media.quality import START_BPS, next_estimate_bps
 from media.reception import Reception
@@ -22,9 +22,9 @@ from media.round_trip import RoundTrip
 from media.track import Track
 from media.twcc import TransportFeedback
 
-SSRCS_MAX: Final = 8
-"""Two kinds, a repair stream each, and a restarted encoder. libsrtp keeps a state per SSRC for
-ever, so what goes beyond is not even decrypted."""
+SSRCS_MAX: Final = 2 * (2 + 2 * LAYERS_MAX)
+"""Sound, every layer of the picture, a repair stream for each, and a restarted encoder. libsrtp
+keeps a state per SSRC for ever, so what goes beyond is not even decrypted."""
 PACKETS_PER_S_MAX: Final = 3_000
 """Ten times a 2.5 Mbit/s publisher with sound."""
 PACKETS_BURST_MAX: Final = 1_500
@@ -93,7 +93,7 @@ class Stream:
 
     def __init__(self, ssrc: int, meaning: PayloadType | None) -> None:
         self.ssrc = ssrc
-        self.track = meaning.layers.entry() if meaning else None
+        self.track: Track | None = None  # None: nothing that was negotiated, or not known yet
         self.meaning = meaning  # None: authentic, but nothing that was negotiated
         clock_rate_hz = meaning.codec.clock_rate_hz if meaning else 90_000
         self.reception = Reception(clock_rate_hz)
@@ -125,6 +125,7 @@ class Publisher:
         self._arrivals = TransportFeedback()
         self._wide_id = 0  # of the extension with the transport-wide number, 0 for none
         self._wide_ssrc = 0  # of the stream that it was last read from
+        self._repairs: dict[int, int] = {}  # repair stream → the one it repairs, if the SDP said
         self._ntp_shift_ns: int | None = None
         self._octets = self._reported_octets = 0
         self._reported_ns: int | None = None
@@ -135,6 +136,7 @@ class Publisher:
     def _learn(self, published: PublishedTrack) -> None:
         layers, ids = self._layers[published.kind], published.extension_ids
         self._wide_id = ids.get(rtp.URI_TRANSPORT_WIDE, self._wide_id)
+        self._repairs.update(published.rtx_ssrcs)
         for codec in published.formats:
             self._meanings[codec.payload_type] = PayloadType(layers, codec, ids, False)
             if codec.rtx_payload_type is not None:
@@ -168,6 +170,8 @@ class Publisher:
         if stream is None:
             stream = self.streams[header.ssrc] = Stream(header.ssrc, meaning)
         track = stream.track
+        if track is None and meaning is not None and meaning is stream.meaning:
+            track = stream.track = self._layer_of(meaning, header.ssrc, elements)
         if meaning is None or track is None or track.kind is not meaning.layers.kind:
             return None
         self._octets += size
@@ -180,6 +184,23 @@ class Publisher:
             payload = bytes(data[header.payload_start : header.payload_end])
             self._deliver(track, meaning, stream.ssrc, header, payload, elements, now_ns)
         return track
+
+    def _layer_of(
+        self, meaning: PayloadType, ssrc: int, elements: Mapping[int, bytes]
+    ) -> Track | None:
+        """The encoding that a new stream belongs to, by its RtpStreamId (RFC 8852 §3).
+
+        The name is on a stream's first packets only: once known it is not looked at again.
+        """
+        layers = meaning.layers
+        if not layers.by_rid:
+            return layers.tracks[0]
+        uri = rtp.URI_REPAIRED_RID if meaning.is_rtx else rtp.URI_RID
+        rid = elements.get(meaning.extension_ids.get(uri, 0))
+        if rid is None:
+            repaired = self.streams.get(self._repairs.get(ssrc, 0))
+            return repaired.track if repaired is not None else None
+        return layers.by_rid.get(rid.decode("ascii", "replace"))
 
     def _on_repair(
         self,
@@ -269,7 +290,11 @@ class Publisher:
         """Ask for a keyframe; False while the stream is not known."""
         ssrc = track.ssrc
         if ssrc is None:
-            named = [t.ssrcs for t in self.link.tracks if t.kind is track.kind and t.ssrcs]
+            named = [
+                t.ssrcs
+                for t in self.link.tracks
+                if t.kind is track.kind and t.ssrcs and not t.rids  # layers are not told apart
+            ]
             if not named:
                 return False
             ssrc = named[0][0]

@@ -11,13 +11,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from media.keyframes import vp8_picture
+from media.keyframes import Vp8Picture, vp8_picture
 from media.rtp import unwrap
 
 JUMP_MAX: Final = 3_000
 """RFC 3550 A.1 MAX_DROPOUT: a larger step of the sequence number is a restart, not loss."""
 BREAKPOINTS_MAX: Final = 64
 """Dropped padding packets that late packets are still placed around: far more than 2 s of it."""
+SHIFTS_MAX: Final = 8
+"""Changes of the ids that late packets are still placed around; one per keyframe at most."""
 REPLAY_SPEED: Final = 16
 """Cached pictures are shown this much faster than they were taken: a player that starts on them is
 at the live picture after a sixteenth of their age instead of running late by all of it."""
@@ -131,50 +133,91 @@ class SourceNumbering:
         return self._breakpoints[0][1]
 
 
+@dataclass(slots=True)
+class PictureLine:
+    """The highest ids that any layer of a source was given, not wrapped; -1 for none yet."""
+
+    picture: int = -1
+    tl0: int = -1
+
+
 class PictureIds:
-    """VP8 picture ids and TL0PICIDX that go on counting when the encoder changes (RFC 7741)."""
+    """VP8 picture ids and TL0PICIDX that go on counting when the encoder changes (RFC 7741).
 
-    __slots__ = ("_last_picture", "_last_tl0", "_picture_shift", "_starting", "_tl0_shift")
+    Layers of one source share a `PictureLine`. A keyframe, where viewers come over from other
+    layers, never has lower ids than those they saw: it goes on from the highest of all layers.
+    """
 
-    def __init__(self) -> None:
-        self._last_picture = self._last_tl0 = -1
-        self._picture_shift = self._tl0_shift = 0
-        self._starting = False
+    __slots__ = ("_line", "_picture", "_shifts", "_starting", "_tl0")
+
+    def __init__(self, line: PictureLine | None = None) -> None:
+        self._line = line or PictureLine()
+        self._picture = self._tl0 = 0  # the newest ids, not wrapped, as the encoder counts
+        self._shifts: list[tuple[int, int, int]] = []  # from this index on, add these two
+        self._starting = True
 
     def start(self) -> None:
         """The next payload comes from another encoder."""
         self._starting = True
 
-    def rewrite(self, payload: bytes, newest: bool) -> bytes:
+    def rewrite(self, payload: bytes, index: int, *, newest: bool, keyframe: bool) -> bytes:
         """The payload with continuous ids; itself when there is nothing to change."""
         found = vp8_picture(payload)
         if found is None:
             return payload
-        if self._starting:
-            self._starting = False
-            self._picture_shift = self._shift(self._last_picture, found.picture_id)
-            self._tl0_shift = self._shift(self._last_tl0, found.tl0_index)
-        picture = found.picture_id + self._picture_shift & (
-            0x7FFF if found.picture_bits > 7 else 127
-        )
-        tl0 = found.tl0_index + self._tl0_shift & 0xFF
         if newest:
-            self._last_picture, self._last_tl0 = picture, tl0
-        if not self._picture_shift and not self._tl0_shift:
+            self._count(found, index, keyframe)
+        picture_shift, tl0_shift = self._shift_at(index)
+        if not picture_shift and not tl0_shift:
             return payload
         changed = bytearray(payload)
+        picture = found.picture_id + picture_shift
         if found.picture_bits > 7:
-            changed[found.picture_at] = 0x80 | picture >> 8
+            changed[found.picture_at] = 0x80 | picture >> 8 & 0x7F
             changed[found.picture_at + 1] = picture & 0xFF
         elif found.picture_bits:
-            changed[found.picture_at] = picture
+            changed[found.picture_at] = picture & 0x7F
         if found.tl0_at:
-            changed[found.tl0_at] = tl0
+            changed[found.tl0_at] = found.tl0_index + tl0_shift & 0xFF
         return bytes(changed)
 
-    @staticmethod
-    def _shift(last: int, first: int) -> int:
-        return 0 if last < 0 else last + 1 - first
+    def _count(self, found: Vp8Picture, index: int, keyframe: bool) -> None:
+        line = self._line
+        if self._starting:
+            self._picture, self._tl0 = found.picture_id, found.tl0_index
+        else:
+            if found.picture_at:
+                bits = max(found.picture_bits, 7)
+                self._picture = unwrap(found.picture_id, self._picture, bits)
+            if found.tl0_at:
+                self._tl0 = unwrap(found.tl0_index, self._tl0, 8)
+        if self._starting or keyframe:
+            self._go_on(index)
+        _, picture_shift, tl0_shift = self._shifts[-1]
+        if found.picture_at:
+            line.picture = max(line.picture, self._picture + picture_shift)
+        if found.tl0_at:
+            line.tl0 = max(line.tl0, self._tl0 + tl0_shift)
+
+    def _go_on(self, index: int) -> None:
+        """From `index` on the ids are higher than all before, those of other layers too."""
+        line = self._line
+        old = self._shifts[-1][1:] if self._shifts else (0, 0)
+        picture, tl0 = line.picture + 1 - self._picture, line.tl0 + 1 - self._tl0
+        if not self._starting:  # the same encoder: only ever forward
+            picture, tl0 = max(picture, old[0]), max(tl0, old[1])
+        shifts = (picture if line.picture >= 0 else 0, tl0 if line.tl0 >= 0 else 0)
+        self._starting = False
+        if shifts != old or not self._shifts:
+            self._shifts.append((index, *shifts))
+            del self._shifts[:-SHIFTS_MAX]
+
+    def _shift_at(self, index: int) -> tuple[int, int]:
+        """A late packet gets the ids that it would have had in time."""
+        for first, picture, tl0 in reversed(self._shifts):
+            if index >= first:
+                return picture, tl0
+        return self._shifts[0][1:] if self._shifts else (0, 0)
 
 
 @dataclass(slots=True)
@@ -213,15 +256,25 @@ class OutNumbering:
         self.timestamp = first_timestamp
         self._last_ns: int | None = None
 
-    def begin(self, first_index: int, first_stamp: int, live_stamp: int, now_ns: int) -> Segment:
+    def begin(
+        self,
+        first_index: int,
+        first_stamp: int,
+        live_stamp: int,
+        now_ns: int,
+        exact: int | None = None,
+    ) -> Segment:
         """Start a run at `first_index`; `live_stamp` is the source's newest timestamp.
 
-        The sequence goes on by one, the timestamp by the time since the last packet.
+        The sequence goes on by one, the timestamp by the time since the last packet, or to
+        `exact` where the publisher's clocks tell it and it is near that.
         """
         target = self.timestamp
         if self._last_ns is not None:
             elapsed_ns = max(now_ns - self._last_ns, 0)
             target += max(elapsed_ns * self._clock_rate_hz // 1_000_000_000, 1)
+            if exact is not None and abs(exact - target) < self._clock_rate_hz:
+                target = max(exact, self.timestamp + 1)
         replayed = (live_stamp - first_stamp) // REPLAY_SPEED
         segment = Segment(first_index, None, self.sequence + 1 - first_index, 0, live_stamp)
         segment.timestamp_offset = target + replayed - live_stamp

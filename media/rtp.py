@@ -20,6 +20,8 @@ URI_VIDEO_ORIENTATION: Final = "urn:3gpp:video-orientation"
 URI_DEPENDENCY_DESCRIPTOR: Final = (
     "https://aomediacodec.github.io/av1-rtp-spec/#dependency-descriptor-rtp-header-extension"
 )
+URI_RID: Final = "urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id"
+URI_REPAIRED_RID: Final = "urn:ietf:params:rtp-hdrext:sdes:repaired-rtp-stream-id"
 URI_MID: Final = "urn:ietf:params:rtp-hdrext:sdes:mid"
 URI_TRANSPORT_WIDE: Final = (
     "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01"

@@ -19,6 +19,7 @@ SSRCS_MAX = 32
 SSRC_DIGITS_MAX = 10
 """2**32 has ten decimal digits."""
 RIDS_MAX = 8
+"""Encodings of one section; browsers send three."""
 PARAMETERS_MAX = 24
 FINGERPRINTS_MAX = 4
 """Certificate digests per offer: one each for the hashes we know, and one to spare."""
@@ -87,6 +88,7 @@ class OfferedSection:
     ssrcs: list[int] = field(default_factory=list)
     rtx_ssrcs: dict[int, int] = field(default_factory=dict)
     rids: list[str] = field(default_factory=list)
+    simulcast: list[str] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -325,6 +327,16 @@ def _read_rid(section: OfferedSection, value: str) -> None:
         section.rids.append(rid)
 
 
+def _read_simulcast(section: OfferedSection, value: str) -> None:
+    """RFC 8853 §5.1: of the layers to be sent, each its first alternative; `~` (paused) too."""
+    words = value.split()
+    layers = dict(zip(words[::2], words[1::2], strict=False)).get("send", "")
+    for layer in layers.split(";", RIDS_MAX)[:RIDS_MAX]:
+        rid = layer.partition(",")[0].removeprefix("~")
+        if rid and rid not in section.simulcast:
+            section.simulcast.append(rid)
+
+
 def _flag(name: str) -> Callable[[OfferedSection, str], None]:
     def read(section: OfferedSection, value: str) -> None:
         setattr(section, name, True)
@@ -341,6 +353,7 @@ _READERS: Mapping[str, Callable[[OfferedSection, str], None]] = {
     "ssrc": _read_ssrc,
     "ssrc-group": _read_ssrc_group,
     "rid": _read_rid,
+    "simulcast": _read_simulcast,
     "rtcp-mux": _flag("rtcp_mux"),
     "rtcp-rsize": _flag("rtcp_rsize"),
     "bundle-only": _flag("bundle_only"),

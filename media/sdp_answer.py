@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from media.aiortc_seam import Fingerprint
 from media.api import IceParameters, Kind, RefusalCode, SdpRefused
-from media.links import CodecFormat, PublishedTrack, ViewerTrack
-from media.rtp import URI_TRANSPORT_WIDE
+from media.links import LAYERS_MAX, CodecFormat, PublishedTrack, ViewerTrack
+from media.rtp import URI_REPAIRED_RID, URI_RID, URI_TRANSPORT_WIDE
 from media.sdp import (
     RECEIVING,
     SENDING,
@@ -37,6 +37,7 @@ _EXTENSIONS = {
     Kind.VIDEO: (MID_URI, ABS_SEND_TIME_URI),
     Kind.AUDIO: (MID_URI, ABS_SEND_TIME_URI, AUDIO_LEVEL_URI),
 }
+_LAYER_EXTENSIONS = (URI_RID, URI_REPAIRED_RID)
 _FEEDBACK = {
     Kind.VIDEO: frozenset({"nack", "nack pli", "ccm fir", "goog-remb"}),
     Kind.AUDIO: frozenset({"nack"}),
@@ -49,7 +50,10 @@ _OPUS_CLOCK_HZ = 48_000
 
 @dataclass(frozen=True, slots=True)
 class AcceptedSection:
-    """One media section of the answer; `sent` is what we send on it, None when we receive."""
+    """One media section of the answer; `sent` is what we send on it, None when we receive.
+
+    `rids` are the simulcast layers that we take, in the order of the offer.
+    """
 
     kind: Kind
     protocol: str
@@ -57,6 +61,7 @@ class AcceptedSection:
     rtcp_rsize: bool
     formats: tuple[CodecFormat, ...]
     extension_ids: Mapping[str, int]
+    rids: tuple[str, ...]
     sent: ViewerTrack | None
 
 
@@ -100,6 +105,7 @@ class _Taken:
     section: OfferedSection
     kind: Kind
     formats: tuple[CodecFormat, ...]
+    rids: tuple[str, ...] = ()
 
     @property
     def mid(self) -> str:
@@ -110,7 +116,7 @@ class _Taken:
         too_long = not 0 < len(self.mid) <= MID_EXTENSION_BYTES_MAX
         found = {
             uri: offered[uri]
-            for uri in _EXTENSIONS[self.kind]
+            for uri in _EXTENSIONS[self.kind] + (_LAYER_EXTENSIONS if self.rids else ())
             if uri in offered and not (uri == MID_URI and too_long)
         }
         if any(_TRANSPORT_FEEDBACK in codec.feedback for codec in self.formats):
@@ -130,6 +136,7 @@ def negotiate_publish(offer: Offer, allowed: frozenset[Kind]) -> Negotiated:
             mid=item.mid,
             formats=item.formats,
             extension_ids=item.extension_ids(),
+            rids=item.rids,
             ssrcs=tuple(s for s in item.section.ssrcs if s not in item.section.rtx_ssrcs),
             rtx_ssrcs=dict(item.section.rtx_ssrcs),
         )
@@ -179,12 +186,21 @@ def _take(
                 RefusalCode.TOO_MANY_TRACKS, f"only one {kind} track fits one connection"
             )
         formats = _choose_formats(section, kind, receiving_from_peer=receiving_from_peer)
-        taken.append(_Taken(section, kind, formats))
+        rids = _layers(section, kind) if receiving_from_peer else ()
+        taken.append(_Taken(section, kind, formats, rids))
     if not taken:
         doing = "sent" if receiving_from_peer else "received"
         raise bad_sdp(f"the offer has no audio or video that may be {doing} here")
     _check_transport_use(offer, taken)
     return taken
+
+
+def _layers(section: OfferedSection, kind: Kind) -> tuple[str, ...]:
+    """The simulcast layers to take; none unless their packets can be told apart (RFC 8852)."""
+    if kind is not Kind.VIDEO or URI_RID not in section.extension_ids:
+        return ()
+    rids = tuple(rid for rid in section.simulcast if rid in section.rids)[:LAYERS_MAX]
+    return rids if len(rids) > 1 else ()
 
 
 def _check_transport_use(offer: Offer, taken: list[_Taken]) -> None:
@@ -344,6 +360,7 @@ def _sections(
                 rtcp_rsize=section.rtcp_rsize,
                 formats=item.formats,
                 extension_ids=item.extension_ids(),
+                rids=item.rids,
                 sent=sent.get(item.kind),
             )
         )

@@ -97,6 +97,9 @@ def _media_lines(section: AcceptedSection) -> list[str]:
         if codec.rtx_payload_type is not None:
             lines.append(f"a=rtpmap:{codec.rtx_payload_type} rtx/{clock}")
             lines.append(f"a=fmtp:{codec.rtx_payload_type} apt={pt}")
+    if section.rids:  # RFC 8853 §5.3: what was offered to be sent is received
+        lines += [f"a=rid:{rid} recv" for rid in section.rids]
+        lines.append(f"a=simulcast:recv {';'.join(section.rids)}")
     return lines
 
 

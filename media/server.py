@@ -404,6 +404,10 @@ class MediaPlane:
         """Removes the rows between the two; no packet passes any more when this returns."""
         self._running().stop(source_id, viewer_id)
 
+    def set_viewport(self, viewer_id: str, width: int, height: int) -> None:
+        """The viewer's player has this size in device pixels: no larger layer is of use to it."""
+        self._running().set_viewport(viewer_id, width, height)
+
     def seal(self, source_id: str) -> None:
         """Removes every row of a source and forgets what it sent so far."""
         self._running().seal(source_id)

@@ -60,6 +60,21 @@ class PacketShape:
             self.rtx_payload_type, packet.marker, block
         )
 
+    def render_padding(self, size: int, now_ns: int) -> tuple[bytes, int] | None:
+        """An empty packet of the retransmission stream, up to 255 bytes of padding (RFC 3550 §5.1).
+
+        None when the viewer did not agree to that stream.
+        """
+        if self.rtx_payload_type is None:
+            return None
+        elements = []
+        if self._send_time_id is not None:
+            elements.append((self._send_time_id, abs_send_time(now_ns)))
+        block = build_extensions(elements)
+        padding = bytes(size - 1) + bytes((size,))
+        word = self._word(self.rtx_payload_type, False, block) | 0x20 << 24
+        return b"".join((_BLANK, block, padding)), word
+
     def _extension_block(self, packet: Packet, now_ns: int) -> bytes:
         elements = [
             (id_, packet.extensions[uri]) for uri, id_ in self._ids if uri in packet.extensions

@@ -1,4 +1,4 @@
-"""One kind of one source: from a publisher's decrypted packet to everybody who gets it.
+"""One encoding of one source: from a publisher's decrypted packet to everybody who gets it.
 
 A track lives as long as its source has an id: publishers come and go, its numbers go on.
 """
@@ -13,10 +13,10 @@ from media.api import Kind
 from media.batch import BatchSender
 from media.codecs import VP8
 from media.fanout import FanOut
-from media.keyframes import audio_start, detector
+from media.keyframes import audio_start, detector, picture_size
 from media.links import CodecFormat, ViewerTrack
 from media.outlet import CLOCK_RATE_HZ, Row
-from media.rewrite import PictureIds, Place, SourceNumbering
+from media.rewrite import PictureIds, PictureLine, Place, SourceNumbering
 from media.ring import AUDIO_PACKETS, VIDEO_PACKETS, Packet, PacketRing
 from media.rtcp import ntp_from_ns
 from media.rtp import Header
@@ -60,9 +60,11 @@ class SenderClock:
 
 
 class Track:
-    """One source's audio or video, its ring, and its rows."""
+    """One source's audio, video or layer of it: its numbers, its ring, and its rows."""
 
-    def __init__(self, source_id: str, kind: Kind, shared: Shared) -> None:
+    def __init__(
+        self, source_id: str, kind: Kind, shared: Shared, pictures: PictureLine | None = None
+    ) -> None:
         self.source_id = source_id
         self.kind = kind
         self.shared = shared
@@ -71,6 +73,10 @@ class Track:
         self.ring = PacketRing(VIDEO_PACKETS if kind is Kind.VIDEO else AUDIO_PACKETS)
         self.fan = FanOut(shared.sender)
         self.rows: dict[str, Row] = {}
+        self.arrivals: dict[Row, None] = {}  # rows of other layers that come over at a keyframe
+        self.rid: str | None = None  # the layer's name, None for an only encoding
+        self.picture: tuple[int, int] | None = None  # width and height, when a keyframe told
+        self.flowed_ns: int | None = None  # when the last packet with a payload came
         self.format: CodecFormat | None = None
         self.newest: Packet | None = None
         self.publisher: Publisher | None = None
@@ -84,7 +90,7 @@ class Track:
         """True when a packet since the last keyframe is lost for good."""
         self._careful: dict[Row, None] = {}
         self._shapes: dict[ShapeKey, PacketShape] = {}
-        self._pictures = PictureIds()
+        self._pictures = PictureIds(pictures)
         self._starts_keyframe: Callable[[bytes], bool] = audio_start
         self._sealed_timestamp = self._sealed_until_ns = 0
         self._pli_ns: int | None = None
@@ -114,9 +120,11 @@ class Track:
         if not payload and place.newest:
             self.numbering.withdraw()  # padding: viewers have no use for it
             return
-        if codec.name == VP8:
-            payload = self._pictures.rewrite(payload, place.newest)
         keyframe = self._starts_keyframe(payload)
+        if codec.name == VP8:
+            payload = self._pictures.rewrite(
+                payload, place.index, newest=place.newest, keyframe=keyframe
+            )
         packet = Packet(
             place.index,
             place.timestamp,
@@ -159,7 +167,7 @@ class Track:
 
     def _deliver(self, packet: Packet, newest: bool, now_ns: int) -> None:
         self.ring.put(packet)
-        if packet.keyframe:
+        if packet.keyframe and (newest or not self.arrivals):
             self.shared.wanting.discard(self)
             self.has_hole = False
         if not newest:
@@ -167,6 +175,7 @@ class Track:
                 row.offer_late(packet, now_ns)
             return
         self.newest = packet
+        self.flowed_ns = now_ns
         if len(self.fan):
             size = len(packet.payload)
             self.fan.queue(packet, packet.index, packet.timestamp, size, now_ns)
@@ -174,6 +183,10 @@ class Track:
         if self._careful:
             for row in tuple(self._careful):
                 row.offer(packet, now_ns)
+        if packet.keyframe:
+            self.picture = picture_size(packet.format.name, packet.payload) or self.picture
+            for row in tuple(self.arrivals):
+                row.admit(packet, now_ns)
 
     def _change_format(self, codec: CodecFormat) -> None:
         self.format = codec
@@ -198,11 +211,16 @@ class Track:
         if row is not None:
             row.close()
             self._careful.pop(row, None)
-        if not self.rows:
+        if not self.rows and not self.arrivals:
             self.shared.wanting.discard(self)
 
+    def release(self, row: Row) -> None:
+        """The row goes over to another layer."""
+        self.rows.pop(row.viewer_id, None)
+        self._careful.pop(row, None)
+
     def went_live(self, row: Row) -> None:
-        """The row is served by the fan-out from now on."""
+        """The row needs no packet offered: the fan-out serves it, or it pauses."""
         self._careful.pop(row, None)
 
     def left_live(self, row: Row) -> None:
@@ -241,6 +259,12 @@ class Track:
         if self.publisher is publisher:
             self.publisher = None
             self.shared.wanting.discard(self)
+
+    def retire(self) -> None:
+        """The publisher that there is now has no such layer."""
+        self.publisher = None
+        self.numbering.running = False
+        self.shared.wanting.discard(self)
 
     def request_keyframe(self, now_ns: int) -> None:
         """Ask the publisher, now or when the interval is over, until a keyframe comes."""

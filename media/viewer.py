@@ -9,10 +9,12 @@ from typing import Final
 from media import rtcp
 from media.api import Kind
 from media.batch import BatchSender, PacketBuffer
+from media.choice import PROBE_NS, LayerChooser, Path
 from media.links import ViewerLink
 from media.outlet import Outlet, Row, RowState
 from media.publisher import TokenBucket
 from media.quality import Measured, QualityTrend
+from media.track import Track
 
 RTCP_PER_S_MAX: Final = 200
 """A browser that repairs heavy loss sends about 50 compounds a second."""
@@ -27,6 +29,12 @@ REPORTS_REMEMBERED: Final = 8
 the middle of the NTP time and when it left."""
 
 
+CHOOSE_INTERVAL_NS: Final = 90_000_000
+"""Reports come with every NACK; a choice every 90 ms follows them closely enough."""
+REPORT_AGE_NS: Final = 6_000_000_000
+"""What is older says nothing of now; browsers report sound every five seconds."""
+
+
 class Viewer:
     """A viewer by its id, with or without a link yet."""
 
@@ -39,6 +47,13 @@ class Viewer:
         self.nacked = TokenBucket(NACKED_PER_S_MAX, NACKED_BURST_MAX)
         self.estimate_bps: int | None = None
         self.trend = QualityTrend()
+        self.viewport: tuple[int, int] | None = None
+        """Its player's size in device pixels, None when it did not tell."""
+        self.limited = False  # the path stands in the way of a better picture
+        self.choose_ns = 0  # not before this again, whatever the reports
+        self.news = False  # reports came since the last choice
+        self._chooser: LayerChooser | None = None
+        self._probe: tuple[int, int] | None = None  # until when, how many bits per second
         self._sender = sender
         self._by_ssrc: dict[int, Outlet] = {}
         self._reported_ns: int | None = None  # its last report to us
@@ -55,8 +70,92 @@ class Viewer:
     def connect(self, row: Row, now_ns: int) -> None:
         """Let a row feed its stream, once both are there."""
         outlet = self.outlets.get(row.track.kind)
-        if outlet is not None:
-            row.connect(outlet, now_ns)
+        if outlet is None:
+            return
+        if row.track.kind is Kind.VIDEO:
+            self._begin_well(row, now_ns)
+        row.connect(outlet, now_ns)
+
+    # --- layers ------------------------------------------------------------------------------
+
+    @property
+    def paused(self) -> bool:
+        """True while its way has no room for a picture."""
+        row = self.rows.get(Kind.VIDEO)
+        return row is not None and row.state is RowState.PAUSED
+
+    @property
+    def probes(self) -> bool:
+        """True while padding is to be sent."""
+        return self._probe is not None
+
+    def _begin_well(self, row: Row, now_ns: int) -> None:
+        """A new row begins in the layer that suits what is known of the path."""
+        if self._chooser is None:
+            self._chooser = LayerChooser(now_ns)
+        else:
+            self._chooser.restart(now_ns)
+        place = self._chooser.first(row.layers.ladder, self._path(row, now_ns))
+        if place is not None and row.layers.climb[place] is not row.track:
+            row.move(row.layers.climb[place])
+
+    def choose(self, now_ns: int) -> bool:
+        """Decide anew which layer is sent; True when that is to be looked at again soon."""
+        self.news, self.choose_ns = False, now_ns + CHOOSE_INTERVAL_NS
+        row, chooser = self.rows.get(Kind.VIDEO), self._chooser
+        if row is None or row.outlet is None or chooser is None:
+            return False
+        layers, track = row.layers, row.wanted or row.track
+        current = None
+        if row.state is not RowState.PAUSED:
+            current = layers.climb.index(track) if track in layers.climb else -1
+        choice = chooser.choose(layers.ladder, current, self._path(row, now_ns), now_ns)
+        self.limited = choice.limited
+        if choice.probe_bps:
+            self._probe = (now_ns + PROBE_NS, choice.probe_bps)
+        if choice.layer is None:
+            row.pause()
+        elif choice.layer != current and choice.layer >= 0:
+            self._give(row, layers.climb[choice.layer], now_ns)
+        return choice.again
+
+    @staticmethod
+    def _give(row: Row, track: Track, now_ns: int) -> None:
+        if row.state is RowState.PAUSED:
+            row.resume(track, now_ns)
+        elif track is row.track:
+            row.stay()
+        else:
+            row.want(track, now_ns)
+
+    def _path(self, row: Row, now_ns: int) -> Path:
+        audio = self.rows.get(Kind.AUDIO)
+        told = [
+            outlet
+            for kind, outlet in self.outlets.items()
+            if outlet.fraction_lost is not None
+            and now_ns - outlet.reported_ns < REPORT_AGE_NS
+            and not (kind is Kind.VIDEO and row.state is RowState.PAUSED)
+        ]
+        return Path(
+            estimate_bps=self.estimate_bps,
+            fraction_lost=max((o.fraction_lost or 0.0 for o in told), default=0.0),
+            reported_ns=max((o.reported_ns for o in told), default=0),
+            audio_bps=audio.layers.bitrate_bps if audio is not None and audio.live else 0,
+            viewport=self.viewport,
+            can_probe=row.outlet is not None and row.outlet.track.rtx_ssrc is not None,
+        )
+
+    def probe(self, elapsed_ns: int, now_ns: int) -> bool:
+        """Send the padding that is due after `elapsed_ns`; False when the probe is over."""
+        row = self.rows.get(Kind.VIDEO)
+        if self._probe is None or row is None or now_ns >= self._probe[0]:
+            self._probe = None
+            return False
+        row.pad(self._probe[1] * min(elapsed_ns, PROBE_NS) // 8_000_000_000, now_ns)
+        return True
+
+    # --- RTCP --------------------------------------------------------------------------------
 
     def on_rtcp(self, buffer: PacketBuffer, size: int, now_ns: int) -> int:
         """A decrypted compound: how many packets it made us send again."""
@@ -77,6 +176,7 @@ class Viewer:
                 case rtcp.Remb():
                     self.estimate_bps = packet.bitrate_bps
                     self._reported_ns = now_ns
+                    self.news = True
                 case rtcp.ReceiverReport() | rtcp.SenderReport():
                     self._on_blocks(packet.reports, now_ns)
                 case rtcp.Bye() | rtcp.Echo():
@@ -90,6 +190,8 @@ class Viewer:
                 continue
             self._reported_ns = now_ns
             outlet.fraction_lost = outlet.losses.report(block, now_ns)
+            outlet.reported_ns = now_ns
+            self.news = True
             outlet.jitter_ticks = block.jitter
             for middle, sent_ns in self._reports_sent:
                 if middle == block.last_sr:
@@ -125,6 +227,11 @@ class Viewer:
                 return kind
         return None
 
+    def _telling_estimate_bps(self, now_ns: int) -> int | None:
+        """The estimate where it says that the path is narrow; after a step up it does not."""
+        told = self._chooser is None or self._chooser.strained(now_ns)
+        return self.estimate_bps if told else None
+
     def measured(self, now_ns: int) -> Measured:
         """What is known of the way to this viewer."""
         octets = sum(outlet.octets for outlet in self.outlets.values())
@@ -139,7 +246,7 @@ class Viewer:
         return Measured(
             fraction_lost=max(losses, default=None),
             round_trip_ms=max(trips_ns) / 1_000_000 if trips_ns else None,
-            estimate_bps=self.estimate_bps,
+            estimate_bps=self._telling_estimate_bps(now_ns),
             stream_bps=stream_bps,
             silent_ms=None if reported_ns is None else (now_ns - reported_ns) // 1_000_000,
         )

@@ -71,18 +71,26 @@ class FarEnd:
         self.socket.setblocking(False)
         self.destination = Destination.from_address(*self.socket.getsockname())
         self.protected: list[bytes] = []
+        self._gathered: list[bytes] = []
 
     def close(self) -> None:
         self.socket.close()
 
-    def datagrams(self) -> list[bytes]:
-        found = []
+    def gather(self) -> None:
+        """Take in what arrived, for whoever asks later: a socket holds but a second of video."""
         while True:
             try:
-                found.append(self.socket.recv(2_048))
+                datagram = self.socket.recv(2_048)
             except BlockingIOError:
-                self.protected += found
-                return found
+                return
+            self._gathered.append(datagram)
+            self.protected.append(datagram)
+
+    def datagrams(self) -> list[bytes]:
+        """Everything that arrived since the last time."""
+        self.gather()
+        gathered, self._gathered = self._gathered, []
+        return gathered
 
     def drain(self) -> tuple[list[Got], list[RtcpPacket]]:
         """Everything that arrived since the last time, decrypted."""
@@ -147,6 +155,12 @@ class World:
         while self.now_ns < end_ns:
             self.now_ns = min(self.now_ns + 20 * MS, end_ns)
             self.forwarder.timer(self.now_ns)
+            self.gather()
+
+    def gather(self) -> None:
+        """Empty everybody's socket into memory."""
+        for end in self._ends:
+            end.gather()
 
 
 class FarPublisher(FarEnd):
@@ -158,6 +172,7 @@ class FarPublisher(FarEnd):
         video: Iterable[CodecFormat] = (VP8,),
         audio: Iterable[CodecFormat] = (OPUS,),
         extension_ids: Mapping[str, int] | None = None,
+        rids: Iterable[str] = (),
     ) -> None:
         super().__init__()
         self._world = world
@@ -170,7 +185,7 @@ class FarPublisher(FarEnd):
             destination=self.destination,
             tracks=(
                 PublishedTrack(Kind.AUDIO, "0", tuple(audio), ids),
-                PublishedTrack(Kind.VIDEO, "1", tuple(video), ids),
+                PublishedTrack(Kind.VIDEO, "1", tuple(video), ids, tuple(rids)),
             ),
             rtcp_ssrc=0xCAFE,
             cname="cname",

@@ -9,6 +9,7 @@ from media.rewrite import (
     JUMP_MAX,
     OutNumbering,
     PictureIds,
+    PictureLine,
     Place,
     SourceNumbering,
 )
@@ -117,30 +118,98 @@ def vp8(picture: int, tl0: int) -> bytes:
     return bytes((0x90, 0xC0, 0x80 | picture >> 8, picture & 0xFF, tl0)) + b"payload"
 
 
+class Encoder:
+    """One layer's packets, each with the next index."""
+
+    def __init__(self, line: PictureLine | None = None) -> None:
+        self.ids = PictureIds(line)
+        self.index = 0
+
+    def send(self, payload: bytes, *, keyframe: bool = False) -> bytes:
+        self.index += 1
+        return self.ids.rewrite(payload, self.index, newest=True, keyframe=keyframe)
+
+    def late(self, payload: bytes, index: int) -> bytes:
+        return self.ids.rewrite(payload, index, newest=False, keyframe=False)
+
+
 def test_picture_ids_go_on_over_a_change_of_encoder() -> None:
-    ids = PictureIds()
-    assert ids.rewrite(vp8(32_767, 255), True) == vp8(32_767, 255)
-    ids.start()
-    rewritten = [ids.rewrite(vp8(100 + n, 7 + n), True) for n in range(3)]
+    encoder = Encoder()
+    assert encoder.send(vp8(32_767, 255)) == vp8(32_767, 255)
+    encoder.ids.start()
+    rewritten = [encoder.send(vp8(100 + n, 7 + n)) for n in range(3)]
     assert rewritten == [vp8(n, n) for n in range(3)]
-    assert ids.rewrite(vp8(100, 7), False) == vp8(0, 0)  # a late one
+    assert encoder.late(vp8(100, 7), 2) == vp8(0, 0)
+    assert encoder.late(vp8(32_767, 255), 1) == vp8(32_767, 255)
 
 
 def test_short_picture_ids_and_payloads_without_any_survive() -> None:
-    ids = PictureIds()
-    ids.rewrite(vp8(5, 5), True)
-    ids.start()
-    assert ids.rewrite(b"\x10\x00", True) == b"\x10\x00"
-    assert ids.rewrite(b"\x90\x80\x20abc", True) == b"\x90\x80\x06abc"
+    encoder = Encoder()
+    encoder.send(vp8(5, 5))
+    encoder.ids.start()
+    assert encoder.send(b"\x10\x00") == b"\x10\x00"
+    assert encoder.send(b"\x90\x80\x20abc") == b"\x90\x80\x06abc"
 
 
-@given(st.lists(st.tuples(st.binary(max_size=30), st.booleans()), max_size=20))
-def test_payloads_from_anyone_keep_their_length(payloads: list[tuple[bytes, bool]]) -> None:
+def test_a_keyframe_goes_on_from_the_highest_ids_of_all_layers() -> None:
+    line = PictureLine()
+    low, high = Encoder(line), Encoder(line)
+    assert low.send(vp8(500, 50), keyframe=True) == vp8(500, 50)
+    assert high.send(vp8(9, 200), keyframe=True) == vp8(501, 51)
+    assert high.send(vp8(10, 201)) == vp8(502, 52)
+    assert low.send(vp8(501, 51)) == vp8(501, 51)  # whoever gets this saw nothing of the other
+    assert low.send(vp8(502, 52), keyframe=True) == vp8(503, 53)
+    assert low.late(vp8(501, 51), 2) == vp8(501, 51)  # as it would have been in time
+    assert high.send(vp8(11, 202), keyframe=True) == vp8(504, 54)
+
+
+def test_a_layer_that_is_ahead_keeps_its_ids_at_a_keyframe() -> None:
+    """What was lost before a keyframe may still come, and must find its numbers free."""
+    encoder = Encoder()
+    encoder.send(vp8(10, 10), keyframe=True)
+    assert encoder.send(vp8(14, 14), keyframe=True) == vp8(14, 14)
+    assert encoder.late(vp8(12, 12), 2) == vp8(12, 12)
+
+
+@given(
+    st.lists(st.integers(0, 0x7FFF), min_size=3, max_size=3),
+    st.lists(st.tuples(st.integers(0, 2), st.integers(1, 40), st.booleans()), max_size=60),
+)
+def test_whoever_changes_layers_at_keyframes_sees_ids_that_only_grow(
+    first: list[int], steps: list[tuple[int, int, bool]]
+) -> None:
+    line = PictureLine()
+    layers = [Encoder(line) for _ in first]
+    natural = list(first)
+    watching, last = 0, -1
+    for layer, frames, change in steps:
+        for frame in range(frames):
+            keyframe = frame == 0
+            natural[layer] += 1
+            payload = vp8(natural[layer] & 0x7FFF, natural[layer] & 0xFF)
+            found = vp8_picture(layers[layer].send(payload, keyframe=keyframe))
+            assert found is not None
+            if keyframe and change:
+                watching = layer
+            if watching == layer:
+                ahead = found.picture_id - last & 0x7FFF
+                assert last < 0 or 0 < ahead < 0x4000
+                last = found.picture_id
+
+
+@given(
+    st.lists(
+        st.tuples(st.binary(max_size=30), st.booleans(), st.booleans(), st.booleans()), max_size=20
+    )
+)
+def test_payloads_from_anyone_keep_their_length(
+    payloads: list[tuple[bytes, bool, bool, bool]],
+) -> None:
     ids = PictureIds()
-    for payload, starts in payloads:
+    for index, (payload, starts, newest, keyframe) in enumerate(payloads):
         if starts:
             ids.start()
-        changed = ids.rewrite(payload, True)
+        changed = ids.rewrite(payload, index, newest=newest, keyframe=keyframe)
         assert len(changed) == len(payload)
         assert vp8_picture(changed) is None or vp8_picture(payload) is not None
 

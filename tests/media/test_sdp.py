@@ -13,7 +13,7 @@ from media import sdp
 from media.api import BOTH_KINDS, IceParameters, Kind, RefusalCode, SdpRefused
 from media.links import CodecFormat
 from media.quality import START_BPS
-from media.rtp import URI_TRANSPORT_WIDE
+from media.rtp import URI_RID, URI_TRANSPORT_WIDE
 from media.sdp import Offer, OfferedSection, parse_offer
 from media.sdp_answer import ABS_SEND_TIME_URI, MID_URI, Negotiated, negotiate_publish
 from media.sdp_answer import negotiate_watch as negotiate
@@ -397,3 +397,60 @@ def test_numbers_beyond_their_field_are_left_out(offers: dict[str, str]) -> None
     extra = f"a=ssrc:{'0' * 10}1{'9' * 20} cname:x\r\na=fmtp:{'9' * 5_000} apt=1\r\n"
     plain = parse_offer(offers["browser_publish"])
     assert parse_offer(offers["browser_publish"] + extra) == plain
+
+
+# --- simulcast -----------------------------------------------------------------------------------
+
+RID = "a=extmap:10 urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id\r\n"
+REPAIRED = "a=extmap:11 urn:ietf:params:rtp-hdrext:sdes:repaired-rtp-stream-id\r\n"
+LAYERS = "a=rid:q send\r\na=rid:h send\r\na=rid:f send\r\n"
+
+
+@pytest.mark.parametrize(
+    ("lines", "rids"),
+    [
+        (RID + REPAIRED + LAYERS + "a=simulcast:send q;h;f\r\n", ("q", "h", "f")),
+        ("a=simulcast:send f;h;q\r\n" + RID + LAYERS, ("f", "h", "q")),  # in any order of lines
+        (RID + LAYERS + "a=simulcast:send q,x;~h;f,y recv z\r\n", ("q", "h", "f")),
+        (RID + LAYERS + "a=simulcast:recv z send q;h\r\n", ("q", "h")),
+        (RID + LAYERS + "a=simulcast:send q;q;nobody;h\r\n", ("q", "h")),
+        (RID + LAYERS, ()),  # layers that nobody wants to send at once
+        (LAYERS + "a=simulcast:send q;h;f\r\n", ()),  # no way to tell them apart
+        (RID + LAYERS + "a=simulcast:send q\r\n", ()),  # one is no simulcast
+        (RID + LAYERS + "a=simulcast:recv q;h;f\r\n", ()),
+        (RID + LAYERS + "a=simulcast:send\r\n", ()),
+        (RID + LAYERS + "a=simulcast:\r\n", ()),
+        (RID + LAYERS + "a=simulcast:send ;;,;~;\r\n", ()),
+        (RID + "a=rid:a-b send\r\na=rid:c_d send\r\na=simulcast:send a-b;c_d\r\n", ("a-b", "c_d")),
+        (RID + "a=rid:q recv\r\na=rid:h send\r\na=simulcast:send q;h\r\n", ()),
+        (
+            RID
+            + "".join(f"a=rid:{n} send\r\n" for n in range(9))
+            + "a=simulcast:send "
+            + ";".join(map(str, range(900)))
+            + "\r\n",
+            ("0", "1", "2", "3"),
+        ),
+    ],
+)
+def test_simulcast_is_taken_where_its_layers_can_be_told_apart(
+    offers: dict[str, str], lines: str, rids: tuple[str, ...]
+) -> None:
+    text = offers["browser_publish"] + lines
+    negotiated = negotiate_publish(parse_offer(text), BOTH_KINDS)
+    answer = write_answer(negotiated, LOCAL)
+    video = next(track for track in negotiated.published if track.kind is Kind.VIDEO)
+    assert video.rids == rids
+    assert (URI_RID in video.extension_ids) == bool(rids)
+    assert re.findall(r"a=rid:(\S+) recv\r\n", answer) == list(rids)
+    wanted = [";".join(rids)] if rids else []
+    assert re.findall(r"a=simulcast:recv (\S+)\r\n", answer) == wanted
+    assert answer.count("urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id") == bool(rids)
+    assert answer.index("m=audio") < answer.index("m=video")
+    assert "rid" not in answer[: answer.index("m=video")]
+
+
+def test_a_viewer_is_never_offered_layers(offers: dict[str, str]) -> None:
+    text = offers["browser_watch"] + RID + LAYERS + "a=simulcast:send q;h;f\r\n"
+    negotiated = negotiate(parse_offer(text), new_ssrc=itertools.count(1).__next__)
+    assert "simulcast" not in write_answer(negotiated, LOCAL)
