@@ -13,11 +13,13 @@ from media import rtcp
 from media.api import BOTH_KINDS
 from media.publisher import SSRCS_MAX
 from media.ring import VIDEO_PACKETS
+from media.rtp import URI_TRANSPORT_WIDE
 from tests.media.farends import DELTA, KEY, VIDEO_SSRC, FarPublisher, FarViewer, World
 
 MOVES_MAX = 64
 CHUNK_BYTES_MAX = 1_200
 TICK_MS = 20
+WIDE_ID = 3
 
 
 def seeds() -> list[bytes]:
@@ -28,11 +30,13 @@ def seeds() -> list[bytes]:
     repair = b"\x80\x61\x00\x01" + bytes(4) + b"\x00\x00\x00\xb1" + b"\x00\x66" + DELTA
     report = rtcp.build_sr(VIDEO_SSRC, 1 << 40, 3_000, 1, 1)
     nack = rtcp.build_rr(1) + rtcp.build_nack(1, VIDEO_SSRC, range(20))
+    numbered = b"\x90" + packet[1:12] + b"\xbe\xde\x00\x01\x31\xff\xfe\x00" + DELTA
     return [
         move(0, packet) + move(7, b"\x00\x67" + KEY) + move(6, b"\x05"),
         move(7, b"\x00\x69" + DELTA) + move(0, repair) + move(8, b"\x00\x00\xff\xff"),
         move(1, report) + move(2, nack) + move(6, b"\x40"),
         move(3, packet) + move(4, nack) + move(5, report),
+        move(0, numbered) + move(6, b"\x05") + move(0, numbered[:3] + b"\x99" + numbered[4:]),
         move(9, b"") + move(7, b"\x00\x68" + KEY) + move(10, b"") + move(11, b"") + move(12, b""),
     ]
 
@@ -63,7 +67,8 @@ class Scene:
     def __init__(self) -> None:
         self.world = World()
         forwarder = self.world.forwarder
-        self.hostile: FarPublisher = self.world.publisher("s")
+        ids = {URI_TRANSPORT_WIDE: WIDE_ID}
+        self.hostile: FarPublisher = self.world.publisher("s", extension_ids=ids)
         self.viewer: FarViewer = self.world.viewer("v")
         self.other: FarPublisher = self.world.publisher("other")
         self.w: FarViewer = self.world.viewer("w")

@@ -17,6 +17,7 @@ from tests.fuzz import (
     sdp_frag_target,
     sdp_target,
     stun_target,
+    twcc_target,
 )
 
 CORPUS = Path(__file__).parent / "corpus"
@@ -50,6 +51,7 @@ TARGETS = {
         Target("sdpfrag", sdp_frag_target.check, sdp_frag_target.seeds, 16_384, 200, 6),
         Target("framing", framing_target.check, framing_target.seeds, 8_192, 100, 12),
         Target("payload", payload_target.check, payload_target.seeds, 1_500, 300, 15),
+        Target("twcc", twcc_target.check, twcc_target.seeds, 1_500, 600, 40),
         Target("forward", forward_target.check, forward_target.seeds, 8_192, 15_000, 60),
     )
 }
