@@ -45,6 +45,9 @@ GAP_S: Final = 1.5
 SHORT_OUTAGE_S: Final = 5.0
 """Browsers call a connection disconnected after about this long."""
 SHORT_BACK_S_MAX: Final = 2.0
+MOVING_S: Final = 1.5
+STANDSTILL_S_MAX: Final = 0.6
+"""Samples are 0.2 s apart; what moves is not still for three of them."""
 WATCH_BACK_S: Final = 30.0
 """How long a picture is waited for."""
 
@@ -279,6 +282,11 @@ async def _outage(
     watchers = scene.viewers if of_expert else [hit]
     cut = Impairment(cut=True)
     before = [await _place(person) for person in (hit, *watchers)]
+    from_s = time.time()
+    rates = [
+        Track(await watcher.samples(), "framesDecoded").grown(from_s - 2, from_s - 1)
+        for watcher in watchers
+    ]
     hit.line.impair(up=cut, down=cut)
     from_s = time.time()
     await asyncio.sleep(length_s)
@@ -289,9 +297,9 @@ async def _outage(
         await asyncio.sleep(0.2)
         for index, watcher in enumerate(watchers):
             if back[index] is None:
-                back[index] = _back_s(await watcher.samples(end_s - 1), end_s)
+                back[index] = _back_s(await watcher.samples(end_s - 1), end_s, rates[index])
     stayed = before == [await _place(person) for person in (hit, *watchers)]
-    dark = Track(await watchers[0].samples(), "framesDecoded").grown(from_s + 1, end_s)
+    dark = Track(await watchers[0].samples(), "framesDecoded").grown(from_s + 1, end_s - 0.3)
     said = ", ".join("never" if b is None else f"{b:.1f} s" for b in back)
     return [
         Finding(
@@ -308,14 +316,17 @@ async def _place(person: OnALine) -> tuple[str, float]:
     return person.page.url, (await person.newest()).born_ms
 
 
-def _back_s(samples: list[Sample], end_s: float) -> float | None:
-    """How long after `end_s` the third new frame was decoded."""
+def _back_s(samples: list[Sample], end_s: float, rate: float) -> float | None:
+    """How long after `end_s` a stretch begins in which the picture moves as before and steadily."""
     decoded = Track(samples, "framesDecoded")
-    start = decoded.at(end_s)
-    return next(
-        (s.at_s - end_s for s in samples if s.at_s > end_s and s["framesDecoded"] >= start + 3),
-        None,
-    )
+    tenths = int((samples[-1].at_s - MOVING_S - end_s) * 10)
+    for tenth in range(max(tenths, 0)):
+        start_s = end_s + tenth / 10
+        moving = decoded.grown(start_s, start_s + MOVING_S) >= FULL_RATE * rate * MOVING_S
+        steady = decoded.longest_standstill_s(start_s, start_s + MOVING_S) <= STANDSTILL_S_MAX
+        if moving and steady:
+            return tenth / 10
+    return None
 
 
 _LOSS = Impairment(loss_percent=5, delay_ms=TRIP_MS)
