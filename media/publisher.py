@@ -16,7 +16,7 @@ from media.batch import BatchSender, PacketBuffer
 from media.layers import Layers
 from media.links import LAYERS_MAX, CodecFormat, PublishedTrack, PublisherLink
 from media.nack import RETRY_MAX_NS, RETRY_MIN_NS, RETRY_UNKNOWN_NS, LossTracker
-from media.quality import START_BPS, next_estimate_bps
+from media.quality import most_bps, next_estimate_bps
 from media.reception import Reception
 from media.round_trip import RoundTrip
 from media.track import Track
@@ -112,7 +112,8 @@ class Publisher:
         self.link = link
         self.bucket = TokenBucket(PACKETS_PER_S_MAX, PACKETS_BURST_MAX)
         self.streams: dict[int, Stream] = {}
-        self.estimate_bps = START_BPS
+        self._most_bps = most_bps(max((len(t.rids) for t in link.tracks), default=0))
+        self.estimate_bps = self._most_bps
         self.fraction_lost = 0.0
         self.incoming_bps = 0
         self.round_trip = RoundTrip()
@@ -351,7 +352,7 @@ class Publisher:
                 blocks.append(block)
         self.fraction_lost = max((block.fraction_lost for block in blocks), default=0) / 256
         self.estimate_bps = next_estimate_bps(
-            self.estimate_bps, self.fraction_lost, self.incoming_bps
+            self.estimate_bps, self.fraction_lost, self.incoming_bps, self._most_bps
         )
         ssrc = self.link.rtcp_ssrc
         compound = rtcp.build_rr(ssrc, blocks) + self._reference_time(now_ns)

@@ -22,6 +22,8 @@ SILENCE_POOR_MS: Final = 4_000
 
 START_BPS: Final = 2_500_000
 """A good 720p picture; also the most that a publisher is asked for."""
+LAYERED_BPS: Final = 3_500_000
+"""The same with the smaller layers of a simulcast beside it: browsers give those 0.2 and 0.7."""
 FLOOR_BPS: Final = 150_000
 """Below this there is no picture worth sending; sound alone needs a third of it."""
 LOSS_BACK_OFF: Final = 0.10
@@ -95,7 +97,14 @@ class QualityTrend:
         return True
 
 
-def next_estimate_bps(current_bps: int, fraction_lost: float, incoming_bps: int) -> int:
+def most_bps(layers: int) -> int:
+    """What a publisher of so many layers of video is asked for at most."""
+    return LAYERED_BPS if layers > 1 else START_BPS
+
+
+def next_estimate_bps(
+    current_bps: int, fraction_lost: float, incoming_bps: int, most_bps: int = START_BPS
+) -> int:
     """The REMB for a publisher after one report interval.
 
     Starts at the maximum, so that a browser does not creep up; falls with loss from what really
@@ -106,4 +115,4 @@ def next_estimate_bps(current_bps: int, fraction_lost: float, incoming_bps: int)
         current_bps = int(base * (1 - 0.5 * fraction_lost))
     elif fraction_lost < LOSS_GROW:
         current_bps = int(current_bps * GROWTH_PER_REPORT)
-    return max(FLOOR_BPS, min(current_bps, START_BPS))
+    return max(FLOOR_BPS, min(current_bps, most_bps))

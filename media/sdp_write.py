@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from media.api import Kind
 from media.links import ViewerTrack
-from media.quality import START_BPS
+from media.quality import most_bps
 from media.sdp_answer import CODEC_NAMES, AcceptedSection, Negotiated, RejectedSection
 
 TCP_TYPE_PREFERENCE = 90
@@ -70,7 +70,8 @@ def _transport_lines(section: AcceptedSection, local: LocalTransport, setup: str
         f"c=IN IP{ipaddress.ip_address(ip).version} {ip}",
     ]
     if section.sent is None and section.kind is Kind.VIDEO:
-        lines.append(f"b=TIAS:{START_BPS}")  # RFC 3890: what its own estimate may never exceed
+        # RFC 3890: what its own estimate may never exceed.
+        lines.append(f"b=TIAS:{most_bps(len(section.rids))}")
     if section.mid is not None:
         lines.append(f"a=mid:{section.mid}")
     return [

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from media import sdp
 from media.api import BOTH_KINDS, IceParameters, Kind, RefusalCode, SdpRefused
 from media.links import CodecFormat
-from media.quality import START_BPS
+from media.quality import LAYERED_BPS, START_BPS
 from media.rtp import URI_RID, URI_TRANSPORT_WIDE
 from media.sdp import Offer, OfferedSection, parse_offer
 from media.sdp_answer import ABS_SEND_TIME_URI, MID_URI, Negotiated, negotiate_publish
@@ -442,6 +442,7 @@ def test_simulcast_is_taken_where_its_layers_can_be_told_apart(
     video = next(track for track in negotiated.published if track.kind is Kind.VIDEO)
     assert video.rids == rids
     assert (URI_RID in video.extension_ids) == bool(rids)
+    assert f"b=TIAS:{LAYERED_BPS if rids else START_BPS}\r\n" in answer
     assert re.findall(r"a=rid:(\S+) recv\r\n", answer) == list(rids)
     wanted = [";".join(rids)] if rids else []
     assert re.findall(r"a=simulcast:recv (\S+)\r\n", answer) == wanted
