@@ -21,13 +21,15 @@ SECOND_NS: Final = 1_000_000_000
 class Impairment:
     """What is wrong with a network.
 
-    Percentages are chances per datagram. `jitter_ms` is added to `delay_ms` evenly from zero up and
-    keeps the order; `reorder_percent` are held back by `reorder_ms` more and overtaken. A
-    `rate_bps` is a bottleneck whose queue takes `queue_ms` of it and then drops what comes last,
-    as routers do. With `cut` nothing passes.
+    Percentages are chances per datagram; losses come in runs of `burst` on average (Gilbert's
+    model of a fading radio), by default each for itself. `jitter_ms` is added to `delay_ms` evenly
+    from zero up and keeps the order; `reorder_percent` are held back by `reorder_ms` more and
+    overtaken. A `rate_bps` is a bottleneck whose queue takes `queue_ms` of it and then drops what
+    comes last, as routers do. With `cut` nothing passes.
     """
 
     loss_percent: float = 0.0
+    burst: int = 1
     duplicate_percent: float = 0.0
     reorder_percent: float = 0.0
     reorder_ms: int = 30
@@ -63,6 +65,7 @@ class ImpairedLink:
         self._random = random.Random(seed)
         self._free_ns = 0  # when the bottleneck has sent all that is queued
         self._last_due_ns = 0
+        self._fading = False
 
     def due(self, size_octets: int, now_ns: int) -> tuple[int, ...]:
         """When the datagram comes out, not before `now_ns`: empty when lost, two when doubled."""
@@ -72,7 +75,7 @@ class ImpairedLink:
         passed.offered_octets += wire_octets
         # Always as many draws, so that one setting does not change what another decides.
         lost, doubled, late, jitter = (self._random.random() for _ in range(4))
-        if impairment.cut or lost * 100 < impairment.loss_percent:
+        if impairment.cut or self._loses(lost):
             passed.lost += 1
             return ()
         sent_ns = now_ns
@@ -92,3 +95,11 @@ class ImpairedLink:
             passed.duplicated += 1
             return due_ns, due_ns
         return (due_ns,)
+
+    def _loses(self, chance: float) -> bool:
+        share, burst = self.impairment.loss_percent / 100, self.impairment.burst
+        if burst <= 1:
+            return chance < share
+        enter = share / (burst * (1 - share)) if share < 1 else 1.0
+        self._fading = chance >= 1 / burst if self._fading else chance < enter
+        return self._fading

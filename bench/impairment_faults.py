@@ -330,6 +330,7 @@ def _back_s(samples: list[Sample], end_s: float, rate: float) -> float | None:
 
 
 _LOSS = Impairment(loss_percent=5, delay_ms=TRIP_MS)
+_BURSTS = Impairment(loss_percent=5, burst=5, delay_ms=TRIP_MS)
 _JITTER = Impairment(delay_ms=TRIP_MS, jitter_ms=30)
 _SHUFFLE = Impairment(delay_ms=TRIP_MS, reorder_percent=5, reorder_ms=15, duplicate_percent=5)
 
@@ -338,6 +339,12 @@ FAULTS: Final[dict[str, Fault]] = {
     "loss-viewer": partial(_frames, fault="5 % loss to a viewer", to_viewer=_LOSS),
     "loss-publisher": partial(_frames, fault="5 % loss from the publisher", to_server=_LOSS),
     "loss-both": partial(_frames, fault="5 % loss on both ways", to_server=_LOSS, to_viewer=_LOSS),
+    "bursts": partial(
+        _frames,
+        fault="5 % loss in runs of five, on both ways",
+        to_server=_BURSTS,
+        to_viewer=_BURSTS,
+    ),
     "shuffle": partial(
         _frames,
         fault="5 % overtaken by 15 ms, 5 % doubled, on both ways",

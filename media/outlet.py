@@ -473,7 +473,7 @@ class Row:
             sent_octets=outlet.octets,
             round_trip_ns=outlet.round_trip_ns,
         ):
-            if outlet.budget.beyond_repair:
+            if outlet.budget.beyond_repair and run.track is self.track:
                 self._begin_anew(packet, outlet, now_ns)
             return False
         outlet.rtx_sequence += 1

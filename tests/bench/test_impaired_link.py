@@ -1,5 +1,7 @@
 """The impaired link does what it says, and the same again from the same seed."""
 
+from itertools import groupby
+
 from bench.impaired_link import CLEAN, MS_NS, UDP_IP_OCTETS, ImpairedLink, Impairment
 
 SEED = 20_261_126
@@ -34,6 +36,13 @@ def test_loss_hits_its_share_and_only_that() -> None:
     found = run(Impairment(loss_percent=20))
     assert 0.18 < sum(not copies for copies in found) / len(found) < 0.22
     assert {copies for copies in found} == {(), (0,)}
+
+
+def test_bursts_lose_the_same_share_in_runs() -> None:
+    lost = [not copies for copies in run(Impairment(loss_percent=5, burst=5), packets=40_000)]
+    assert 0.045 < sum(lost) / len(lost) < 0.055
+    runs = [len(list(same)) for gone, same in groupby(lost) if gone]
+    assert 4.5 < sum(runs) / len(runs) < 5.5
 
 
 def test_a_delay_does_not_change_what_is_lost() -> None:

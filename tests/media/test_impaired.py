@@ -19,6 +19,7 @@ DRAIN_S = 1.0
 BACK = Impairment(delay_ms=20)
 LOSSY = Impairment(loss_percent=5, delay_ms=20)
 FAR = Impairment(loss_percent=5, delay_ms=100, duplicate_percent=1)
+BURSTS = Impairment(loss_percent=5, burst=5, delay_ms=20)
 SHUFFLED = Impairment(reorder_percent=5, reorder_ms=15, duplicate_percent=5, delay_ms=20)
 JITTERY = Impairment(delay_ms=20, jitter_ms=30)
 CUT = Impairment(cut=True)
@@ -48,10 +49,11 @@ def decoded_share(theatre: Theatre) -> float:
         (CLEAN, LOSSY, LOSSY),
         (LOSSY, CLEAN, LOSSY),
         (LOSSY, LOSSY, LOSSY),
+        (BURSTS, BURSTS, BURSTS),
         (SHUFFLED, SHUFFLED, BACK),
         (JITTERY, JITTERY, JITTERY),
     ],
-    ids=["to-viewer", "from-publisher", "both", "shuffled", "jitter"],
+    ids=["to-viewer", "from-publisher", "both", "bursts", "shuffled", "jitter"],
 )
 def test_99_of_100_frames_decode(
     world: World, publisher: Impairment, viewer: Impairment, back: Impairment, seed: int
