@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 MARGIN_PERCENT: Final = 105
 """A layer's need above its measured average."""
@@ -38,6 +38,8 @@ PROVEN_NS: Final = 2_000_000_000
 """What a path carried without complaint for this long, it is trusted with again."""
 LOSS_DOWN: Final = 0.10
 """What a path loses because it is full (draft-ietf-rmcat-gcc-02 §6 draws the same line)."""
+LOSS_NS: Final = 1_500_000_000
+"""How long it has to stay so: of fifty packets at 5 % loss five are missing now and then."""
 LOSS_PAUSE: Final = 0.35
 """Loss that no repair hides: the picture is gone anyway, and takes the sound with it."""
 LOSS_REPAIRED: Final = 0.05
@@ -72,8 +74,7 @@ class Layer:
     flowing: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Path:
+class Path(NamedTuple):
     """What is known of the way to a viewer. `viewport` is its player's size in device pixels.
 
     `fraction_lost` is that of the last report, `reported_ns` when that came.
@@ -87,8 +88,7 @@ class Path:
     can_probe: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(NamedTuple):
     """What to send: a layer's place in the ladder, None for no picture.
 
     `probe_bps` is what to send on top for `PROBE_NS`, `again` asks for another look soon, and
@@ -108,6 +108,7 @@ class LayerChooser:
         "_ample",
         "_changed_ns",
         "_ladder",
+        "_lossy_ns",
         "_lowered_ns",
         "_mark",
         "_next_probe_ns",
@@ -133,6 +134,7 @@ class LayerChooser:
         self._changed_ns = self._settling_ns = now_ns  # reports from before do not count
         self._ample = False  # an estimate was seen that is enough for what is sent now
         self._mark: tuple[int, int] | None = None  # a short estimate, and when it was that
+        self._lossy_ns: int | None = None  # since when reports tell of much loss
         self._short_ns: int | None = None  # since when the path complains
         self._probed: tuple[int, int | None] | None = None  # a probe's time, the estimate then
         self._probing_bps = self._stage_bps = 0  # what it tries in all, what one before it did
@@ -162,7 +164,7 @@ class LayerChooser:
         flowing = [place for place, layer in enumerate(ladder) if layer.flowing]
         if not flowing:
             return Choice(current)
-        top = self._top(flowing)
+        top = self._top(flowing) if len(flowing) > 1 else flowing[0]
         if current is None:
             choice = self._upward(None, flowing[:1], now_ns)
             return Choice(choice.layer, choice.probe_bps, True, choice.layer is None)
@@ -181,7 +183,12 @@ class LayerChooser:
         if higher:
             return self._upward(current, higher, now_ns)
         self._probed = None
-        return Choice(current, again=self._short_ns is not None)
+        return Choice(current, again=self._watched)
+
+    @property
+    def _watched(self) -> bool:
+        """True while something goes on that a moment decides."""
+        return self._short_ns is not None or self._lossy_ns is not None
 
     # --- what fits -----------------------------------------------------------------------
 
@@ -231,7 +238,11 @@ class LayerChooser:
     def _complains(self, current: int, alone: bool, now_ns: int) -> bool:
         path = self._path
         fresh = path.reported_ns - self._settling_ns >= SETTLE_NS
-        if fresh and path.fraction_lost >= (LOSS_PAUSE if alone else LOSS_DOWN):
+        if not fresh or path.fraction_lost < (LOSS_PAUSE if alone else LOSS_DOWN):
+            self._lossy_ns = None
+        elif self._lossy_ns is None:
+            self._lossy_ns = now_ns
+        elif now_ns - self._lossy_ns >= LOSS_NS:
             return True
         estimate_bps = path.estimate_bps
         if estimate_bps is None or self._fits(current, ENOUGH_PERCENT):
@@ -270,15 +281,14 @@ class LayerChooser:
         """What comes of the time before this says nothing of the layer that is sent."""
         self._settling_ns = now_ns
         self._ample = False
-        self._mark = self._short_ns = self._probed = None
+        self._mark = self._lossy_ns = self._short_ns = self._probed = None
 
     # --- up ------------------------------------------------------------------------------
 
     def _upward(self, current: int | None, higher: list[int], now_ns: int) -> Choice:
         """The best layer with room for it, or the next one after a probe that went well."""
         path = self._path
-        again = self._probed is not None or self._short_ns is not None
-        stay = Choice(current, again=again, limited=True)
+        stay = Choice(current, again=self._probed is not None or self._watched, limited=True)
         if now_ns - self._lowered_ns < UP_HOLD_NS:
             return stay
         roomy = [place for place in higher if self._has_room(place)]

@@ -133,6 +133,8 @@ class Layers:
     @property
     def bitrate_bps(self) -> int:
         """What arrives of all layers together."""
+        if len(self._rates) == 1:
+            return self._rates[0].bitrate_bps
         return sum(rate.bitrate_bps for rate in self._rates)
 
     @property

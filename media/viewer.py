@@ -130,20 +130,22 @@ class Viewer:
 
     def _path(self, row: Row, now_ns: int) -> Path:
         audio = self.rows.get(Kind.AUDIO)
-        told = [
-            outlet
-            for kind, outlet in self.outlets.items()
-            if outlet.fraction_lost is not None
-            and now_ns - outlet.reported_ns < REPORT_AGE_NS
-            and not (kind is Kind.VIDEO and row.state is RowState.PAUSED)
-        ]
+        fraction_lost, reported_ns = 0.0, 0
+        for kind, outlet in self.outlets.items():
+            told_ns = outlet.reported_ns
+            if outlet.fraction_lost is None or now_ns - told_ns >= REPORT_AGE_NS:
+                continue
+            if kind is Kind.VIDEO and row.state is RowState.PAUSED:
+                continue  # it tells of what was sent before
+            fraction_lost = max(fraction_lost, outlet.fraction_lost)
+            reported_ns = max(reported_ns, told_ns)
         return Path(
-            estimate_bps=self.estimate_bps,
-            fraction_lost=max((o.fraction_lost or 0.0 for o in told), default=0.0),
-            reported_ns=max((o.reported_ns for o in told), default=0),
-            audio_bps=audio.layers.bitrate_bps if audio is not None and audio.live else 0,
-            viewport=self.viewport,
-            can_probe=row.outlet is not None and row.outlet.track.rtx_ssrc is not None,
+            self.estimate_bps,
+            fraction_lost,
+            reported_ns,
+            audio.layers.bitrate_bps if audio is not None and audio.live else 0,
+            self.viewport,
+            row.outlet is not None and row.outlet.track.rtx_ssrc is not None,
         )
 
     def probe(self, elapsed_ns: int, now_ns: int) -> bool:

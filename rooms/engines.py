@@ -81,6 +81,10 @@ class MediaEngine(Protocol):
         """Drop all rows of the source and forget its ring and keyframes."""
         ...
 
+    def set_viewport(self, viewer_id: str, width: int, height: int) -> None:
+        """The size of the viewer's picture in device pixels."""
+        ...
+
     def figures(self, direction: Direction, name: str) -> PeerFigures | None:
         """What is known of a peer, by source id (publish) or viewer id; None when not connected."""
         ...

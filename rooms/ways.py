@@ -40,6 +40,12 @@ class Ways:
         """New credentials for the same peer; None when it is gone."""
         return self._media.restart_ice(way.direction, way.name, remote, way.peer_id)
 
+    def viewport(self, place_id: str, feed: Feed, width: int, height: int) -> None:
+        """A visitor's player has this size now; whoever receives nothing has said nothing."""
+        way = self.of_place(place_id, feed, Direction.WATCH)
+        if way is not None:
+            self._media.set_viewport(way.name, width, height)
+
     def of_encoder(self, expert_id: str, resource: str) -> Way | None:
         """WHIP: the publication of this expert that the resource is."""
         publisher = self._airing.publishers.get(expert_id)

@@ -176,6 +176,9 @@ class Hub:
                 return self._offer(place_id, message)
             case wire.MediaRestart():
                 return self._restart(place_id, message)
+            case wire.MediaViewport(feed=feed, width=width, height=height):
+                self._house.ways.viewport(place_id, Feed(feed), width, height)
+                return _done(None, message.id)
             case wire.FiguresSubscribe() | wire.FiguresUnsubscribe():
                 self._look(place_id, message)
                 return _done(None, message.id)

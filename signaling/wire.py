@@ -43,6 +43,7 @@ CLOSE_DRAINING = 1012
 CLOSE_INTERNAL = 1011
 CLOSE_OVERFLOW = 1013
 
+Pixels = Annotated[int, Meta(ge=1, le=16_384)]
 MessageId = Annotated[int, Meta(ge=1, le=2**31 - 1)]
 ExpertName = Annotated[str, Meta(min_length=1, max_length=32)]
 Token = Annotated[str, Meta(min_length=1, max_length=256)]
@@ -163,6 +164,14 @@ class MediaUnwatch(ClientStruct, tag="media.unwatch"):
     feed: Feed
 
 
+class MediaViewport(ClientStruct, tag="media.viewport"):
+    """The size at which a feed's picture is drawn, in device pixels: no larger one is of use."""
+
+    feed: Feed
+    width: Pixels
+    height: Pixels
+
+
 class FiguresSubscribe(ClientStruct, tag="figures.subscribe"):
     """Ask for `figures` of one's own connections, once a second, until `figures.unsubscribe`."""
 
@@ -228,6 +237,7 @@ ClientMessage = (
     | MediaWatch
     | MediaUnwatch
     | MediaRestart
+    | MediaViewport
     | FiguresSubscribe
     | FiguresUnsubscribe
     | StudioGoOffline

@@ -225,6 +225,15 @@ export interface MediaRestart {
   id?: number | null;
 }
 
+/** The size at which a feed's picture is drawn, in device pixels: no larger one is of use. */
+export interface MediaViewport {
+  type: "media.viewport";
+  feed: Feed;
+  width: number;
+  height: number;
+  id?: number | null;
+}
+
 /** Ask for `figures` of one's own connections, once a second, until `figures.unsubscribe`. */
 export interface FiguresSubscribe {
   type: "figures.subscribe";
@@ -305,6 +314,7 @@ export type ClientMessage =
   | MediaWatch
   | MediaUnwatch
   | MediaRestart
+  | MediaViewport
   | FiguresSubscribe
   | FiguresUnsubscribe
   | StudioGoOffline

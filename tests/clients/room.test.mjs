@@ -314,3 +314,17 @@ test("leaving closes media at once, ends the subscriptions, and nothing reopens 
   await controller.leave();
   assert.equal(types().filter((type) => type === "room.leave").length, 1);
 });
+
+test("the size of the picture is told once it is known, when it changed, and to every new connection", async () => {
+  const { controller, sent } = await bench();
+  const told = () => sent.filter((message) => message.type === "media.viewport");
+  assert.deepEqual(told(), []);
+  controller.viewport(640, 360);
+  controller.viewport(640, 360);
+  assert.deepEqual(told(), [{ type: "media.viewport", feed: "stream", width: 640, height: 360 }]);
+  controller.viewport(1280, 720);
+  assert.equal(told().length, 2);
+  controller.watcher.renew();
+  await settle();
+  assert.deepEqual(told()[2], { type: "media.viewport", feed: "stream", width: 1280, height: 720 });
+});

@@ -43,7 +43,7 @@ function bench(kind, options = {}) {
           sender.track = track;
         },
       };
-      this.transceivers.push({ sender, direction: init.direction });
+      this.transceivers.push({ sender, direction: init.direction, encodings: init.sendEncodings });
     }
     getTransceivers() {
       return this.transceivers;
@@ -513,3 +513,18 @@ test("a connection that never was up is replaced, not restarted", () =>
     assert.deepEqual(asked, []);
     link.close();
   }));
+
+test("a picture for many is sent in layers, and no ceiling is laid over theirs", async () => {
+  const { link, peers } = bench("publish", { layered: true });
+  link.tracks.video = { kind: "video" };
+  link.open();
+  await settle();
+  const [video, audio] = peers[0].transceivers;
+  assert.deepEqual(
+    video.encodings.map(({ rid, scaleResolutionDownBy }) => [rid, scaleResolutionDownBy]),
+    [["q", 4], ["h", 2], ["f", 1]],
+  );
+  assert.equal(audio.encodings, undefined);
+  assert.equal(video.sender.parameters, undefined);
+  link.close();
+});

@@ -177,6 +177,9 @@ class FakeMedia:
         self.log.append(f"still {source_id}")
         return self.stills.get(source_id)
 
+    def set_viewport(self, viewer_id: str, width: int, height: int) -> None:
+        self.log.append(f"viewport {viewer_id} {width}x{height}")
+
     def figures(self, direction: Direction, name: str) -> PeerFigures | None:
         self.log.append(f"figures {direction} {name}")
         return self.known.get((direction, name))

@@ -117,6 +117,24 @@ async def test_an_ice_restart_is_answered_with_new_credentials_of_ones_own_peer(
     assert (await guest.say(mine)).code == "no_feed"
 
 
+async def test_a_players_size_reaches_ones_own_viewer_and_nobody_elses(scene: Scene) -> None:
+    await scene.live()
+    guest = await scene.enter(VisitorKind.GUEST, "g")
+    other = await scene.enter(VisitorKind.GUEST, "h")
+    size = wire.MediaViewport(feed="stream", width=640, height=360, id=5)
+    log = scene.world.media.log
+    await guest.say(wire.MediaWatch(feed="stream", sdp="offer"))
+    assert isinstance(await other.say(size), wire.Ack)
+    assert not [line for line in log if line.startswith("viewport")]
+    assert isinstance(await guest.say(size), wire.Ack)
+    [viewer_id] = {viewer for _, viewer, _ in scene.world.media.rows}
+    assert [line for line in log if line.startswith("viewport")] == [
+        f"viewport {viewer_id} 640x360"
+    ]
+    private = wire.MediaViewport(feed="private", width=1, height=1)
+    assert await guest.say(private) is None
+
+
 async def test_the_whole_private_path_over_the_wire(scene: Scene) -> None:
     expert = await scene.live()
     member = await scene.enter(VisitorKind.MEMBER, "mia")

@@ -26,6 +26,7 @@ export class OwnMedia {
    * @param {(ice: {ufrag: string, pwd: string}) => Promise<{ufrag: string, pwd: string}>} [options.restart]
    * @param {() => Promise<RTCIceServer[]>} options.iceServers
    * @param {number} options.videoBitsPerS
+   * @param {boolean} [options.layered] send the picture in several sizes, for many viewers
    * @param {number} options.tall lines of picture to ask the camera for
    * @param {(view: OwnView) => void} options.onChange
    * @param {(kind: Kind) => void} options.onLost a device was unplugged or taken away
@@ -114,6 +115,7 @@ export class OwnMedia {
       iceServers: this.options.iceServers,
       kinds,
       videoBitsPerS: this.options.videoBitsPerS,
+      layered: this.options.layered,
       onRefused: this.options.onRefused,
       onPhase: (phase) => {
         if (phase === "idle" && this.#publisher === publisher) this.#publisher = null;

@@ -446,18 +446,31 @@ export class Watcher extends PeerLink {
   }
 }
 
+/**
+ * Layers of a picture that many watch: each gets the one that its way and its screen take. Together
+ * 2.45 Mbit/s, what the server lets a publisher send.
+ * @type {RTCRtpEncodingParameters[]}
+ */
+export const LAYERS = [
+  { rid: "q", scaleResolutionDownBy: 4, maxBitrate: 150_000 },
+  { rid: "h", scaleResolutionDownBy: 2, maxBitrate: 500_000 },
+  { rid: "f", scaleResolutionDownBy: 1, maxBitrate: 1_800_000 },
+];
+
 /** Sends up to one picture and one sound; a kind without a track sends nothing. */
 export class Publisher extends PeerLink {
   /** @type {Record<Kind, MediaStreamTrack | null>} */ tracks = { audio: null, video: null };
 
   /**
-   * @param {LinkOptions & {kinds: readonly Kind[], videoBitsPerS: number}} options
-   *   `kinds` are offered whether or not there is a track yet, so that one can come later
+   * @param {LinkOptions & {kinds: readonly Kind[], videoBitsPerS: number, layered?: boolean}} options
+   *   `kinds` are offered whether or not there is a track yet, so that one can come later;
+   *   `layered` sends the picture in `LAYERS` (simulcast)
    */
   constructor(options) {
     super(options);
     this.kinds = options.kinds;
     this.videoBitsPerS = options.videoBitsPerS;
+    this.layered = options.layered ?? false;
   }
 
   /**
@@ -474,7 +487,8 @@ export class Publisher extends PeerLink {
   /** @param {RTCPeerConnection} peer */
   build(peer) {
     for (const kind of this.kinds) {
-      peer.addTransceiver(this.tracks[kind] ?? kind, { direction: "sendonly" });
+      const layers = kind === "video" && this.layered ? { sendEncodings: LAYERS } : {};
+      peer.addTransceiver(this.tracks[kind] ?? kind, { direction: "sendonly", ...layers });
     }
   }
 
@@ -485,7 +499,7 @@ export class Publisher extends PeerLink {
       if (sender === null) continue;
       // A track that changed while the offer travelled.
       if (sender.track !== this.tracks[kind]) void sender.replaceTrack(this.tracks[kind]);
-      if (kind === "video") limitBitrate(sender, this.videoBitsPerS);
+      if (kind === "video" && !this.layered) limitBitrate(sender, this.videoBitsPerS);
     }
     void peer;
   }

@@ -66,6 +66,7 @@ export class RoomController {
   #lastMessageMs = 0;
   #movedMs = 0;
   #renewedMs = 0;
+  /** @type {{width: number, height: number} | null} at which the picture is drawn */ #viewport = null;
   /** Refusals of a full server in a row. */ #fullTimes = 0;
 
   /**
@@ -339,7 +340,26 @@ export class RoomController {
    */
   async #offer(type, feed, sdp) {
     const answer = await this.wire.send({ type, feed, sdp });
+    if (type === "media.watch") this.#tellViewport();
     return answer.sdp;
+  }
+
+  /**
+   * The player draws the picture at this size, in device pixels: no larger one is of use.
+   * @param {number} width
+   * @param {number} height
+   */
+  viewport(width, height) {
+    const same = this.#viewport?.width === width && this.#viewport.height === height;
+    if (same) return;
+    this.#viewport = { width, height };
+    if (this.local.watching !== "idle") this.#tellViewport();
+  }
+
+  #tellViewport() {
+    if (this.#viewport === null) return;
+    // Lost with its connection: the next answer brings it again.
+    this.wire.send({ type: "media.viewport", feed: STREAM, ...this.#viewport }).catch(() => {});
   }
 
   /** @param {import("../rtc.js").LinkPhase} watching */

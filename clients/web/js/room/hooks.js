@@ -116,6 +116,59 @@ export function useStream(stream) {
   return ref;
 }
 
+/** A window that is dragged changes its size with every frame. */
+const VIEWPORT_SETTLED_MS = 300;
+const PIXELS_MAX = 16_384;
+
+/**
+ * Tells the size at which a video's picture is drawn, in device pixels, whenever it changed.
+ * @param {import("../../vendor/preact-htm.js").Ref<HTMLVideoElement | null>} ref
+ * @param {(width: number, height: number) => void} onSize
+ */
+export function useDrawnSize(ref, onSize) {
+  useEffect(() => {
+    const video = ref.current;
+    if (video === null || typeof ResizeObserver === "undefined") return undefined;
+    /** @type {any} */
+    let timer = null;
+    const tell = () => {
+      const { width, height } = drawnSize(video);
+      if (width > 0 && height > 0) onSize(width, height);
+    };
+    const soon = () => {
+      clearTimeout(timer);
+      timer = setTimeout(tell, VIEWPORT_SETTLED_MS);
+    };
+    const observer = new ResizeObserver(soon);
+    observer.observe(video);
+    video.addEventListener("loadedmetadata", soon);
+    tell();
+    return () => {
+      clearTimeout(timer);
+      observer.disconnect();
+      video.removeEventListener("loadedmetadata", soon);
+    };
+  }, []);
+}
+
+/**
+ * The picture is as large as fits into its box, or as small as fills it (`object-fit: cover`).
+ * @param {HTMLVideoElement} video
+ */
+function drawnSize(video) {
+  const { clientWidth, clientHeight, videoWidth, videoHeight } = video;
+  const ratio = globalThis.devicePixelRatio || 1;
+  let [width, height] = [clientWidth, clientHeight];
+  if (videoWidth > 0 && videoHeight > 0) {
+    const scales = [clientWidth / videoWidth, clientHeight / videoHeight];
+    const cover = getComputedStyle(video).objectFit === "cover";
+    const scale = cover ? Math.max(...scales) : Math.min(...scales);
+    [width, height] = [videoWidth * scale, videoHeight * scale];
+  }
+  const pixels = (/** @type {number} */ length) => Math.min(Math.round(length * ratio), PIXELS_MAX);
+  return { width: pixels(width), height: pixels(height) };
+}
+
 /**
  * A stream that holds exactly this track.
  * @param {MediaStreamTrack | null} track

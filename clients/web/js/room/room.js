@@ -12,7 +12,7 @@ import { Badge, EmptyState, Notice } from "../ui/parts.js";
 import { toast } from "../ui/toast.js";
 import { Chat } from "./chat.js";
 import { RoomController } from "./controller.js";
-import { useKeys, useLeaveWarning, useStore, useTrackStream, useWakeLock } from "./hooks.js";
+import { useDrawnSize, useKeys, useLeaveWarning, useStore, useTrackStream, useWakeLock } from "./hooks.js";
 import { HudFigures, LinkLost, LowBalance, Paused, SelfView } from "./hud.js";
 import { PlayerControls, QualityBars, toggleFullscreen, usePlayer } from "./player.js";
 import { InviteDialog, StartDialog, SwitchDialog, Waiting, minutesFor } from "./private.js";
@@ -95,6 +95,7 @@ function Room({ controller, server, local, onClosed }) {
   const active = running && session?.phase !== "connecting";
   const stage = useRef(/** @type {HTMLElement | null} */ (null));
   const player = usePlayer(controller.watcher.stream, session !== null);
+  useDrawnSize(player.ref, (width, height) => controller.viewport(width, height));
   const selfRef = useTrackStream(local.own.video);
   const [chatHidden, setChatHidden] = useState(false);
   useWakeLock(running);
