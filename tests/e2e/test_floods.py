@@ -15,7 +15,7 @@ from tests.media.callers import Caller, offer, rtp
 pytestmark = pytest.mark.e2e
 
 DELAY_P99_MS_MAX = 50.0
-SECONDS = 3.0
+SECONDS = 2.0
 EVERY_S = 0.005
 SENT_PER_S_MIN = 4_000
 """More than any peer may; a flooder that numbers thousands of streams is itself slow."""

@@ -74,6 +74,12 @@ def test_reads_every_stream_of_a_fir() -> None:
     ]
 
 
+def test_reads_few_of_many_reports() -> None:
+    block = rtcp.ReportBlock(9, 128, -5, 70_000, 33, 1, 2)
+    [report] = read(rtcp.build_rr(1, [block] * 31))
+    assert report == rtcp.ReceiverReport(1, (block,) * rtcp.BLOCKS_MAX)
+
+
 def test_takes_padding_off() -> None:
     packet = bytearray(rtcp.build_nack(1, 2, [7]) + b"\0\0\0\4")
     packet[0] |= 0x20
