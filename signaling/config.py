@@ -68,6 +68,8 @@ class IceSection(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     stun_urls: list[str] = []
     turn_urls: list[str] = []
     turn_secret: str = ""
+    transport_policy: Literal["all", "relay"] = "all"
+    """Whether pages may reach the media port directly, or through TURN only."""
     ttl_s: Annotated[int, Meta(ge=60, le=86_400)] = 3_600
 
 
@@ -275,6 +277,8 @@ def _check_meaning(config: Config) -> None:
         raise ConfigError(f"auth.secret: shorter than {SECRET_CHARS_MIN} characters")
     if config.ice.turn_urls and not config.ice.turn_secret:
         raise ConfigError("ice.turn_urls is set but ice.turn_secret is empty")
+    if config.ice.transport_policy == "relay" and not config.ice.turn_urls:
+        raise ConfigError('ice.transport_policy = "relay" needs ice.turn_urls')
     if config.production:
         _check_production(config)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from aiohttp import web
 from msgspec import Struct
 
@@ -24,9 +26,10 @@ class ExpertReply(wire.ExpertCard, kw_only=True):
 
 
 class IceServersReply(Struct, kw_only=True):
-    """For `RTCPeerConnection`; empty when clients reach the server directly."""
+    """For `RTCPeerConnection`; no servers when clients reach this one directly."""
 
     ice_servers: list[IceServer]
+    ice_transport_policy: Literal["all", "relay"]
     ttl_s: int
 
 
@@ -78,7 +81,13 @@ async def ice(call: Call) -> web.Response:
     user = call.identity.account.account_id if call.identity else "guest"
     now_s = int(call.services.utc_now().timestamp())
     servers = ice_servers(settings, user, now_s)
-    return json_reply(IceServersReply(ice_servers=servers, ttl_s=settings.ttl_s))
+    return json_reply(
+        IceServersReply(
+            ice_servers=servers,
+            ice_transport_policy=settings.transport_policy,
+            ttl_s=settings.ttl_s,
+        )
+    )
 
 
 ROUTES = (

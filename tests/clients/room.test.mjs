@@ -78,7 +78,7 @@ async function bench({ refuse = {}, deny = [], random = () => 0 } = {}) {
   const controller = new RoomController({
     wire,
     expert: "luna",
-    iceServers: async () => [],
+    iceConfiguration: async () => ({}),
     fetchSummary: async (id) => summary({ session: id, reason: "server_stopped" }),
     onFailure: (error) => failures.push(error.code ?? error.problem),
     nowMs: () => nowMs,

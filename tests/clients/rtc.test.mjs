@@ -327,7 +327,10 @@ async function upAndRestartable(kind, options = {}) {
   let nowMs = 0;
   const made = bench(kind, {
     signal: async () => ANSWER,
-    iceServers: async () => [{ urls: `turn:at-${nowMs}` }],
+    iceConfiguration: async () => ({
+      iceServers: [{ urls: `turn:at-${nowMs}` }],
+      iceTransportPolicy: "relay",
+    }),
     restart: async ({ ufrag }) => {
       asked.push(ufrag);
       return { ufrag: `server-${asked.length}`, pwd: "p".repeat(22) };
@@ -366,7 +369,11 @@ test("a link that lost its way restarts ICE and keeps its connection and picture
     assert.deepEqual(asked, ["new1"]);
     assert.deepEqual(log.slice(0, 2), ["createOffer again", "setLocalDescription"]);
     assert.match(log[2], /^setRemoteDescription .*o=- 77 2 .*a=ice-ufrag:server-1/s);
-    assert.deepEqual(peers[0].configuration.iceServers, [{ urls: "turn:at-300" }]);
+    assert.deepEqual(peers[0].configuration, {
+      iceServers: [{ urls: "turn:at-300" }],
+      iceTransportPolicy: "relay",
+      bundlePolicy: "max-bundle",
+    });
     peers[0].become("connecting");
     peers[0].become("connected");
     assert.deepEqual(phases, ["connecting", "up", "down", "up"]);

@@ -76,6 +76,7 @@ def test_environment_has_numbers_and_lists() -> None:
         ('[server]\ntls = "files"\n', "server.tls_certificate_file"),
         ('[auth]\nsecret = "short"\n', "auth.secret"),
         ('[ice]\nturn_urls = ["turn:t.example"]\n', "ice.turn_secret"),
+        ('[ice]\ntransport_policy = "relay"\n', "ice.turn_urls"),
         ('[money]\nstatement_descriptor = "a<b>cdef"\n', "money.statement_descriptor"),
         ('[rooms]\ncategories = ["Tarot Cards"]\n', "rooms.categories"),
     ],

@@ -421,6 +421,7 @@ class TestWithTurn:
         import hmac
 
         reply = await (await door.client().get("/api/v1/ice-servers")).json()
+        assert reply["ice_transport_policy"] == "all"
         turn = reply["ice_servers"][1]
         expiry, _, user = turn["username"].partition(":")
         now_s = door.services.utc_now().timestamp()

@@ -4,7 +4,7 @@
 import { get } from "./api.js";
 import { createHub } from "./hub.js";
 import { loadCatalogs, setLanguage, t } from "./i18n.js";
-import { iceServers } from "./ice-servers.js";
+import { iceConfiguration } from "./ice-servers.js";
 import { followLinks } from "./navigate.js";
 import { currentSession, updateSession } from "./session.js";
 import { mountFrame } from "./ui/frame.js";
@@ -139,7 +139,7 @@ function prepareNext(/** @type {string} */ page) {
   const fetchNext = () => {
     void load(page === "home" ? "room" : "home").catch(() => {}); // the click will tell
     if (page === "home") {
-      void iceServers();
+      void iceConfiguration();
       void import("./wire.js");
     }
   };

@@ -24,7 +24,7 @@ export class OwnMedia {
    * @param {object} options
    * @param {(sdp: string) => Promise<string>} options.signal
    * @param {(ice: {ufrag: string, pwd: string}) => Promise<{ufrag: string, pwd: string}>} [options.restart]
-   * @param {() => Promise<RTCIceServer[]>} options.iceServers
+   * @param {() => Promise<RTCConfiguration>} options.iceConfiguration
    * @param {number} options.videoBitsPerS
    * @param {boolean} [options.layered] send the picture in several sizes, for many viewers
    * @param {number} options.tall lines of picture to ask the camera for
@@ -112,7 +112,7 @@ export class OwnMedia {
     const publisher = new Publisher({
       signal: this.options.signal,
       restart: this.options.restart,
-      iceServers: this.options.iceServers,
+      iceConfiguration: this.options.iceConfiguration,
       kinds,
       videoBitsPerS: this.options.videoBitsPerS,
       layered: this.options.layered,

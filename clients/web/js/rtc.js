@@ -14,7 +14,7 @@ import { iceOf, receivedBytes, restarted } from "./ice.js";
  * @property {(sdp: string) => Promise<string>} signal sends the offer, resolves with the answer
  * @property {(ice: {ufrag: string, pwd: string}) => Promise<{ufrag: string, pwd: string}>} [restart] tells our new
  *   credentials, resolves with the server's; without it a broken link is replaced
- * @property {() => Promise<RTCIceServer[]>} [iceServers]
+ * @property {() => Promise<RTCConfiguration>} [iceConfiguration]
  * @property {(phase: LinkPhase) => void} [onPhase]
  * @property {(error: any) => boolean | number} [onRefused] whether to try again after this refusal,
  *   or in how many milliseconds
@@ -53,12 +53,12 @@ let spare = null;
 /**
  * Makes an offer to watch before anyone asked for it: somebody points at a card. At the click it
  * would take 30 to 80 ms.
- * @param {() => Promise<RTCIceServer[]>} iceServers
+ * @param {() => Promise<RTCConfiguration>} iceConfiguration
  * @param {new (configuration: RTCConfiguration) => RTCPeerConnection} [peerClass] for tests
  */
-export function expectToWatch(iceServers, peerClass = globalThis.RTCPeerConnection) {
+export function expectToWatch(iceConfiguration, peerClass = globalThis.RTCPeerConnection) {
   if (spare !== null) return;
-  const offer = makeOffer(peerClass, iceServers, addReceivers);
+  const offer = makeOffer(peerClass, iceConfiguration, addReceivers);
   offer.catch(() => {}); // whoever takes it hears of it
   const timer = setTimeout(() => {
     void takeSpare()?.then(({ peer }) => peer.close()).catch(() => {});
@@ -82,11 +82,11 @@ function addReceivers(peer) {
 
 /**
  * @param {new (configuration: RTCConfiguration) => RTCPeerConnection} peerClass
- * @param {() => Promise<RTCIceServer[]>} iceServers
+ * @param {() => Promise<RTCConfiguration>} iceConfiguration
  * @param {(peer: RTCPeerConnection) => void} build adds the transceivers
  */
-async function makeOffer(peerClass, iceServers, build) {
-  const peer = new peerClass({ iceServers: await iceServers(), bundlePolicy: "max-bundle" });
+async function makeOffer(peerClass, iceConfiguration, build) {
+  const peer = new peerClass({ ...(await iceConfiguration()), bundlePolicy: "max-bundle" });
   build(peer);
   const offer = await peer.createOffer();
   await peer.setLocalDescription(offer);
@@ -114,7 +114,7 @@ class PeerLink {
     this.signal = options.signal;
     this.restart = options.restart ?? null;
     this.nowMs = options.nowMs ?? (() => performance.now());
-    this.iceServers = options.iceServers ?? (async () => []);
+    this.iceConfiguration = options.iceConfiguration ?? (async () => ({}));
     this.onPhase = options.onPhase ?? (() => {});
     this.onRefused = options.onRefused ?? (() => true);
     this.peerClass = options.peerClass ?? globalThis.RTCPeerConnection;
@@ -214,7 +214,7 @@ class PeerLink {
   #makeOffer() {
     const ahead = this.ahead();
     if (ahead !== null) return ahead;
-    return makeOffer(this.peerClass, this.iceServers, (peer) => this.build(peer));
+    return makeOffer(this.peerClass, this.iceConfiguration, (peer) => this.build(peer));
   }
 
   async #connect() {
@@ -340,7 +340,7 @@ class PeerLink {
     const overtaken = () => generation !== this.#generation || round !== this.#round;
     try {
       // TURN passwords expire; those of the first connection may be hours old.
-      peer.setConfiguration({ ...peer.getConfiguration(), iceServers: await this.iceServers() });
+      peer.setConfiguration({ ...peer.getConfiguration(), ...(await this.iceConfiguration()) });
       const offer = await peer.createOffer({ iceRestart: true });
       if (overtaken()) return "done";
       await peer.setLocalDescription(offer);

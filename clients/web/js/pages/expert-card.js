@@ -3,7 +3,7 @@
 import { html } from "../../vendor/preact-htm.js";
 import { watchingSupported } from "../devices.js";
 import { has, t, tn } from "../i18n.js";
-import { iceServers } from "../ice-servers.js";
+import { iceConfiguration } from "../ice-servers.js";
 import { expectToWatch } from "../rtc.js";
 import { languageName } from "../ui/format.js";
 import { Icon } from "../ui/icons.js";
@@ -34,7 +34,7 @@ function Extras({ expert }) {
 
 /** Somebody points at a card: the next thing may be a click. */
 function pointedAt() {
-  if (watchingSupported()) expectToWatch(iceServers);
+  if (watchingSupported()) expectToWatch(iceConfiguration);
 }
 
 /** The states in which everybody may see the stream; in any other there is no picture of it. */

@@ -73,13 +73,13 @@ export class RoomController {
    * @param {object} options
    * @param {any} options.wire the page's hub
    * @param {string} options.expert
-   * @param {() => Promise<RTCIceServer[]>} options.iceServers
+   * @param {() => Promise<RTCConfiguration>} options.iceConfiguration
    * @param {(session: string) => Promise<any>} options.fetchSummary of a session that the wire lost
    * @param {(error: unknown) => void} options.onFailure something that no dialog shows
    * @param {() => number} [options.nowMs]
    * @param {() => number} [options.random] 0 ≤ x < 1
    */
-  constructor({ wire, expert, iceServers, fetchSummary, onFailure, nowMs, random }) {
+  constructor({ wire, expert, iceConfiguration, fetchSummary, onFailure, nowMs, random }) {
     this.wire = wire;
     this.fetchSummary = fetchSummary;
     this.expert = expert;
@@ -89,14 +89,14 @@ export class RoomController {
     this.watcher = new Watcher({
       signal: (sdp) => this.#offer("media.watch", STREAM, sdp),
       restart: (ice) => this.#restart("watch", STREAM, ice),
-      iceServers,
+      iceConfiguration,
       onPhase: (watching) => this.#watchingChanged(watching),
       onRefused: (error) => this.#watchRefused(error),
     });
     this.own = new OwnMedia({
       signal: (sdp) => this.#offer("media.publish", PRIVATE, sdp),
       restart: (ice) => this.#restart("publish", PRIVATE, ice),
-      iceServers,
+      iceConfiguration,
       videoBitsPerS: OWN_BITS_PER_S,
       tall: OWN_TALL,
       onChange: (own) => this.#local({ own }),

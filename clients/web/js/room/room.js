@@ -2,7 +2,7 @@
 
 import { html, render, useEffect, useRef, useState } from "../../vendor/preact-htm.js";
 import { get } from "../api.js";
-import { iceServers } from "../ice-servers.js";
+import { iceConfiguration } from "../ice-servers.js";
 import { watchingSupported } from "../devices.js";
 import { t, tn } from "../i18n.js";
 import { inPrivate } from "../state.js";
@@ -43,7 +43,7 @@ export function mount(root, context) {
   const controller = new RoomController({
     wire: context.wire,
     expert: context.expert,
-    iceServers,
+    iceConfiguration,
     fetchSummary: (session) => get(`/sessions/${encodeURIComponent(session)}`),
     onFailure: (error) => toast(problemText(error), "bad"),
   });

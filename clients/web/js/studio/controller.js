@@ -59,13 +59,13 @@ export class StudioController {
    * @param {any} options.wire the page's hub
    * @param {Studio} options.studio
    * @param {{ studio: () => Promise<Studio>, rotateKey: () => Promise<{stream_key: string}>, change: (body: object) => Promise<Studio>, summary: (session: string) => Promise<any> }} options.http
-   * @param {() => Promise<RTCIceServer[]>} options.iceServers
+   * @param {() => Promise<RTCConfiguration>} options.iceConfiguration
    * @param {(error: unknown) => void} options.onFailure
    * @param {boolean} options.wasOnAir this tab was sending when its page was reloaded
    * @param {() => number} [options.nowMs]
    */
   constructor(options) {
-    const { wire, studio, http, iceServers, onFailure, nowMs = () => performance.now() } = options;
+    const { wire, studio, http, iceConfiguration, onFailure, nowMs = () => performance.now() } = options;
     this.wire = wire;
     this.wasOnAir = options.wasOnAir;
     this.http = http;
@@ -74,7 +74,7 @@ export class StudioController {
     this.own = new OwnMedia({
       signal: (sdp) => this.#offer("media.publish", STREAM, sdp),
       restart: (ice) => this.#restart("publish", STREAM, ice),
-      iceServers,
+      iceConfiguration,
       videoBitsPerS: SENT_BITS_PER_S,
       tall: SENT_TALL,
       onChange: (own) => this.#local({ own }),
@@ -85,7 +85,7 @@ export class StudioController {
     this.member = this.#watcher(PRIVATE, (memberPhase) => this.#local({ memberPhase }));
     /** What viewers get, when an encoder sends it. */
     this.monitor = this.#watcher(STREAM, () => {});
-    this.iceServers = iceServers;
+    this.iceConfiguration = iceConfiguration;
     this.store = new Store({
       server: INITIAL,
       local: /** @type {Local} */ ({
@@ -227,7 +227,7 @@ export class StudioController {
     return new Watcher({
       signal: (sdp) => this.#offer("media.watch", feed, sdp),
       restart: (ice) => this.#restart("watch", feed, ice),
-      iceServers: () => this.iceServers(),
+      iceConfiguration: () => this.iceConfiguration(),
       onPhase,
       onRefused: (error) => !["no_session", "not_active", "walled", "no_feed"].includes(error?.code),
     });

@@ -2,7 +2,7 @@
 
 import { html, render, useEffect, useRef, useState } from "../../vendor/preact-htm.js";
 import { errorText, get, post, put } from "../api.js";
-import { iceServers } from "../ice-servers.js";
+import { iceConfiguration } from "../ice-servers.js";
 import { t, tn } from "../i18n.js";
 import { Chat } from "../room/chat.js";
 import { useCountdown, useKeys, useLeaveWarning, useStore, useStream, useTrackStream, useWakeLock } from "../room/hooks.js";
@@ -46,7 +46,7 @@ export async function mount(root, context) {
       change: (body) => put("/studio/settings", body),
       summary: (session) => get(`/sessions/${encodeURIComponent(session)}`),
     },
-    iceServers,
+    iceConfiguration,
     onFailure: (error) => toast(problemText(error), "bad"),
     wasOnAir: takeOnAir(),
   });
