@@ -230,7 +230,8 @@ async def _cap(scene: Scene, *, fault: str) -> list[Finding]:
         got = Track(await viewer.samples(), "bytes")
         was_bps = got.grown(before_s, from_s) * 8 / (from_s - before_s)
         is_bps = got.grown(from_s, to_s) * 8 / (to_s - from_s)
-        moved.append(100 * (is_bps - was_bps) / was_bps if was_bps else -100.0)
+        moved.append((was_bps, is_bps))
+    asked = Track(await scene.expert.samples(), "plis").grown(from_s, to_s)
     frames = Track(seen, "framesDecoded").grown(steady_s, to_s) / (to_s - steady_s)
     rate = Track(seen, "bytes").grown(steady_s, to_s) * 8 / (to_s - steady_s) / 1000
     return [
@@ -252,10 +253,18 @@ async def _cap(scene: Scene, *, fault: str) -> list[Finding]:
         Finding(
             fault,
             f"the others' bitrates move by less than {OTHERS_MAX_PERCENT:.0f} %",
-            " and ".join(f"{percent:+.1f} %" for percent in moved),
-            all(abs(percent) < OTHERS_MAX_PERCENT for percent in moved),
+            " and ".join(
+                f"{_change(was, now):+.1f} % of {was / 1000:.0f} kbit/s" for was, now in moved
+            )
+            + f"; the expert was asked for {asked:.0f} keyframes",
+            all(abs(_change(was, now)) < OTHERS_MAX_PERCENT for was, now in moved),
         ),
     ]
+
+
+def _change(was: float, now: float) -> float:
+    """In per cent."""
+    return 100 * (now - was) / was if was else -100.0
 
 
 def _under_cap_s(offered: list[tuple[float, int]]) -> float | None:
