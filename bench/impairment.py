@@ -29,6 +29,7 @@ VIEWERS = 3
 SEED_DEFAULT = 1
 WARM_UP_S = 4
 """Encoders and estimators settle before the first fault, and between two of them."""
+WARM_UP_FRAMES = 20
 
 
 async def measure(names: list[str], seed: int) -> dict[str, object]:
@@ -61,6 +62,8 @@ async def measure(names: list[str], seed: int) -> dict[str, object]:
         for name in names:
             for person in people:
                 person.line.reseed(zlib.crc32(f"{seed}/{name}/{person.name}".encode()))
+            for viewer in people[1:]:
+                await viewer.decodes(WARM_UP_FRAMES)  # a fault before may have left it paused
             await asyncio.sleep(WARM_UP_S)
             try:
                 found = await FAULTS[name](scene)

@@ -18,8 +18,8 @@ TRIP_MS: Final = 20
 EDGE_S: Final = 1.0
 """Frames are counted from a clean moment before the fault to one after it: within the fault some
 are always on their way, which is no loss."""
-WINDOW_S: Final = 30.0
-"""Six hundred frames and more: one per cent is six of them."""
+WINDOW_S: Final = 20.0
+"""Four hundred frames and more: one per cent is four of them."""
 FRAMES_MIN_PERCENT: Final = 99.0
 
 HEAVY_PERCENT: Final = 20.0
@@ -31,6 +31,7 @@ AUDIO_GAP_S_MAX: Final = 1.0
 """Audio goes on: no longer without a packet of it."""
 
 CAP_BPS: Final = 300_000
+CAP_QUEUE_MS: Final = 300
 CAP_S: Final = 20.0
 STEP_DOWN_S: Final = 3.0
 CAP_TOLERANCE: Final = 1.1
@@ -205,11 +206,11 @@ def _recovered_s(sent: list[Sample], seen: list[Sample], end_s: float) -> float 
 
 async def _cap(scene: Scene, *, fault: str) -> list[Finding]:
     """A viewer whose line becomes narrow gets less, keeps the sound, and costs nobody anything."""
-    slow, others = scene.viewers[0], scene.viewers[1:]
+    slow = scene.viewers[0]
     before_s = time.time()
     await _until(before_s + CAP_S / 2)
     carrier = slow.line.down
-    slow.line.impair(down=Impairment(rate_bps=CAP_BPS, queue_ms=300))
+    slow.line.impair(down=Impairment(rate_bps=CAP_BPS, queue_ms=CAP_QUEUE_MS))
     from_s = time.time()
     offered = [(from_s, carrier.link.passed.offered_octets)]
     while time.time() < from_s + CAP_S:
@@ -218,20 +219,32 @@ async def _cap(scene: Scene, *, fault: str) -> list[Finding]:
     to_s = time.time()
     await _until(to_s)
     slow.line.impair()
+    end_s = time.time()
+    rate = Track(await slow.samples(), "framesDecoded").grown(from_s - 2, from_s) / 2
+    back_s = await _wait_back_s(slow, end_s, rate)
+    return [
+        *_narrowed(fault, await slow.samples(), offered, to_s),
+        await _others(fault, scene, before_s, from_s, to_s),
+        Finding(
+            fault,
+            f"the picture is back within {BACK_S_MAX:.0f} s of its end",
+            "never" if back_s is None else f"{back_s:.1f} s",
+            back_s is not None and back_s <= BACK_S_MAX,
+        ),
+    ]
+
+
+def _narrowed(
+    fault: str, seen: list[Sample], offered: list[tuple[float, int]], to_s: float
+) -> list[Finding]:
+    """What the capped viewer is sent and hears; `offered` are octets since a moment's beginning."""
+    from_s = offered[0][0]
     down_s = _under_cap_s(offered)
-    seen = await slow.samples()
     steady_s = from_s + STEP_DOWN_S
     lost = Track(seen, "audioLost").grown(steady_s, to_s)
     heard = Track(seen, "audioPackets").grown(steady_s, to_s)
     loss = 100 * lost / (lost + heard) if lost + heard > 0 else 100.0
     early = Track(seen, "audioLost").grown(from_s, steady_s)
-    moved = []
-    for viewer in others:
-        got = Track(await viewer.samples(), "bytes")
-        was_bps = got.grown(before_s, from_s) * 8 / (from_s - before_s)
-        is_bps = got.grown(from_s, to_s) * 8 / (to_s - from_s)
-        moved.append((was_bps, is_bps))
-    asked = Track(await scene.expert.samples(), "plis").grown(from_s, to_s)
     frames = Track(seen, "framesDecoded").grown(steady_s, to_s) / (to_s - steady_s)
     rate = Track(seen, "bytes").grown(steady_s, to_s) * 8 / (to_s - steady_s) / 1000
     return [
@@ -250,16 +263,25 @@ async def _cap(scene: Scene, *, fault: str) -> list[Finding]:
             f"concealed {_concealed_percent(seen, steady_s, to_s):.1f} %",
             loss < AUDIO_LOSS_MAX_PERCENT,
         ),
-        Finding(
-            fault,
-            f"the others' bitrates move by less than {OTHERS_MAX_PERCENT:.0f} %",
-            " and ".join(
-                f"{_change(was, now):+.1f} % of {was / 1000:.0f} kbit/s" for was, now in moved
-            )
-            + f"; the expert was asked for {asked:.0f} keyframes",
-            all(abs(_change(was, now)) < OTHERS_MAX_PERCENT for was, now in moved),
-        ),
     ]
+
+
+async def _others(fault: str, scene: Scene, before_s: float, from_s: float, to_s: float) -> Finding:
+    """What the other viewers get, before and during."""
+    moved = []
+    for viewer in scene.viewers[1:]:
+        got = Track(await viewer.samples(), "bytes")
+        was_bps = got.grown(before_s, from_s) * 8 / (from_s - before_s)
+        is_bps = got.grown(from_s, to_s) * 8 / (to_s - from_s)
+        moved.append((was_bps, is_bps))
+    asked = Track(await scene.expert.samples(), "plis").grown(from_s, to_s)
+    said = [f"{_change(was, now):+.1f} % of {was / 1000:.0f} kbit/s" for was, now in moved]
+    return Finding(
+        fault,
+        f"the others' bitrates move by less than {OTHERS_MAX_PERCENT:.0f} %",
+        f"{' and '.join(said)}; the expert was asked for {asked:.0f} keyframes",
+        all(abs(_change(was, now)) < OTHERS_MAX_PERCENT for was, now in moved),
+    )
 
 
 def _change(was: float, now: float) -> float:
@@ -301,12 +323,10 @@ async def _outage(
     await asyncio.sleep(length_s)
     hit.line.impair()
     end_s = time.time()
-    back: list[float | None] = [None] * len(watchers)
-    while time.time() < end_s + WATCH_BACK_S and None in back:
-        await asyncio.sleep(0.2)
-        for index, watcher in enumerate(watchers):
-            if back[index] is None:
-                back[index] = _back_s(await watcher.samples(end_s - 1), end_s, rates[index])
+    back = [
+        await _wait_back_s(watcher, end_s, rate)
+        for watcher, rate in zip(watchers, rates, strict=True)
+    ]
     stayed = before == [await _place(person) for person in (hit, *watchers)]
     dark = Track(await watchers[0].samples(), "framesDecoded").grown(from_s + 1, end_s - 0.3)
     said = ", ".join("never" if b is None else f"{b:.1f} s" for b in back)
@@ -323,6 +343,16 @@ async def _outage(
 async def _place(person: OnALine) -> tuple[str, float]:
     """The page's address and when its document was made."""
     return person.page.url, (await person.newest()).born_ms
+
+
+async def _wait_back_s(watcher: OnALine, end_s: float, rate: float) -> float | None:
+    """How long after `end_s` the picture moved again, once it does; None when it never did."""
+    while time.time() < end_s + WATCH_BACK_S:
+        await asyncio.sleep(0.2)
+        found = _back_s(await watcher.samples(end_s - 1), end_s, rate)
+        if found is not None:
+            return found
+    return None
 
 
 def _back_s(samples: list[Sample], end_s: float, rate: float) -> float | None:
