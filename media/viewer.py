@@ -60,6 +60,8 @@ class Viewer:
         self._reports_sent: deque[tuple[int, int]] = deque(maxlen=REPORTS_REMEMBERED)
         self._sent_octets = 0
         self._sent_ns: int | None = None
+        self._estimated_bps = 0  # when it was measured last
+        self._narrow = False
 
     def attach(self, link: ViewerLink, random_bits: Callable[[int], int]) -> None:
         """The viewer is connected."""
@@ -229,11 +231,6 @@ class Viewer:
                 return kind
         return None
 
-    def _telling_estimate_bps(self, now_ns: int) -> int | None:
-        """The estimate where it says that the path is narrow; after a step up it does not."""
-        told = self._chooser is None or self._chooser.strained(now_ns)
-        return self.estimate_bps if told else None
-
     def measured(self, now_ns: int) -> Measured:
         """What is known of the way to this viewer."""
         octets = sum(outlet.octets for outlet in self.outlets.values())
@@ -248,7 +245,25 @@ class Viewer:
         return Measured(
             fraction_lost=max(losses, default=None),
             round_trip_ms=max(trips_ns) / 1_000_000 if trips_ns else None,
-            estimate_bps=self._telling_estimate_bps(now_ns),
+            estimate_bps=self._telling_estimate_bps(stream_bps, now_ns),
             stream_bps=stream_bps,
             silent_ms=None if reported_ns is None else (now_ns - reported_ns) // 1_000_000,
         )
+
+    def _telling_estimate_bps(self, stream_bps: int, now_ns: int) -> int | None:
+        """The estimate where it says that the path is narrow; else no less than what is sent.
+
+        A browser's estimate begins low and climbs 8 % a second, up to half more than what it gets:
+        below the stream and climbing it tells of a young connection, or of a picture that has just
+        become larger. A path that is full makes it fall.
+        """
+        estimate_bps = self.estimate_bps
+        if estimate_bps is None:
+            return None
+        if estimate_bps >= stream_bps:
+            self._narrow = False
+        elif estimate_bps < self._estimated_bps:
+            self._narrow = True
+        self._estimated_bps = estimate_bps
+        strained = self._chooser is None or self._chooser.strained(now_ns)
+        return estimate_bps if self._narrow and strained else max(estimate_bps, stream_bps)

@@ -85,6 +85,7 @@ class Airing:
         self._claimed: set[str] = set()
         self.on_cut: Callable[[str], None] = lambda expert_id: None
         self.lay_private_row: Callable[[Room, Watcher], None] = lambda room, watcher: None
+        self.on_row: Callable[[str], None] = lambda place_id: None
 
     # --- publishing ---------------------------------------------------------------------------
 
@@ -339,6 +340,12 @@ class Airing:
             self.lay_private_row(room, watcher)
         else:
             self._media.forward(stream_source(watcher.expert_id), watcher.viewer_id)
+        if watcher.place_id is not None:
+            self.on_row(watcher.place_id)
+
+    def places_watching(self, expert_id: str) -> list[str]:
+        """The places, not the public players, that have a peer connection to the stream."""
+        return [w.place_id for w in self._watchers_in(expert_id) if w.place_id is not None]
 
     def _watchers_in(self, expert_id: str) -> list[Watcher]:
         return [w for w in self.watchers.values() if w.expert_id == expert_id]

@@ -145,12 +145,13 @@ class FeedStopped:
 
 @dataclass(frozen=True, slots=True)
 class FeedQuality:
-    """The server's figures for this feed reached another level."""
+    """The server's figures for this feed reached another level; `far`: at the other's end."""
 
     feed: Feed
     direction: Direction
     level: QualityLevel
     reason: str
+    far: bool = False
 
 
 @dataclass(frozen=True, slots=True)

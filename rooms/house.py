@@ -37,6 +37,7 @@ from rooms.media_listener import MediaListener
 from rooms.member_feed import MemberFeed
 from rooms.private import Cue
 from rooms.private_desk import PrivateDesk
+from rooms.quality import QualityNews
 from rooms.refusals import Code, Refusal
 from rooms.roles import VisitorKind
 from rooms.thumbnails import Thumbnails
@@ -81,7 +82,8 @@ class House:
         self.thumbnails = Thumbnails(self.floor, self.airing, media)
         self.ways = Ways(self.floor, self.airing, self.desk, media)
         self.figures = Figures(self.floor, self.airing, self.desk, media)
-        self._listener = MediaListener(self.floor, self.airing, self.desk)
+        self._quality = QualityNews(self.floor, self.airing, self.desk, media)
+        self._listener = MediaListener(self.floor, self.airing, self.desk, self._quality)
         self.purse = purse
         self._timer: asyncio.Task[None] | None = None
 
@@ -187,7 +189,10 @@ class House:
         live = self.desk.of_place(place)
         if live is None or not place.hosting:
             return Refusal(Code.NO_SESSION)
-        return await self.feed.watch(live, place, sdp)
+        answer = await self.feed.watch(live, place, sdp)
+        for party, _ in self.floor.parties(live.session):
+            self._quality.catch_up(party)
+        return answer
 
     def unwatch(self, place_id: str, feed: Feed) -> Refusal | None:
         """Stop receiving; not receiving is no refusal."""

@@ -14,17 +14,21 @@ from media.api import (
     ViewerUp,
 )
 from rooms.airing import Airing, expert_of_stream
-from rooms.events import Feed, FeedQuality, FeedStopped
+from rooms.events import Feed, FeedStopped
 from rooms.floor import Floor
 from rooms.member_feed import session_of_feed
 from rooms.private_desk import PrivateDesk
+from rooms.quality import QualityNews
 
 
 class MediaListener:
     """Synchronous; called by the media plane between two packets."""
 
-    def __init__(self, floor: Floor, airing: Airing, desk: PrivateDesk) -> None:
+    def __init__(
+        self, floor: Floor, airing: Airing, desk: PrivateDesk, quality: QualityNews
+    ) -> None:
         self._floor = floor
+        self._quality = quality
         self._airing = airing
         self._desk = desk
 
@@ -47,7 +51,7 @@ class MediaListener:
             case ViewerUp():
                 pass
             case QualityChanged():
-                self._quality(event)
+                self._quality.changed(event)
 
     def _stream_fresh(self, source_id: str, fresh: bool) -> None:
         expert_id = expert_of_stream(source_id)
@@ -87,25 +91,3 @@ class MediaListener:
             live.feed_viewer = None
             stopped = FeedStopped(Feed.PRIVATE, Direction.WATCH, reason)
             self._floor.tell(live.feed_place, stopped)
-
-    def _quality(self, event: QualityChanged) -> None:
-        target = self._owner_of(event.id)
-        if target is not None:
-            place_id, feed = target
-            self._floor.tell(
-                place_id, FeedQuality(feed, event.direction, event.level, event.reason)
-            )
-
-    def _owner_of(self, media_id: str) -> tuple[str, Feed] | None:
-        """Whose publisher or viewer this is, and of which feed."""
-        watcher = self._airing.watchers.get(media_id)
-        if watcher is not None:
-            return None if watcher.place_id is None else (watcher.place_id, Feed.STREAM)
-        publisher = self._airing.publishers.get(expert_of_stream(media_id) or "")
-        if publisher is not None:
-            return None if publisher.place_id is None else (publisher.place_id, Feed.STREAM)
-        live = self._desk.sessions.get(session_of_feed(media_id) or "")
-        if live is not None:
-            return (live.session.member_place, Feed.PRIVATE)
-        live = self._desk.of_feed_viewer(media_id)
-        return None if live is None else (live.feed_place, Feed.PRIVATE)

@@ -346,6 +346,7 @@ def _told(event: events.Event, place: Place) -> wire.ServerMessage:
                 direction=event.direction.value,
                 level=event.level.value,
                 reason=event.reason,
+                far=event.far,
             )
         case events.FiguresShown():
             return wire_out.figures(event)

@@ -457,12 +457,13 @@ class MediaStopped(ServerStruct, tag="media.stopped", kw_only=True):
 
 
 class MediaQuality(ServerStruct, tag="media.quality", kw_only=True):
-    """From the server's own figures, when the level changes."""
+    """From the server's own figures, when the level changes; `far` is of the other person's end."""
 
     feed: Feed
     direction: Direction
     level: QualityLevel
     reason: str
+    far: bool = False
 
 
 class Figures(ServerStruct, tag="figures", kw_only=True):

@@ -439,7 +439,7 @@ export interface MediaStopped {
   reason: string;
 }
 
-/** From the server's own figures, when the level changes. */
+/** From the server's own figures, when the level changes; `far` is of the other person's end. */
 export interface MediaQuality {
   type: "media.quality";
   seq: number;
@@ -447,6 +447,7 @@ export interface MediaQuality {
   direction: Direction;
   level: QualityLevel;
   reason: string;
+  far?: boolean;
 }
 
 /** All of this visitor's connections, once a second while they look. */

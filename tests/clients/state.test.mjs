@@ -140,3 +140,23 @@ test("figures stand until one looks away or leaves", () => {
   assert.equal(reduce(shown, { type: "local.look_away" }).figures, null);
   assert.equal(reduce(shown, { type: "room.left", seq: 2, reason: "closed" }).figures, null);
 });
+
+test("quality of the other end is kept apart, and goes with what it was of", () => {
+  const quality = (feed, direction, far) => ({ type: "media.quality", feed, direction, far, level: "poor", reason: "loss" });
+  const room = run(entered(), quality("stream", "watch"), quality("stream", "publish", true));
+  assert.deepEqual(Object.keys(room.quality), ["stream:watch", "far:stream:publish"]);
+  const walled = reduce(room, { type: "room.state", expert: card(), wall: "private" });
+  assert.deepEqual(Object.keys(walled.quality), ["stream:watch"], "behind a wall nobody tells how it goes on");
+  const stopped = reduce(room, { type: "media.stopped", feed: "stream", direction: "watch", reason: "offline" });
+  assert.deepEqual(stopped.quality, {});
+
+  const both = run(
+    entered(),
+    state({ phase: "active" }),
+    ...[["stream", "watch"], ["stream", "publish", true], ["private", "publish"], ["private", "watch", true], ["stream", "watch", true]].map((way) => quality(...way)),
+  );
+  assert.equal(Object.keys(both.quality).length, 5);
+  for (const end of [state({ phase: "ended", reason: "member_left" }), summary()]) {
+    assert.deepEqual(Object.keys(reduce(both, end).quality), ["stream:watch", "far:stream:publish"]);
+  }
+});

@@ -494,6 +494,36 @@ def test_a_viewers_reports_become_its_quality(world: World) -> None:
     ]
 
 
+def test_an_estimate_that_climbs_is_no_narrow_way_and_one_that_falls_is(world: World) -> None:
+    publisher, viewer = live(world)
+    sequences = itertools.count(101)
+
+    def second(estimate_bps: int, stream_bps: int = 800_000) -> None:
+        for _ in range(stream_bps // 8_000):
+            publisher.video(DELTA + bytes(998), next(sequences), 6_000)
+        block = rtcp.ReportBlock(viewer.video_ssrc, 0, 0, 0, 0, 0, 0)
+        viewer.rtcp(rtcp.build_rr(1, [block]) + rtcp.build_remb(1, estimate_bps, [1]))
+        world.pass_ms(1_000)
+        viewer.drain()
+
+    def told() -> list[tuple[QualityLevel, str]]:
+        changes = [event for event in world.events if isinstance(event, QualityChanged)]
+        return [(e.level, e.reason) for e in changes if e.direction is Direction.WATCH]
+
+    for estimate_bps in (500_000, 530_000, 560_000, 600_000, 900_000, 1_200_000):
+        second(estimate_bps)
+    assert told() == [(QualityLevel.GOOD, "ok")]
+    for estimate_bps in (600_000, 595_000, 590_000):
+        second(estimate_bps)
+    assert told()[1:] == [(QualityLevel.FAIR, "bandwidth")]
+    for estimate_bps in (900_000, 900_000):
+        second(estimate_bps)
+    assert told()[2:] == [(QualityLevel.GOOD, "ok")]
+    for estimate_bps in (950_000, 1_000_000, 1_100_000):  # a larger picture, and it follows
+        second(estimate_bps, 1_200_000)
+    assert told()[3:] == []
+
+
 def test_the_round_trip_is_what_passed_less_the_viewers_delay(world: World) -> None:
     _, viewer = live(world)
     world.pass_ms(1_000)

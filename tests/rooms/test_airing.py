@@ -7,8 +7,6 @@ from media.api import (
     Answer,
     Direction,
     Kind,
-    QualityChanged,
-    QualityLevel,
     SourceFresh,
     SourceGone,
     SourceKinds,
@@ -18,7 +16,7 @@ from media.api import (
     ViewerUp,
 )
 from rooms.airing import Connected, stream_source
-from rooms.events import CardChanged, Feed, FeedQuality, FeedStopped, RoomChanged, Wall
+from rooms.events import CardChanged, Feed, FeedStopped, RoomChanged, Wall
 from rooms.presence import PresenceState
 from rooms.refusals import Code, Refusal
 from rooms.roles import VisitorKind
@@ -268,16 +266,6 @@ async def test_bad_offers_are_refused_with_the_reason(world: World) -> None:
         assert isinstance(answer, Refusal)
         assert answer.code is Code.BAD_SDP
     assert isinstance(await world.house.publish(expert, Feed.STREAM, "offer"), Answer)
-
-
-async def test_quality_goes_to_whom_it_concerns(world: World) -> None:
-    expert, guest = await world.live_expert(), world.guest()
-    viewer = await world.watch(guest)
-    world.house.on_media(QualityChanged(viewer, Direction.WATCH, QualityLevel.FAIR, "loss"))
-    world.house.on_media(QualityChanged(LUNA, Direction.PUBLISH, QualityLevel.GOOD, ""))
-    world.house.on_media(QualityChanged("unknown", Direction.WATCH, QualityLevel.GOOD, ""))
-    assert [q.level for q in world.heard(guest, FeedQuality)] == [QualityLevel.FAIR]
-    assert [q.level for q in world.heard(expert, FeedQuality)] == [QualityLevel.GOOD]
 
 
 async def test_nobody_can_publish_or_watch_without_a_room(world: World) -> None:

@@ -86,6 +86,7 @@ async def test_nothing_is_computed_while_nobody_looks(world: World) -> None:
     await world.live_expert()
     guest = world.guest()
     await world.watch(guest)
+    world.media.log.clear()
     await world.pass_s(30)
     assert looked_up(world) == 0
 

@@ -268,6 +268,11 @@ async def test_balance_premium_quality_and_broken_feeds_are_pushed(scene: Scene)
     house.on_media(QualityChanged(source, Direction.PUBLISH, QualityLevel.POOR, "loss"))
     quality = expert.link.last(wire.MediaQuality)
     assert (quality.feed, quality.direction, quality.level) == ("stream", "publish", "poor")
+    assert not quality.far
+    assert not member.link.has(wire.MediaQuality)
+    assert await member.say(wire.MediaWatch(feed="stream", sdp="offer", id=3))
+    house.on_media(QualityChanged(source, Direction.PUBLISH, QualityLevel.FAIR, "loss"))
+    assert member.link.last(wire.MediaQuality).far
     peer_id = scene.world.media.publishers[source]
     house.on_media(SourceGone(source, peer_id, "timeout"))
     stopped = expert.link.last(wire.MediaStopped)

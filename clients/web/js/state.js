@@ -37,7 +37,8 @@
  * @property {PrivateIncoming | null} incoming the request that rings (experts only)
  * @property {PrivateSummary | null} summary of the session that ended last
  * @property {{session: SessionView, reason: EndReason} | null} unstarted a request that came to nothing
- * @property {Record<string, {level: QualityLevel, reason: string}>} quality by "feed:direction"
+ * @property {Record<string, {level: QualityLevel, reason: string}>} quality by "feed:direction", with
+ *   "far:" before it for the other person's end
  * @property {import("../wire.js").ConnectionFigures[] | null} figures of this visitor's connections
  *   by the server's counters; null while nobody looks
  * @property {number | null} drainingS
@@ -98,14 +99,20 @@ export function reduce(state, message) {
       return { ...withoutRoom(state), roomLeft: message.reason };
     case "room.state":
       if (state.room === null) return state;
-      return { ...state, room: { ...state.room, expert: message.expert, wall: message.wall } };
+      return {
+        ...state,
+        room: { ...state.room, expert: message.expert, wall: message.wall },
+        // Behind a wall nobody tells how it goes on there.
+        quality: message.wall === "none" ? state.quality : without(state.quality, /^far:stream:publish$/),
+      };
     case "chat.message":
       return { ...state, chat: appended(state.chat, message.line) };
     case "media.stopped":
-      return { ...state, quality: without(state.quality, `${message.feed}:${message.direction}`) };
+      return { ...state, quality: without(state.quality, mediaKeys(message.feed, message.direction)) };
     case "media.quality": {
-      const { feed, direction, level, reason } = message;
-      return { ...state, quality: { ...state.quality, [`${feed}:${direction}`]: { level, reason } } };
+      const { feed, direction, level, reason, far } = message;
+      const key = `${far ? "far:" : ""}${feed}:${direction}`;
+      return { ...state, quality: { ...state.quality, [key]: { level, reason } } };
     }
     case "figures":
       return { ...state, figures: message.connections };
@@ -200,7 +207,8 @@ function sessionChanged(state, session) {
       unstarted: null,
     };
   }
-  const ended = { ...state, incoming, session: null, hud: null, lowBalanceS: null };
+  const quality = without(state.quality, OF_SESSION);
+  const ended = { ...state, incoming, session: null, hud: null, lowBalanceS: null, quality };
   const started = state.hud !== null || state.summary?.session === session.session;
   if (started || session.reason == null) return ended;
   return { ...ended, unstarted: { session, reason: session.reason } };
@@ -223,7 +231,8 @@ function hudShown(state, hud) {
  * @param {PrivateSummary} summary
  */
 function summarised(state, summary) {
-  const ended = { ...state, session: null, hud: null, lowBalanceS: null, incoming: null };
+  const quality = without(state.quality, OF_SESSION);
+  const ended = { ...state, session: null, hud: null, lowBalanceS: null, incoming: null, quality };
   return { ...ended, summary, unstarted: null };
 }
 
@@ -284,14 +293,26 @@ function appended(chat, line) {
   return [...chat, line].slice(-CHAT_LINES_MAX);
 }
 
+/** What the two of a session hear of each other's ways, and the member's feed. */
+const OF_SESSION = /^(far:)?private:|^far:stream:watch$/;
+
+/**
+ * A connection of ours, and the other end of what it carried.
+ * @param {string} feed
+ * @param {string} direction
+ */
+function mediaKeys(feed, direction) {
+  return new RegExp(`^${feed}:${direction}$|^far:${feed}:`);
+}
+
 /**
  * @template T
  * @param {Record<string, T>} record
- * @param {string} key
+ * @param {RegExp} keys
+ * @returns {Record<string, T>}
  */
-function without(record, key) {
-  const { [key]: _gone, ...rest } = record;
-  return rest;
+function without(record, keys) {
+  return Object.fromEntries(Object.entries(record).filter(([key]) => !keys.test(key)));
 }
 
 /**

@@ -82,3 +82,75 @@ function codecName(all, video) {
   const codec = all.find((r) => r.type === "codec" && r.id === video?.codecId);
   return codec?.mimeType?.split("/")[1] ?? "";
 }
+
+/**
+ * What only the browser knows of a connection; null is not known (yet).
+ * @typedef {object} Seen
+ * @property {"udp" | "tcp" | "relay" | null} way
+ * @property {SeenKind} video
+ * @property {SeenKind} audio
+ *
+ * @typedef {object} SeenKind
+ * @property {number} delayS all that the jitter buffer held back, for the next reading
+ * @property {number} emitted samples or frames that it let out, for the next reading
+ * @property {number | null} bufferMs since the previous reading
+ * @property {number | null} fps
+ * @property {number | null} width
+ * @property {number | null} height
+ * @property {number | null} dropped frames that were never shown
+ * @property {number | null} freezes
+ * @property {"cpu" | "bandwidth" | "other" | null} limitedBy why less than the camera gives is sent
+ */
+
+/**
+ * @param {Iterable<any>} reports values of an `RTCStatsReport`
+ * @param {"in" | "out"} direction
+ * @param {Seen | null} previous
+ * @returns {Seen}
+ */
+export function seen(reports, direction, previous) {
+  const all = [...reports];
+  const type = direction === "in" ? "inbound-rtp" : "outbound-rtp";
+  const of = (/** @type {"video" | "audio"} */ kind) => {
+    const streams = all.filter((r) => r.type === type && r.kind === kind);
+    // Of simulcast layers the largest says how good the picture is.
+    const stream = streams.sort((a, b) => (b.frameHeight ?? 0) - (a.frameHeight ?? 0))[0] ?? {};
+    return seenKind(stream, previous?.[kind] ?? null);
+  };
+  return { way: wayOf(all), video: of("video"), audio: of("audio") };
+}
+
+/**
+ * @param {any} stream
+ * @param {SeenKind | null} previous
+ * @returns {SeenKind}
+ */
+function seenKind(stream, previous) {
+  const delayS = stream.jitterBufferDelay ?? 0;
+  const emitted = stream.jitterBufferEmittedCount ?? 0;
+  const since = previous === null ? 0 : emitted - previous.emitted;
+  const limit = stream.qualityLimitationReason;
+  return {
+    delayS,
+    emitted,
+    bufferMs: previous !== null && since > 0 ? (1000 * (delayS - previous.delayS)) / since : null,
+    fps: stream.framesPerSecond ?? null,
+    width: stream.frameWidth ?? null,
+    height: stream.frameHeight ?? null,
+    dropped: stream.framesDropped ?? null,
+    freezes: stream.freezeCount ?? null,
+    limitedBy: limit === undefined || limit === "none" ? null : limit,
+  };
+}
+
+/** @param {any[]} all */
+function wayOf(all) {
+  const chosen = all.find((r) => r.type === "transport")?.selectedCandidatePairId;
+  const pair =
+    all.find((r) => r.type === "candidate-pair" && r.id === chosen) ??
+    all.find((r) => r.type === "candidate-pair" && r.nominated && r.state === "succeeded");
+  const local = all.find((r) => r.type === "local-candidate" && r.id === pair?.localCandidateId);
+  if (local === undefined) return null;
+  if (local.candidateType === "relay") return "relay";
+  return local.protocol === "tcp" ? "tcp" : "udp";
+}

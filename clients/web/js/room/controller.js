@@ -1,6 +1,7 @@
 // What a visitor of a room can do and what follows from what the server says. Knows no DOM.
 
 import { DeviceError } from "../devices.js";
+import { AWAY, Look } from "../figures/look.js";
 import { OwnMedia } from "../own-media.js";
 import { RESTART_REPLY_MS, Watcher } from "../rtc.js";
 import { INITIAL, inPrivate, reduce } from "../state.js";
@@ -27,6 +28,7 @@ import { Store } from "../store.js";
  * @property {unknown} failure of the last intent, to be shown in the dialog
  * @property {boolean} missing there is no such expert
  * @property {import("../stats.js").Figures | null} figures of the picture received
+ * @property {import("../figures/look.js").LookView} look whether the figures are looked at
  * @property {ReadonlySet<Surcharge>} confirmed surcharges whose price was accepted in this session
  */
 
@@ -102,6 +104,14 @@ export class RoomController {
       onChange: (own) => this.#local({ own }),
       onLost: (kind) => void this.#deviceLost(kind),
     });
+    this.look = new Look({
+      wire,
+      ways: () => [
+        { key: "stream:watch", peer: this.watcher.peer, direction: "in" },
+        { key: "private:publish", peer: this.own.peer, direction: "out" },
+      ],
+      onChange: (look) => this.#lookChanged(look),
+    });
     this.store = new Store({
       server: INITIAL,
       local: /** @type {Local} */ ({
@@ -113,6 +123,7 @@ export class RoomController {
         failure: null,
         missing: false,
         figures: null,
+        look: AWAY,
         confirmed: new Set(),
       }),
     });
@@ -143,6 +154,7 @@ export class RoomController {
     if (this.#leaving) return;
     this.#leaving = true;
     clearInterval(this.#watchdog);
+    this.look.away();
     this.own.close();
     this.watcher.close();
     try {
@@ -151,6 +163,12 @@ export class RoomController {
       // The link is down: the server ends our place by itself.
     }
     for (const end of this.#subscriptions.splice(0)) end();
+  }
+
+  /** @param {import("../figures/look.js").LookView} look */
+  #lookChanged(look) {
+    this.#local({ look });
+    if (!look.on) this.#reduce({ type: "local.look_away" });
   }
 
   /** @param {DialogView} dialog */
@@ -277,6 +295,8 @@ export class RoomController {
   #received(message) {
     this.#lastMessageMs = this.nowMs();
     const before = this.server;
+    this.look.heard(message);
+    if (message.type === "figures" && !this.look.view.on) return; // sent before we looked away
     this.#reduce(message);
     if (message.type === "welcome") {
       if (!message.resumed && inPrivate(before)) {
@@ -486,6 +506,7 @@ export class RoomController {
     }
     void this.own.checkFlow();
     void this.watcher.checkFlow(this.server.room?.wall === "none");
+    void this.look.read();
     const peer = this.watcher.peer;
     if (peer === null || this.watcher.phase !== "up") return;
     const reports = await peer.getStats();

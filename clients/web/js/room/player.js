@@ -98,9 +98,8 @@ export async function toggleFullscreen(element) {
   }
 }
 
-/** @param {{ player: ReturnType<typeof usePlayer>, hasSound: boolean, onFullscreen: () => void, figures: any }} props */
-export function PlayerControls({ player, hasSound, onFullscreen, figures }) {
-  const [details, setDetails] = useState(false);
+/** @param {{ player: ReturnType<typeof usePlayer>, hasSound: boolean, onFullscreen: () => void }} props */
+export function PlayerControls({ player, hasSound, onFullscreen }) {
   const { muted, volume, pip } = player;
   const canPip = "pictureInPictureEnabled" in document && document.pictureInPictureEnabled;
   const canFullscreen = document.fullscreenEnabled === true;
@@ -125,16 +124,6 @@ export function PlayerControls({ player, hasSound, onFullscreen, figures }) {
             onInput=${(/** @type {any} */ e) => player.setVolume(Number.parseFloat(e.target.value))}
           />`}
     <span class="stage-controls-gap"></span>
-    <div class="details-anchor">
-      <${ControlButton}
-        icon="info"
-        label=${t("room.details")}
-        expanded=${details}
-        onClick=${() => setDetails(!details)}
-        testid="details"
-      />
-      ${details && html`<${Details} figures=${figures} />`}
-    </div>
     ${canPip &&
     html`<${ControlButton} icon="pip" label=${t("room.pip")} pressed=${pip} onClick=${player.togglePip} testid="pip" />`}
     ${canFullscreen &&
@@ -156,37 +145,4 @@ export function ControlButton({ icon, label, onClick, pressed, expanded, testid 
   >
     <${Icon} name=${icon} />
   </button>`;
-}
-
-/** Stats for the curious. */
-function Details({ figures }) {
-  const rows = figures
-    ? [
-        [t("room.figure.picture"), figures.width ? `${figures.width} × ${figures.height}` : "–"],
-        [t("room.figure.fps"), figures.fps === null ? "–" : Math.round(figures.fps)],
-        [t("room.figure.bitrate"), `${Math.round(figures.bitsPerS / 1000)} kbit/s`],
-        [t("room.figure.loss"), figures.lossPercent === null ? "–" : `${figures.lossPercent.toFixed(1)} %`],
-        [t("room.figure.delay"), figures.rttMs === null ? "–" : `${figures.rttMs} ms`],
-        [t("room.figure.codec"), figures.codec || "–"],
-      ]
-    : [];
-  return html`<div class="details" role="group" aria-label=${t("room.details")}>
-    ${rows.length === 0
-      ? html`<p class="muted small">${t("room.figure.none")}</p>`
-      : html`<dl>
-          ${rows.map(([name, value]) => html`<div key=${name}><dt>${name}</dt><dd class="numbers">${value}</dd></div>`)}
-        </dl>`}
-  </div>`;
-}
-
-/** Four bars and a word: never the colour alone. */
-export function QualityBars({ quality }) {
-  const level = quality?.level ?? "unknown";
-  const filled = { good: 4, fair: 2, poor: 1, unknown: 0 }[/** @type {string} */ (level)] ?? 0;
-  const undecodable = quality?.reason.startsWith("codec_unsupported") ?? false;
-  const label = t(undecodable ? "room.quality.undecodable" : `room.quality.${level}`);
-  if (undecodable) return html`<span class="badge" role="status" data-testid="undecodable">${label}</span>`;
-  return html`<span class=${`quality quality-${level}`} role="img" aria-label=${label} title=${label}>
-    ${[1, 2, 3, 4].map((bar) => html`<span key=${bar} class=${bar <= filled ? "on" : ""}></span>`)}
-  </span>`;
 }

@@ -4,6 +4,8 @@ import { html, render, useEffect, useRef, useState } from "../../vendor/preact-h
 import { get } from "../api.js";
 import { iceConfiguration } from "../ice-servers.js";
 import { watchingSupported } from "../devices.js";
+import { FiguresPanel } from "../figures/panel.js";
+import { QualityButton, focusQuality } from "../figures/quality-button.js";
 import { t, tn } from "../i18n.js";
 import { inPrivate } from "../state.js";
 import { languageName, perMinute } from "../ui/format.js";
@@ -14,7 +16,7 @@ import { Chat } from "./chat.js";
 import { RoomController } from "./controller.js";
 import { useDrawnSize, useKeys, useLeaveWarning, useStore, useTrackStream, useWakeLock } from "./hooks.js";
 import { HudFigures, LinkLost, LowBalance, Paused, SelfView } from "./hud.js";
-import { PlayerControls, QualityBars, toggleFullscreen, usePlayer } from "./player.js";
+import { PlayerControls, toggleFullscreen, usePlayer } from "./player.js";
 import { InviteDialog, StartDialog, SwitchDialog, Waiting, minutesFor } from "./private.js";
 import { Rail } from "./rail.js";
 import { SummaryDialog } from "./summary.js";
@@ -110,6 +112,7 @@ function Room({ controller, server, local, onClosed }) {
     c: () => void controller.toggle("cam2cam"),
     f: fullscreen,
     p: () => void player.togglePip(),
+    i: () => controller.look.toggle(),
     "/": () => focusChat(() => setChatHidden(false)),
   });
   const leave = async () => {
@@ -117,7 +120,7 @@ function Room({ controller, server, local, onClosed }) {
     onClosed();
   };
   const wall = room?.wall ?? "none";
-  const classes = `room ${active ? "room-private" : ""} ${chatHidden ? "room-chat-hidden" : ""}`;
+  const classes = `room ${active ? "room-private" : ""} ${chatHidden ? "room-chat-hidden" : ""} ${local.look.on ? "room-looking" : ""}`;
   return html`<div class=${classes} data-testid="room" data-phase=${session?.phase ?? "none"} data-wall=${room === null ? "" : wall}>
     <section class="stage" ref=${stage} aria-label=${t("room.picture_of", { name: name ?? controller.expert })}>
       <video
@@ -132,7 +135,7 @@ function Room({ controller, server, local, onClosed }) {
       ></video>
       <${Wall} room=${room} watching=${local.watching} playing=${player.playing} full=${local.full} />
       <div class="stage-top">
-        <${StageBadges} server=${server} active=${active} />
+        <${StageBadges} controller=${controller} server=${server} local=${local} active=${active} />
         <button type="button" class="icon-button stage-button" aria-label=${t("room.close")} title=${t("room.close")} onClick=${leave} data-testid="close-room">
           <${Icon} name="close" />
         </button>
@@ -156,7 +159,8 @@ function Room({ controller, server, local, onClosed }) {
       </div>
       ${room && session !== null && !active && html`<${Waiting} controller=${controller} server=${server} />`}
       ${server.unstarted && html`<${Unstarted} controller=${controller} server=${server} />`}
-      ${wall === "none" && html`<${PlayerControls} player=${player} hasSound=${room?.expert.has_sound ?? true} onFullscreen=${fullscreen} figures=${local.figures} />`}
+      ${wall === "none" && html`<${PlayerControls} player=${player} hasSound=${room?.expert.has_sound ?? true} onFullscreen=${fullscreen} />`}
+      ${local.look.on && html`<${Figures} controller=${controller} server=${server} local=${local} />`}
     </section>
     <div class="room-bar">
       ${active
@@ -181,7 +185,22 @@ function focusChat(show) {
   requestAnimationFrame(focus);
 }
 
-function StageBadges({ server, active }) {
+/** @param {{ controller: RoomController, server: any, local: any }} props */
+function Figures({ controller, server, local }) {
+  const name = server.room?.expert.display_name ?? controller.expert;
+  return html`<${FiguresPanel}
+    figures=${server.figures}
+    seen=${local.look.seen}
+    titleOf=${(/** @type {string} */ _feed, /** @type {string} */ direction) => t(`figures.title.${direction}`, { name })}
+    onClose=${() => {
+      controller.look.away();
+      focusQuality();
+    }}
+  />`;
+}
+
+/** @param {{ controller: RoomController, server: any, local: any, active: boolean }} props */
+function StageBadges({ controller, server, local, active }) {
   const { room } = server;
   if (room === null) return html`<div class="stage-badges"></div>`;
   const live = room.wall === "none" && room.expert.state !== "offline";
@@ -196,7 +215,8 @@ function StageBadges({ server, active }) {
       <${Icon} name="eye" size=${14} /><span aria-hidden="true">${room.expert.viewers}</span>
       <span class="visually-hidden">${tn("room.viewers", room.expert.viewers)}</span>
     </span>`}
-    ${room.wall === "none" && live && html`<${QualityBars} quality=${server.quality["stream:watch"]} />`}
+    ${room.wall === "none" && live &&
+    html`<${QualityButton} server=${server} name=${room.expert.display_name} open=${local.look.on} onToggle=${() => controller.look.toggle()} />`}
     <span class="stage-name">${room.expert.display_name}</span>
   </div>`;
 }

@@ -1,6 +1,7 @@
 // What an expert can do in the studio and what follows from what the server says. Knows no DOM.
 
 import { DeviceError } from "../devices.js";
+import { AWAY, Look } from "../figures/look.js";
 import { OwnMedia } from "../own-media.js";
 import { RESTART_REPLY_MS, Watcher } from "../rtc.js";
 import { INITIAL, inPrivate, reduce } from "../state.js";
@@ -31,6 +32,7 @@ import { Store } from "../store.js";
  * @property {Partial<Record<Kind, DeviceError | null>>} problems
  * @property {boolean} busy
  * @property {import("../stats.js").Figures | null} figures of what is sent
+ * @property {import("../figures/look.js").LookView} look whether the figures are looked at
  * @property {string | null} key a stream key that was just made
  */
 
@@ -86,6 +88,18 @@ export class StudioController {
     /** What viewers get, when an encoder sends it. */
     this.monitor = this.#watcher(STREAM, () => {});
     this.iceConfiguration = iceConfiguration;
+    this.look = new Look({
+      wire,
+      ways: () => [
+        { key: "stream:publish", peer: this.own.peer, direction: "out" },
+        { key: "stream:watch", peer: this.monitor.peer, direction: "in" },
+        { key: "private:watch", peer: this.member.peer, direction: "in" },
+      ],
+      onChange: (look) => {
+        this.#local({ look });
+        if (!look.on) this.#reduce({ type: "local.look_away" });
+      },
+    });
     this.store = new Store({
       server: INITIAL,
       local: /** @type {Local} */ ({
@@ -97,6 +111,7 @@ export class StudioController {
         problems: {},
         busy: false,
         figures: null,
+        look: AWAY,
         key: null,
       }),
     });
@@ -237,6 +252,8 @@ export class StudioController {
   #received(message) {
     this.#lastMessageMs = this.nowMs();
     const before = this.server;
+    this.look.heard(message);
+    if (message.type === "figures" && !this.look.view.on) return; // sent before we looked away
     this.#reduce(message);
     if (message.type === "welcome") {
       if (!message.resumed && inPrivate(before)) {
@@ -392,6 +409,7 @@ export class StudioController {
       this.wire.reconnect();
     }
     for (const connection of [this.own, this.member, this.monitor]) void connection.checkFlow();
+    void this.look.read();
     if (this.own.peer !== null && this.own.view.phase === "up") {
       const reports = await this.own.peer.getStats();
       this.#local({ figures: figures(reports.values(), "out", this.local.figures) });

@@ -2,12 +2,14 @@
 
 import { html, render, useEffect, useRef, useState } from "../../vendor/preact-htm.js";
 import { errorText, get, post, put } from "../api.js";
+import { FiguresPanel } from "../figures/panel.js";
+import { QualityButton, focusQuality } from "../figures/quality-button.js";
 import { iceConfiguration } from "../ice-servers.js";
 import { t, tn } from "../i18n.js";
 import { Chat } from "../room/chat.js";
 import { useCountdown, useKeys, useLeaveWarning, useStore, useStream, useTrackStream, useWakeLock } from "../room/hooks.js";
 import { Figure, LinkLost, Paused, rateText } from "../room/hud.js";
-import { ControlButton, QualityBars, toggleFullscreen, togglePip } from "../room/player.js";
+import { ControlButton, toggleFullscreen, togglePip } from "../room/player.js";
 import { SummaryDialog } from "../room/summary.js";
 import { endText, problemText } from "../room/words.js";
 import { inPrivate } from "../state.js";
@@ -98,6 +100,7 @@ function StudioPage({ controller }) {
     m: () => controller.toggleMute(),
     f: () => void toggleFullscreen(stage.current),
     p: () => void togglePip(member.current),
+    i: () => controller.look.toggle(),
     "/": () => document.getElementById("chat-input")?.focus(),
   });
   if (server.closedWith !== null) {
@@ -105,7 +108,7 @@ function StudioPage({ controller }) {
       <button type="button" class="button button-accent" onClick=${() => location.reload()}>${t("studio.bring_here")}</button>
     <//>`;
   }
-  return html`<div class="studio" data-testid="studio" data-live=${live} data-phase=${server.session?.phase ?? "none"}>
+  return html`<div class=${`studio ${local.look.on ? "studio-looking" : ""}`} data-testid="studio" data-live=${live} data-phase=${server.session?.phase ?? "none"}>
     <h1 class="visually-hidden">${t("studio.title")}</h1>
     <${Stage}
       controller=${controller}
@@ -144,7 +147,7 @@ function Stage({ controller, server, local, live, refs, sound }) {
         ${isOnAir(server) &&
         !running &&
         html`<span class="badge" data-testid="viewers"><${Icon} name="eye" size=${14} /><span aria-hidden="true">${server.room.expert.viewers}</span><span class="visually-hidden">${tn("room.viewers", server.room.expert.viewers)}</span></span>`}
-        ${live && html`<${QualityBars} quality=${server.quality["stream:publish"]} />`}
+        ${live && html`<${QualityButton} server=${server} name=${session?.member ?? ""} open=${local.look.on} onToggle=${() => controller.look.toggle()} />`}
       </div>
       <div class="stage-badges">
         ${local.own.audio !== null &&
@@ -166,6 +169,7 @@ function Stage({ controller, server, local, live, refs, sound }) {
       ${running && session.phase === "connecting" && html`<div class="banner" role="status"><span class="spinner" aria-hidden="true"></span><p class="banner-text">${t("studio.connecting", { member: session.member })}</p></div>`}
       ${server.unstarted && html`<${Missed} controller=${controller} unstarted=${server.unstarted} />`}
     </div>
+    ${local.look.on && html`<${Figures} controller=${controller} server=${server} local=${local} />`}
     ${server.incoming !== null &&
     html`<${RequestCard}
       key=${server.incoming.session.session}
@@ -176,6 +180,22 @@ function Stage({ controller, server, local, live, refs, sound }) {
       onDecline=${() => void controller.decline()}
     />`}
   </section>`;
+}
+
+function Figures({ controller, server, local }) {
+  const titleOf = (/** @type {string} */ feed, /** @type {string} */ direction) => {
+    if (feed === "private") return t("figures.title.watch", { name: server.session?.member ?? "" });
+    return t(`figures.title.stream.${direction}`);
+  };
+  return html`<${FiguresPanel}
+    figures=${server.figures}
+    seen=${local.look.seen}
+    titleOf=${titleOf}
+    onClose=${() => {
+      controller.look.away();
+      focusQuality();
+    }}
+  />`;
 }
 
 function MemberLow({ secondsLeft }) {
