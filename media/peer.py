@@ -22,6 +22,9 @@ PUBLISHER_PACKETS_PER_S = 3_000
 """Some 25 Mbit/s of full packets; more is a flood, dropped before it costs cryptography."""
 VIEWER_PACKETS_PER_S = 500
 """Feedback only: a report a second, and NACKs while packets are lost."""
+EARLY_PACKETS_MAX = 64
+"""A keyframe and its sound. Who is the DTLS server may send as soon as its handshake is done, which
+is a moment before ours; an encoder that is deaf to PLI would lose its first picture for seconds."""
 
 log = structlog.get_logger("media.peer")
 
@@ -84,6 +87,7 @@ class Peer:
     __slots__ = (
         "_destination",
         "_dtls",
+        "_early",
         "_handshake",
         "_host",
         "created_ns",
@@ -120,6 +124,9 @@ class Peer:
         self.on_rtcp: OnPacket = ignore_packet
         self.ice: IceSession[PortPeer] = IceSession(self, credentials)
         self._host = host
+        self._early: list[tuple[bytes, int]] = []
+        if names.role is Role.PUBLISHER and not negotiated.remote.we_are_server:
+            self.on_rtp = self._keep_early
         self._dtls = DtlsSrtp(certificate, server=negotiated.remote.we_are_server, send=self._send)
         self._destination: Destination | None = None
         self._handshake: asyncio.Task[None] | None = None
@@ -157,6 +164,10 @@ class Peer:
             self._host.failed(self, "closed_by_peer")
         return taken
 
+    def _keep_early(self, link: Any, buffer: PacketBuffer, length: int, now_ns: int) -> None:
+        if self.state is PeerState.HANDSHAKING and len(self._early) < EARLY_PACKETS_MAX:
+            self._early.append((bytes(buffer.view[:length]), now_ns))
+
     async def _run_handshake(self) -> None:
         try:
             srtp = await self._dtls.handshake(self.negotiated.remote.fingerprints)
@@ -177,6 +188,15 @@ class Peer:
         self.state = PeerState.CONNECTED
         self._destination = self._host.destination(address)
         self._host.connected(self, srtp, self._destination)
+        if self._early:
+            self._take_early()
+
+    def _take_early(self) -> None:
+        early, self._early = self._early, []
+        buffer = PacketBuffer()
+        for data, arrived_ns in early:
+            buffer.view[: len(data)] = data
+            self.on_rtp(self.link, buffer, len(data), arrived_ns)
 
     # --- from the plane --------------------------------------------------------------------
 
@@ -201,6 +221,7 @@ class Peer:
             return
         self.state = PeerState.CLOSED
         self.on_rtp = self.on_rtcp = ignore_packet
+        self._early.clear()
         self._dtls.close()
         if self._handshake is not None:
             self._handshake.cancel()

@@ -27,6 +27,7 @@ from media.api import (
     ViewerUp,
 )
 from media.overload import WINDOW_NS
+from media.peer import EARLY_PACKETS_MAX
 from media.server import CERTIFICATE_LEFT_MIN, MediaPlane
 from tests.media.callers import (
     CLIENT_PASSWORD,
@@ -184,6 +185,23 @@ async def test_an_encoder_that_wants_to_be_the_dtls_server_is_served(stage: Stag
     sender, receiver = await Caller(answer).connect(), await viewer(stage)
     stage.plane.forward("source", "viewer")
     await flowing(sender, receiver, 1)
+
+
+async def test_what_a_dtls_server_sends_before_our_keys_are_made_is_kept_within_bounds(
+    stage: Stage,
+) -> None:
+    answer = await stage.plane.publish(
+        "source", offer("sendonly", setup="passive"), allowed=BOTH_KINDS
+    )
+    caller = Caller(answer)
+    await caller.ice()
+    for _ in range(3 * EARLY_PACKETS_MAX):
+        caller.send_raw(b"\x80\x60" + bytes(100))
+    await caller.ice()
+    peer = stage.plane._publishers["source"]
+    assert len(peer._early) == EARLY_PACKETS_MAX
+    stage.skip(16)
+    assert peer._early == []
 
 
 async def test_aiortc_publishes_and_another_aiortc_decodes(
