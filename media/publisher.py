@@ -7,7 +7,7 @@ Packets arrive here protected and leave for their `Track` as payload and header.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from media import rtcp, rtp
@@ -31,6 +31,9 @@ PACKETS_BURST_MAX: Final = 1_500
 """A large keyframe after a pause of the network."""
 EXTENSION_BYTES_MAX: Final = 64
 """Forwarded header extensions of one packet together; the usual ones have one to three bytes."""
+VIEWERS_LOSS_MAX: Final = 0.25
+"""Of the loss that viewers report of sound, this much is passed on: error correction inside Opus
+cannot make good for more."""
 NACKED_PER_S_MAX: Final = 500
 """Packets asked for again in a second: more than a 2.5 Mbit/s publisher with sound sends. A path
 that loses so much is not mended by asking."""
@@ -345,12 +348,14 @@ class Publisher:
             octets = self._octets - self._reported_octets
             self.incoming_bps = octets * 8 * SECOND_NS // elapsed_ns
         self._reported_ns, self._reported_octets = now_ns, self._octets
-        blocks = []
+        blocks, lost = [], 0
         for stream in self.streams.values():
-            block = stream.reception.block(stream.ssrc, now_ns)
-            if block is not None and stream.meaning is not None and not stream.meaning.is_rtx:
-                blocks.append(block)
-        self.fraction_lost = max((block.fraction_lost for block in blocks), default=0) / 256
+            block, track = stream.reception.block(stream.ssrc, now_ns), stream.track
+            if block is None or track is None or (stream.meaning and stream.meaning.is_rtx):
+                continue
+            lost = max(lost, block.fraction_lost)
+            blocks.append(_with_viewers(block, track) if track.kind is Kind.AUDIO else block)
+        self.fraction_lost = lost / 256
         self.estimate_bps = next_estimate_bps(
             self.estimate_bps, self.fraction_lost, self.incoming_bps, self._most_bps
         )
@@ -379,3 +384,14 @@ class Publisher:
         """Feedback behind an empty report: RFC 3550 §6.1 wants one first."""
         compound = rtcp.build_rr(self.link.rtcp_ssrc) + feedback
         self._sender.send_rtcp(self.link.srtp_tx, self.link.destination, compound)
+
+
+def _with_viewers(block: rtcp.ReportBlock, track: Track) -> rtcp.ReportBlock:
+    """A report on sound: its `fraction_lost` is that of the whole way to the viewers.
+
+    An encoder puts as much error correction into its sound as this says (RFC 7587 §3.1.2), and lost
+    sound is not asked for again. `packets_lost`, by which senders judge the path, stays our own.
+    """
+    heard = 1 - min(track.viewers_loss(), VIEWERS_LOSS_MAX)
+    fraction = 256 - int((256 - block.fraction_lost) * heard)
+    return replace(block, fraction_lost=min(fraction, 255))

@@ -438,6 +438,33 @@ def test_a_repair_that_is_lost_too_is_repaired_after_a_round_trip(world: World) 
     assert repairs == [int(n % 4 == 0 and n // 4 < nack.RESENDS_MAX) for n in range(20)]
 
 
+def test_sound_is_reported_as_lost_as_its_viewers_hear_it(world: World) -> None:
+    """So that the encoder corrects errors for them; its path is judged by our own counts."""
+    publisher, one = world.publisher(), world.viewer("one")
+    for name in ("two", "three"):
+        world.viewer(name)
+    for name in ("one", "two", "three"):
+        world.forwarder.forward("s", name)
+    reported = []
+    for lost in (0, 64, 255):
+        outlet = world.forwarder._viewers["two"].outlets[Kind.AUDIO]
+        outlet.fraction_lost = 0.0
+        one.rtcp(rtcp.build_rr(1, [rtcp.ReportBlock(one.audio_ssrc, lost, 0, 0, 0, 0, 0)]))
+        for n in range(50):
+            publisher.audio(b"a", 50 * len(reported) + n, 960 * n)
+            world.pass_ms(20)
+        blocks = [
+            block
+            for packet in publisher.asked()
+            if isinstance(packet, rtcp.ReceiverReport)
+            for block in packet.reports
+        ]
+        reported.append((blocks[-1].fraction_lost, blocks[-1].packets_lost))
+        world.now_ns += 7 * SECOND_NS
+    assert reported == [(0, 0), (32, 0), (64, 0)]
+    assert world.forwarder._sources["s"].publisher.fraction_lost == 0
+
+
 # --- reports to viewers ------------------------------------------------------------------------
 
 
