@@ -1,6 +1,7 @@
 """Fuzzes the forward path: a real forwarder between hostile peers and two who must not notice.
 
-The input is a script of moves by publisher `s` and its viewer `v`, both authenticated and hostile.
+The input is a script of moves by publisher `s` and its viewer `v`, both authenticated and hostile,
+and by publisher `l`, who sends layers, and its viewer `y`.
 Publisher `other` and its viewer `w` are well-behaved, and `x` is connected and may see nothing.
 """
 
@@ -15,11 +16,15 @@ from media.publisher import SSRCS_MAX
 from media.ring import VIDEO_PACKETS
 from media.rtp import URI_TRANSPORT_WIDE
 from tests.media.farends import DELTA, KEY, VIDEO_SSRC, FarPublisher, FarViewer, World
+from tests.media.layered import EXTENSION_IDS, RID_ID
 
 MOVES_MAX = 64
 CHUNK_BYTES_MAX = 1_200
 TICK_MS = 20
 WIDE_ID = 3
+RIDS = ("q", "h", "f")
+LAYER_KEY = b"\x90\xc0\x80\x01\x01\0\0\0\x9d\x01\x2a\x40\x01\xb4\0"
+"""A VP8 keyframe of 320 by 180 with both ids."""
 
 
 def seeds() -> list[bytes]:
@@ -37,6 +42,15 @@ def seeds() -> list[bytes]:
         move(1, report) + move(2, nack) + move(6, b"\x40"),
         move(3, packet) + move(4, nack) + move(5, report),
         move(0, numbered) + move(6, b"\x05") + move(0, numbered[:3] + b"\x99" + numbered[4:]),
+        move(13, b"\x00\x00\x00\x01" + LAYER_KEY)
+        + move(13, b"\x05\x01\x00\x07" + LAYER_KEY)
+        + move(6, b"\x3f")
+        + move(14, b"\x01\x01")
+        + move(13, b"\x00\x00\x00\x02" + LAYER_KEY)
+        + move(15, b"\x00\x01")
+        + move(16, b"\x00")
+        + move(13, b"\x02\x02\x00\x09" + LAYER_KEY)
+        + move(16, b"\x01"),
         move(9, b"") + move(7, b"\x00\x68" + KEY) + move(10, b"") + move(11, b"") + move(12, b""),
     ]
 
@@ -73,7 +87,13 @@ class Scene:
         self.other: FarPublisher = self.world.publisher("other")
         self.w: FarViewer = self.world.viewer("w")
         self.x: FarViewer = self.world.viewer("x")
+        self.layered: FarPublisher = self.world.publisher(
+            "l", extension_ids=EXTENSION_IDS, rids=RIDS
+        )
+        self.y: FarViewer = self.world.viewer("y")
+        self.y_may_receive = True
         forwarder.forward("s", "v")
+        forwarder.forward("l", "y")
         forwarder.forward("other", "w")
         self.hostile.video(KEY, 100)
         self.other.video(KEY, 500)
@@ -96,12 +116,21 @@ class Scene:
             self._forward,
             self._seal,
             self._other_sends,
+            self._layer,
+            self._viewport,
+            self._estimate,
+            self._layers_cut,
         )
 
     def play(self, kind: int, body: bytes) -> None:
         self.moves[kind % len(self.moves)](body)
         self.world.forwarder.flush()
         assert not self.x.packets(), "a viewer without a row was sent media"
+        if not self.y_may_receive:
+            assert not self.y.packets(), "a layer after the row was removed"
+        else:
+            self.y.drain()
+        self.layered.drain()
         if not self.may_receive:
             assert not self.viewer.packets(), "media after the row was removed"
         else:
@@ -178,6 +207,43 @@ class Scene:
     def _forward(self, body: bytes) -> None:
         self.world.forwarder.forward("s", "v", BOTH_KINDS)
         self.may_receive = True
+
+    def _layer(self, body: bytes) -> None:
+        """A packet of stream `body[0]` with the name `body[1]`, which may be nobody's."""
+        if len(body) < 4:
+            return
+        rid = (*RIDS, "", "x" * 16)[body[1] % 5]
+        extensions = [(RID_ID, rid.encode())] if rid else []
+        sequence = int.from_bytes(body[2:4])
+        with contextlib.suppress(Error):
+            self.layered.video(
+                body[4:], sequence, 3_000 * sequence, ssrc=0x100 + body[0], extensions=extensions
+            )
+
+    def _viewport(self, body: bytes) -> None:
+        width, height = (body + b"\0\0")[:2]
+        self.world.forwarder.set_viewport("y", 1 + 10 * width, 1 + 10 * height)
+
+    def _estimate(self, body: bytes) -> None:
+        remb = rtcp.build_remb(1, int.from_bytes(body[:3]), [self.y.video_ssrc])
+        lost = body[3] if len(body) > 3 else 0
+        block = rtcp.ReportBlock(self.y.video_ssrc, lost, 0, 0, 0, 0, 0)
+        self.y.rtcp(rtcp.build_rr(1, [block]) + remb)
+
+    def _layers_cut(self, body: bytes) -> None:
+        """Sealed, removed, or laid again."""
+        match (body or b"\0")[0] % 3:
+            case 0:
+                self.world.forwarder.seal("l")
+                self.y.drain()
+                self.y_may_receive = False
+            case 1:
+                self.world.forwarder.forward("l", "y", BOTH_KINDS)
+                self.y_may_receive = True
+            case _:
+                self.world.forwarder.stop("l", "y")
+                self.y.drain()
+                self.y_may_receive = False
 
     def _other_sends(self, body: bytes) -> None:
         """The well-behaved pair: every packet arrives, as it is, with the next number."""

@@ -23,6 +23,9 @@ def check(data: bytes) -> None:
     for form in (data, bytearray(data), memoryview(data)):
         answers = [keyframes.detector(name)(form) for name in CODECS]
         assert all(isinstance(answer, bool) for answer in answers)
+    for name in CODECS:
+        size = keyframes.picture_size(name, data)
+        assert size is None or all(0 < length < 1 << 14 for length in size)
     picture = keyframes.vp8_picture(data)
     if picture is None:
         return

@@ -451,3 +451,57 @@ def test_without_layers_the_picture_pauses_and_the_sound_goes_on(world: World) -
     assert row_of(world).live
     assert keyframes == before + 1  # it begins with a picture of its own, not with an old one
     assert row_of(world, "w").live
+
+
+# --- probing -----------------------------------------------------------------------------------
+
+
+def probed(world: World, publisher: LayeredPublisher, viewer: FarViewer) -> list[Got]:
+    """What a viewer in the smallest layer with a large player is sent to try its path."""
+    slow(viewer, 170_000)
+    publisher.run_ms(1_500)
+    slow(viewer, 170_000)
+    viewer.packets()
+    found: list[Got] = []
+    for _ in range(12):
+        publisher.run_ms(500)
+        found += viewer.packets(viewer.rtx_ssrc)
+    return found
+
+
+def test_a_path_is_probed_with_padding_that_says_nothing(world: World) -> None:
+    publisher, viewer = live(world)
+    found = probed(world, publisher, viewer)
+    assert found
+    assert all(not got.payload for got in found)
+    assert len({got.sequence for got in found}) == len(found)
+    octets = 240 * len(found)
+    assert 5_000 < octets < 100_000
+
+
+def test_a_closed_gate_lets_no_padding_through(world: World) -> None:
+    publisher, viewer, gate = gated(world)
+    gate.open_until(world.now_ns + 60 * SECOND_NS)
+    slow(viewer, 170_000)
+    publisher.run_ms(1_500)
+    row_of(world).pad(5_000, world.now_ns)
+    assert viewer.packets(viewer.rtx_ssrc)
+    last_ns = gate.last_forwarded_ns
+    row_of(world).pad(5_000, world.now_ns)
+    assert gate.last_forwarded_ns == last_ns, "padding is not held media"
+    viewer.packets()
+    gate.open_until(0)
+    row_of(world).pad(5_000, world.now_ns)
+    assert not viewer.packets()
+    world.forwarder.stop("s", "v")
+
+
+def test_a_viewer_without_a_repair_stream_is_not_probed(world: World) -> None:
+    publisher = LayeredPublisher(world)
+    publisher.run_ms(1_000)
+    viewer = world.viewer(rtx=False)
+    world.forwarder.forward("s", "v")
+    publisher.run_ms(3_000)
+    viewer.packets()
+    row_of(world).pad(5_000, world.now_ns)
+    assert not viewer.packets()
