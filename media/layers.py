@@ -14,7 +14,7 @@ from media.api import Kind
 from media.choice import Layer
 from media.links import LAYERS_MAX, CodecFormat
 from media.rewrite import PictureLine
-from media.track import Shared, Track
+from media.track import KeyframePace, Shared, Track
 
 if TYPE_CHECKING:
     from media.outlet import Row
@@ -54,6 +54,7 @@ class Layers:
         self.kind = kind
         self._shared = shared
         self._pictures = PictureLine()
+        self._pace = KeyframePace()
         self.tracks: list[Track] = []
         self._rates: list[Rate] = []
         self.by_rid: dict[str, Track] = {}  # empty: one encoding
@@ -64,7 +65,8 @@ class Layers:
         self._add()
 
     def _add(self) -> None:
-        self.tracks.append(Track(self.source_id, self.kind, self._shared, self._pictures))
+        track = Track(self.source_id, self.kind, self._shared, self._pictures, self._pace)
+        self.tracks.append(track)
         self._rates.append(Rate())
 
     # --- rows --------------------------------------------------------------------------------

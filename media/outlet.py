@@ -102,6 +102,7 @@ class Row:
         self._lane: Lane | None = None
         self._shape: PacketShape | None = None
         self.wanted: Track | None = None  # the layer to go over to at its next keyframe
+        self.relieved = False  # the path was too narrow for what was sent before
         self._runs: deque[Run] = deque(maxlen=SEGMENTS_MAX)
         self._cursor = 0  # the next index to send
         self._last_stamp = self._last_ns = 0  # of what was sent last
@@ -160,6 +161,8 @@ class Row:
 
     def want(self, track: Track, now_ns: int) -> None:
         """Go over to another layer at its next keyframe; at once when nothing is being sent."""
+        if track is self.wanted:
+            return
         self.stay()
         if track is self.track:
             return
@@ -224,7 +227,7 @@ class Row:
     def stay(self) -> None:
         """No other layer is wanted any more."""
         if self.wanted is not None:
-            self.wanted.arrivals.pop(self, None)
+            self.wanted.leave(self)
             self.wanted = None
 
     def _same_moment(self, track: Track, packet: Packet) -> int | None:
@@ -414,7 +417,7 @@ class Row:
             return 0
         if self.gate is not None and now_ns >= self.gate.open_until_ns:
             return 0
-        if self.state is RowState.PAUSED:
+        if self.state is RowState.PAUSED or (self.relieved and self.wanted is not None):
             return 0  # there is no room
         self.count_fan()
         segment = self._runs[-1].segment
@@ -457,6 +460,8 @@ class Row:
                 break
         else:
             return False
+        if self.relieved and run is not self._runs[-1]:
+            return False  # a keyframe came since, and what it came for was to send less
         packet = run.track.ring.get(index)
         if packet is None:
             return False

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from media.publisher import Publisher
 
 PLI_INTERVAL_NS: Final = 500_000_000
-"""At most one keyframe request per track in this time however many ask: a keyframe costs as much
-as a second of pictures."""
+"""At most one keyframe request per source in this time however many ask, for whichever layers: a
+keyframe costs as much as a second of pictures."""
 TAKEOVER_NS: Final = 500_000_000
 """Another stream of the same publisher takes the track over when the first was silent this long."""
 SEAL_NS: Final = 2_000_000_000
@@ -47,7 +47,14 @@ class Shared:
     on_unsupported: Callable[[str, Kind], None]
     queued: set[FanOut] = field(default_factory=set)
     replaying: set[Row] = field(default_factory=set)
-    wanting: set[Track] = field(default_factory=set)
+    wanting: dict[Track, None] = field(default_factory=dict)  # in the order of their wishes
+
+
+@dataclass(slots=True)
+class KeyframePace:
+    """When a source was asked for a keyframe last: browsers answer with one of every layer."""
+
+    asked_ns: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +70,12 @@ class Track:
     """One source's audio, video or layer of it: its numbers, its ring, and its rows."""
 
     def __init__(
-        self, source_id: str, kind: Kind, shared: Shared, pictures: PictureLine | None = None
+        self,
+        source_id: str,
+        kind: Kind,
+        shared: Shared,
+        pictures: PictureLine | None = None,
+        pace: KeyframePace | None = None,
     ) -> None:
         self.source_id = source_id
         self.kind = kind
@@ -91,9 +103,9 @@ class Track:
         self._careful: dict[Row, None] = {}
         self._shapes: dict[ShapeKey, PacketShape] = {}
         self._pictures = PictureIds(pictures)
+        self._pace = pace or KeyframePace()
         self._starts_keyframe: Callable[[bytes], bool] = audio_start
         self._sealed_timestamp = self._sealed_until_ns = 0
-        self._pli_ns: int | None = None
 
     # --- packets in --------------------------------------------------------------------------
 
@@ -168,7 +180,7 @@ class Track:
     def _deliver(self, packet: Packet, newest: bool, now_ns: int) -> None:
         self.ring.put(packet)
         if packet.keyframe and (newest or not self.arrivals):
-            self.shared.wanting.discard(self)
+            self.shared.wanting.pop(self, None)
             self.has_hole = False
         if not newest:
             for row in tuple(self.rows.values()):
@@ -212,7 +224,13 @@ class Track:
             row.close()
             self._careful.pop(row, None)
         if not self.rows and not self.arrivals:
-            self.shared.wanting.discard(self)
+            self.shared.wanting.pop(self, None)
+
+    def leave(self, row: Row) -> None:
+        """The row does not want to come over any more."""
+        self.arrivals.pop(row, None)
+        if not self.rows and not self.arrivals:
+            self.shared.wanting.pop(self, None)
 
     def release(self, row: Row) -> None:
         """The row goes over to another layer."""
@@ -258,28 +276,34 @@ class Track:
         self.publisher = publisher
         self.ssrc = None
         self.numbering.running = False
-        self._pli_ns = None
+        self._pace.asked_ns = None
 
     def detach(self, publisher: Publisher) -> None:
         """The peer connection is gone."""
         if self.publisher is publisher:
             self.publisher = None
-            self.shared.wanting.discard(self)
+            self.shared.wanting.pop(self, None)
 
     def retire(self) -> None:
         """The publisher that there is now has no such layer."""
         self.publisher = None
         self.numbering.running = False
-        self.shared.wanting.discard(self)
+        self.shared.wanting.pop(self, None)
 
     def request_keyframe(self, now_ns: int) -> None:
         """Ask the publisher, now or when the interval is over, until a keyframe comes."""
         if self.kind is not Kind.VIDEO or self.publisher is None:
             return
-        self.shared.wanting.add(self)
-        due = self._pli_ns is None or now_ns - self._pli_ns >= PLI_INTERVAL_NS
-        if due and self.publisher.send_pli(self):
-            self._pli_ns = now_ns
+        wanting, pace = self.shared.wanting, self._pace
+        wanting.setdefault(self)
+        if pace.asked_ns is not None and now_ns - pace.asked_ns < PLI_INTERVAL_NS:
+            return
+        for track in tuple(wanting):  # whichever layer has waited longest
+            if track._pace is pace and track.publisher and track.publisher.send_pli(track):
+                pace.asked_ns = now_ns
+                del wanting[track]
+                wanting[track] = None
+                return
 
     def lost(self, noticed_ns: int, now_ns: int) -> None:
         """A packet that was missed then will never come: a keyframe, if it matters to anybody.

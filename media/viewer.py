@@ -113,6 +113,8 @@ class Viewer:
             current = layers.climb.index(track) if track in layers.climb else -1
         choice = chooser.choose(layers.ladder, current, self._path(row, now_ns), now_ns)
         self.limited = choice.limited
+        if choice.layer != current:
+            row.relieved = choice.limited
         if choice.probe_bps:
             self._probe = (now_ns + PROBE_NS, choice.probe_bps)
         if choice.layer is None:
@@ -176,7 +178,7 @@ class Viewer:
                     outlet = self._by_ssrc.get(packet.media_ssrc)
                     if outlet is not None and outlet.row is not None and outlet.row.live:
                         outlet.keyframes_asked += 1
-                        outlet.row.track.request_keyframe(now_ns)
+                        (outlet.row.wanted or outlet.row.track).request_keyframe(now_ns)
                 case rtcp.Remb():
                     self.estimate_bps = packet.bitrate_bps
                     self._reported_ns = now_ns

@@ -78,6 +78,7 @@ export class StudioController {
       restart: (ice) => this.#restart("publish", STREAM, ice),
       iceConfiguration,
       videoBitsPerS: SENT_BITS_PER_S,
+      layered: true,
       tall: SENT_TALL,
       onChange: (own) => this.#local({ own }),
       onLost: (kind) => this.#problem(kind, new DeviceError("missing", kind)),
