@@ -33,6 +33,11 @@ TRAILER_BYTES: Final = 16 + 128 + 4
 """SRTP_MAX_TRAILER_LEN of libsrtp, and the index that SRTCP adds."""
 
 HEADER: Final = struct.Struct("!III")
+UDP_SEGMENT: Final = 103
+"""Cut this message into datagrams of so many bytes (udp(7))."""
+CONTROL: Final = struct.Struct("@QiiH6x")
+"""struct cmsghdr and the segment size."""
+CONTROL_BYTES: Final = 18
 _DONTWAIT: Final = socket.MSG_DONTWAIT
 
 libc_ffi = cffi.FFI()

@@ -15,16 +15,18 @@ Never a packet in clear: a slot whose encryption failed is left out of the call.
 from __future__ import annotations
 
 import socket
-import struct
 from typing import Any, Final
 
 import numpy as np
 
 from media.batch import (
+    CONTROL,
+    CONTROL_BYTES,
     HEADER,
     RTP_HEADER_BYTES,
     SEGMENTS,
     SLOTS,
+    UDP_SEGMENT,
     BatchSender,
     Lane,
     Shape,
@@ -35,9 +37,6 @@ from media.batch import (
 
 VECTOR_ROWS_MIN: Final = 8
 """From this many rows on the columns are cheaper than a loop (measured: 6 to 10)."""
-UDP_SEGMENT: Final = 103
-_CONTROL = struct.Struct("@QiiH6x")  # struct cmsghdr and the segment size
-_CONTROL_BYTES: Final = 18
 _MESSAGE_WORDS: Final = 8  # struct mmsghdr in 64-bit words, and its fields
 _WORD_NAME, _WORD_NAME_BYTES, _WORD_IOVECS, _WORD_IOVEC_COUNT, _WORD_CONTROL = range(5)
 _WORD_CONTROL_BYTES: Final = 5
@@ -161,7 +160,7 @@ class _Chunk:
         self._lengths = sender.lengths[:, :count]
         self._bodies = sender.slab[:, :count]
         self._words = sender.words[:, :count]
-        self._control: Any = libc_ffi.new("char[]", _CONTROL.size)
+        self._control: Any = libc_ffi.new("char[]", CONTROL.size)
         # Written through numpy: a column costs what one field costs through cffi.
         iovecs = np.zeros((count, SEGMENTS, 2), np.uint64)
         iovecs[:, :, 0] = sender.slot_table[:, :count].T
@@ -236,9 +235,9 @@ class _Chunk:
             self._run = run
             self._first_iovecs[:] = self._iovec_table[:, start]
             self._iovec_counts[:] = segments
-            self._control_bytes[:] = _CONTROL.size if segments > 1 else 0
-            control = _CONTROL.pack(_CONTROL_BYTES, socket.IPPROTO_UDP, UDP_SEGMENT, size)
-            libc_ffi.memmove(self._control, control, _CONTROL.size)
+            self._control_bytes[:] = CONTROL.size if segments > 1 else 0
+            control = CONTROL.pack(CONTROL_BYTES, socket.IPPROTO_UDP, UDP_SEGMENT, size)
+            libc_ffi.memmove(self._control, control, CONTROL.size)
         errors = sender.send_errors
         sender.packets += sender.flush(self._messages, self._count) * segments
         if segments > 1 and sender.send_errors > errors:

@@ -30,6 +30,7 @@ from media.api import (
     SourceUp,
 )
 from media.batch import BatchSender, PacketBuffer
+from media.burst import Burst
 from media.codecs import public_name
 from media.figures import publisher_figures, viewer_figures
 from media.gate import Gate
@@ -65,7 +66,7 @@ class Forwarder:
         self._clock_ns = clock_ns
         self._on_event = on_event
         self._random_bits = random_bits
-        self._shared = Shared(sender, self._unsupported)
+        self._shared = Shared(sender, Burst(sender), self._unsupported)
         self._sources: dict[str, Source] = {}
         self._viewers: dict[str, Viewer] = {}
         self._publishers: dict[PublisherLink, tuple[Source, Publisher]] = {}

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 from media import rtcp
 from media.api import Kind
 from media.batch import Lane
+from media.burst import Outgoing
 from media.codecs import pick
 from media.gate import Gate
 from media.links import ViewerLink, ViewerTrack
@@ -314,11 +315,10 @@ class Row:
             return
         track = self.track
         end = min(track.numbering.last_index + 1, self._cursor + REPLAY_BURST_PACKETS)
-        while self._cursor < end:
-            packet = track.ring.get(self._cursor)
-            self._cursor += 1
-            if packet is not None:
-                self._send(packet, self._runs[-1].segment, now_ns)
+        found = [track.ring.get(index) for index in range(self._cursor, end)]
+        self._cursor = end
+        packets = [packet for packet in found if packet is not None]
+        self._send_burst(packets, self._runs[-1].segment, now_ns)
         if self._cursor <= track.numbering.last_index:
             track.shared.replaying.add(self)
             return
@@ -381,6 +381,24 @@ class Row:
         if self.track.shared.sender.send_rtp(lane, template, word, sequence, stamp):
             outlet.packets += 1
             outlet.octets += len(packet.payload)
+            if self.gate is not None:
+                self.gate.note(now_ns)
+
+    def _send_burst(self, packets: list[Packet], segment: Segment, now_ns: int) -> None:
+        lane, outlet = self._lane, self.outlet
+        if lane is None or outlet is None or not packets:
+            return
+        rendered: list[Outgoing] = []
+        for packet in packets:
+            template, word = lane.shape.render(packet, now_ns)
+            sequence = packet.index + segment.sequence_offset
+            rendered.append((template, word, sequence, segment.out_timestamp(packet.timestamp)))
+        self._last_stamp = max(self._last_stamp, *(packet.timestamp for packet in packets))
+        self._last_ns = now_ns
+        sent = self.track.shared.burst.send(lane, rendered)
+        if sent:
+            outlet.packets += sent
+            outlet.octets += sum(len(packet.payload) for packet in packets) * sent // len(packets)
             if self.gate is not None:
                 self.gate.note(now_ns)
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from media.api import Kind
 from media.batch import BatchSender
+from media.burst import Burst
 from media.codecs import VP8
 from media.fanout import FanOut
 from media.keyframes import audio_start, detector, picture_size
@@ -44,6 +45,7 @@ class Shared:
     """
 
     sender: BatchSender
+    burst: Burst
     on_unsupported: Callable[[str, Kind], None]
     queued: set[FanOut] = field(default_factory=set)
     replaying: set[Row] = field(default_factory=set)

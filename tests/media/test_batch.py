@@ -13,6 +13,7 @@ from pylibsrtp import Policy, Session
 
 from media import batch, fanout
 from media.batch import SLOTS, BatchSender, Destination, Lane, PacketBuffer
+from media.burst import Burst
 from media.fanout import FanOut
 
 KEY = bytes(range(30))
@@ -155,6 +156,51 @@ def test_lanes_that_add_more_than_was_thought_get_whole_packets(
         fan.queue(payload, index, 0, len(payload), 0)
     fan.flush()
     assert sorted(map(len, received(receiver))) == [12 + 3 + 16] * 20 + [12 + 5 + 16] * 20
+
+
+@pytest.mark.parametrize("refusing", [False, True])
+@pytest.mark.parametrize("segmentation", [False, True])
+def test_a_burst_is_the_same_packets_as_one_by_one(
+    receiver: socket.socket,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    segmentation: bool,
+    refusing: bool,
+) -> None:
+    sizes = [900, 900, 900, 30, 900, 40, 40, 40, 40, 40, 40, 40, 40, 40, 41, 2_000, 7]
+    packets = [(bytes(12 + size), 0x80600000, n, 90 * n) for n, size in enumerate(sizes)]
+    found: list[list[bytes]] = []
+    for burst in (False, True):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as out:
+            sender = BatchSender(out)
+            sender.segmentation = segmentation
+            session = outbound()
+            to = Destination.from_address(*receiver.getsockname())
+            lane = Lane(session._srtp[0], to, 7, PlainShape(), 16)
+            if burst:
+                if refusing:
+                    refuse_cut_messages(monkeypatch)
+                sent = Burst(sender).send(lane, packets)
+            else:
+                sent = sum(sender.send_rtp(lane, *packet) for packet in packets)
+            assert sent == len(packets) - 1  # one is longer than a slot
+            assert (sender.packets, sender.send_errors) == (sent, 1)
+            assert sender.octets == sum(sizes) - 2_000 + 28 * sent
+            found.append(received(receiver))
+    assert found[0] == found[1]
+
+
+def refuse_cut_messages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A way out without checksum offload takes no control message (udp(7): EIO)."""
+    real = batch._sendmmsg
+
+    def sendmmsg(fd: int, messages: Any, count: int, flags: int) -> int:
+        if messages[0].msg_hdr.msg_controllen:
+            batch.libc_ffi.errno = errno.EIO
+            return -1
+        return int(real(fd, messages, count, flags))
+
+    monkeypatch.setattr(batch, "_sendmmsg", sendmmsg)
 
 
 def ssrcs(receiver: socket.socket) -> list[int]:
