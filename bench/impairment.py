@@ -17,6 +17,7 @@ import sys
 import tempfile
 import zlib
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 
 from bench.impaired_line import LOOPBACK, ImpairedLine
@@ -25,11 +26,22 @@ from bench.people import PASSWORD, chromium, on_a_line
 from bench.server import ServerUnderTest
 
 EXPERT = "luna"
+ENCODER = "sol"
 VIEWERS = 3
 SEED_DEFAULT = 1
 WARM_UP_S = 4
 """Encoders and estimators settle before the first fault, and between two of them."""
 WARM_UP_FRAMES = 20
+FILM = [
+    *("-loglevel", "error", "-y"),
+    *("-f", "lavfi", "-i", "testsrc2=size=640x360:rate=25,noise=alls=20:allf=t"),
+    *("-f", "lavfi", "-i", "sine=frequency=440:sample_rate=48000"),
+    *("-t", "20", "-c:v", "libx264", "-preset", "ultrafast", "-profile:v", "baseline"),
+    *("-pix_fmt", "yuv420p", "-g", "50", "-bf", "0"),
+    *("-b:v", "1200k", "-minrate", "1200k", "-maxrate", "1200k", "-bufsize", "600k"),
+    *("-c:a", "libopus", "-b:a", "48k"),
+]
+"""What a camcorder sends: 1.2 Mbit/s and a keyframe every two seconds."""
 
 
 async def measure(names: list[str], seed: int) -> dict[str, object]:
@@ -58,7 +70,7 @@ async def measure(names: list[str], seed: int) -> dict[str, object]:
         await people[0].go_live(EXPERT)
         for viewer in people[1:]:
             await viewer.watch(EXPERT)
-        scene = Scene(people[0], people[1:])
+        scene = Scene(people[0], people[1:], partial(_encoder, server, folder), EXPERT)
         for name in names:
             for person in people:
                 person.line.reseed(zlib.crc32(f"{seed}/{name}/{person.name}".encode()))
@@ -83,6 +95,16 @@ async def measure(names: list[str], seed: int) -> dict[str, object]:
         "python": platform.python_version(),
         "met": all(finding.met for finding in findings) and not problems,
     }
+
+
+async def _encoder(server: ServerUnderTest, folder: Path) -> str:
+    """Put an encoder's expert on air, who sends a noisy film as it is; their name."""
+    film = folder / "film.mp4"
+    made = await asyncio.create_subprocess_exec("ffmpeg", *FILM, str(film))
+    if await made.wait() != 0:
+        raise RuntimeError("ffmpeg does not make the film")
+    await server.publish(ENCODER, str(film), "--loop")
+    return ENCODER
 
 
 HEAD = "| fault | seed | criterion | measured | met |\n|---|---|---|---|---|"

@@ -6,7 +6,7 @@ import asyncio
 import time
 from bisect import bisect_right
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Final
 
@@ -69,10 +69,15 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """An expert on air and the viewers in the room."""
+    """An expert on air by webcam and the viewers in the room; `encoder` puts one more on air.
+
+    That one is sent by an encoder: one layer, and keyframes when it likes.
+    """
 
     expert: OnALine
     viewers: list[OnALine]
+    encoder: Callable[[], Awaitable[str]]
+    room: str
 
 
 Fault = Callable[[Scene], Awaitable[list[Finding]]]
@@ -204,7 +209,7 @@ def _recovered_s(sent: list[Sample], seen: list[Sample], end_s: float) -> float 
     return None
 
 
-async def _cap(scene: Scene, *, fault: str) -> list[Finding]:
+async def _cap(scene: Scene, *, fault: str, by_webcam: bool = True) -> list[Finding]:
     """A viewer whose line becomes narrow gets less, keeps the sound, and costs nobody anything."""
     slow = scene.viewers[0]
     before_s = time.time()
@@ -224,7 +229,7 @@ async def _cap(scene: Scene, *, fault: str) -> list[Finding]:
     back_s = await _wait_back_s(slow, end_s, rate)
     return [
         *_narrowed(fault, await slow.samples(), offered, to_s),
-        await _others(fault, scene, before_s, from_s, to_s),
+        await _others(fault, scene, (before_s, from_s, to_s), by_webcam=by_webcam),
         Finding(
             fault,
             f"the picture is back within {BACK_S_MAX:.0f} s of its end",
@@ -266,20 +271,39 @@ def _narrowed(
     ]
 
 
-async def _others(fault: str, scene: Scene, before_s: float, from_s: float, to_s: float) -> Finding:
+async def _cap_single(scene: Scene, *, fault: str) -> list[Finding]:
+    """The same where there is no smaller layer: the picture has to yield to the sound."""
+    name = await scene.encoder()
+    slow, other = scene.viewers[:2]
+    for viewer in (slow, other):
+        await viewer.watch(name)
+    found = await _cap(replace(scene, viewers=[slow, other]), fault=fault, by_webcam=False)
+    for viewer in (slow, other):
+        await viewer.watch(scene.room)
+    return found
+
+
+async def _others(
+    fault: str, scene: Scene, times_s: tuple[float, float, float], *, by_webcam: bool
+) -> Finding:
     """What the other viewers get, before and during."""
+    before_s, from_s, to_s = times_s
     moved = []
     for viewer in scene.viewers[1:]:
         got = Track(await viewer.samples(), "bytes")
         was_bps = got.grown(before_s, from_s) * 8 / (from_s - before_s)
         is_bps = got.grown(from_s, to_s) * 8 / (to_s - from_s)
         moved.append((was_bps, is_bps))
-    asked = Track(await scene.expert.samples(), "plis").grown(from_s, to_s)
-    said = [f"{_change(was, now):+.1f} % of {was / 1000:.0f} kbit/s" for was, now in moved]
+    said = " and ".join(
+        f"{_change(was, now):+.1f} % of {was / 1000:.0f} kbit/s" for was, now in moved
+    )
+    if by_webcam:
+        asked = Track(await scene.expert.samples(), "plis").grown(from_s, to_s)
+        said += f"; the expert was asked for {asked:.0f} keyframes"
     return Finding(
         fault,
         f"the others' bitrates move by less than {OTHERS_MAX_PERCENT:.0f} %",
-        f"{' and '.join(said)}; the expert was asked for {asked:.0f} keyframes",
+        said,
         all(abs(_change(was, now)) < OTHERS_MAX_PERCENT for was, now in moved),
     )
 
@@ -398,6 +422,9 @@ FAULTS: Final[dict[str, Fault]] = {
         _heavy_loss, fault="20 % loss from the publisher for 10 s", of_expert=True
     ),
     "cap": partial(_cap, fault="one viewer of three capped at 300 kbit/s"),
+    "cap-single": partial(
+        _cap_single, fault="one viewer of two capped at 300 kbit/s, encoder with one layer"
+    ),
     **{
         f"{name}-{'publisher' if of_expert else 'viewer'}": partial(
             _outage,

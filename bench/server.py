@@ -75,15 +75,14 @@ class ServerUnderTest:
 
     async def publish_generated(self, expert: str) -> str:
         """Add an expert and put them on air with the generated picture; returns the key."""
+        return await self.publish(expert, f"test:{expert}")
+
+    async def publish(self, expert: str, source: str, *words: str) -> str:
+        """Add an expert and put them on air with what `parlour publish --input` takes."""
         key = str((await self.cli("expert", "add", expert))["stream_key"])
+        whip = f"{self.url}/whip/{expert}"
         publisher = await self._spawn(
-            "publish",
-            "--input",
-            f"test:{expert}",
-            "--whip",
-            f"{self.url}/whip/{expert}",
-            "--key",
-            key,
+            "publish", "--input", source, "--whip", whip, "--key", key, *words
         )
         self._publishers.append(publisher)
         self._drains.append(asyncio.create_task(_discard(publisher)))
