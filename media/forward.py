@@ -327,7 +327,7 @@ class Forwarder:
         for row in tuple(self._shared.replaying):
             row.replay(now_ns)
         for track in tuple(self._shared.wanting):
-            track.request_keyframe(now_ns)
+            track.ask(now_ns)
         look = now_ns >= self._look_ns
         if look:
             self._look_ns = now_ns + FRESHNESS_INTERVAL_NS
@@ -444,11 +444,13 @@ class Forwarder:
         source = self._sources.get(source_id)
         if source is None or not source.up or source.stale:
             return None
-        track, now_ns = source.layers[Kind.VIDEO].entry(), self._clock_ns()
-        still = still_of(track.ring, now_ns)
-        if still is None:
-            track.request_keyframe(now_ns)
-        return still
+        layers, now_ns = source.layers[Kind.VIDEO], self._clock_ns()
+        for track in layers.best_first():
+            still = still_of(track.ring, now_ns)
+            if still is not None:
+                return still
+        layers.entry().request_keyframe(now_ns)
+        return None
 
     def figures(self, direction: Direction, name: str) -> PeerFigures | None:
         """What is known of a connected peer, by its source's or its viewer's id."""

@@ -78,10 +78,17 @@ class Layers:
 
     def entry(self) -> Track:
         """The layer that a new row begins in: the best that flows."""
-        for track, layer in zip(reversed(self.climb), reversed(self.ladder), strict=True):
-            if layer.flowing:
-                return track
-        return self.tracks[0]
+        return self.best_first()[0]
+
+    def flows(self, track: Track) -> bool:
+        """True while packets of this layer come."""
+        both = zip(self.climb, self.ladder, strict=True)
+        return any(other is track and layer.flowing for other, layer in both)
+
+    def best_first(self) -> list[Track]:
+        """What flows, the largest layer first; the first encoding when nothing does."""
+        both = zip(reversed(self.climb), reversed(self.ladder), strict=True)
+        return [track for track, layer in both if layer.flowing] or self.tracks[:1]
 
     # --- the publisher -----------------------------------------------------------------------
 

@@ -160,7 +160,7 @@ class Row:
 
     # --- layers ----------------------------------------------------------------------------
 
-    def want(self, track: Track, now_ns: int) -> None:
+    def want(self, track: Track, now_ns: int, *, patient: bool = False) -> None:
         """Go over to another layer at its next keyframe; at once when nothing is being sent."""
         if track is self.wanted:
             return
@@ -170,7 +170,7 @@ class Row:
         if self.state in (RowState.LIVE, RowState.REPLAYING):
             self.wanted = track
             track.arrivals[self] = None
-            track.request_keyframe(now_ns)
+            track.request_keyframe(now_ns, patient=patient)
             return
         self.move(track)
         self.start(now_ns)

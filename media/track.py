@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 PLI_INTERVAL_NS: Final = 500_000_000
 """At most one keyframe request per source in this time however many ask, for whichever layers: a
 keyframe costs as much as a second of pictures."""
+PATIENT_NS: Final = 2_000_000_000
+"""The same for who only wants a better picture: of a thousand viewers somebody always does."""
 TAKEOVER_NS: Final = 500_000_000
 """Another stream of the same publisher takes the track over when the first was silent this long."""
 SEAL_NS: Final = 2_000_000_000
@@ -49,7 +51,7 @@ class Shared:
     on_unsupported: Callable[[str, Kind], None]
     queued: set[FanOut] = field(default_factory=set)
     replaying: set[Row] = field(default_factory=set)
-    wanting: dict[Track, None] = field(default_factory=dict)  # in the order of their wishes
+    wanting: dict[Track, bool] = field(default_factory=dict)  # in their order; True: patient
 
 
 @dataclass(slots=True)
@@ -292,19 +294,32 @@ class Track:
         self.numbering.running = False
         self.shared.wanting.pop(self, None)
 
-    def request_keyframe(self, now_ns: int) -> None:
-        """Ask the publisher, now or when the interval is over, until a keyframe comes."""
+    def request_keyframe(self, now_ns: int, *, patient: bool = False) -> None:
+        """Ask the publisher, now or when the interval is over, until a keyframe comes.
+
+        `patient` is who has a picture and wants a better one.
+        """
         if self.kind is not Kind.VIDEO or self.publisher is None:
             return
+        wanting = self.shared.wanting
+        wanting[self] = patient and wanting.get(self, True)
+        self.ask(now_ns)
+
+    def ask(self, now_ns: int) -> None:
+        """Tell the publisher which layer has waited longest, as soon as it may be asked again."""
         wanting, pace = self.shared.wanting, self._pace
-        wanting.setdefault(self)
-        if pace.asked_ns is not None and now_ns - pace.asked_ns < PLI_INTERVAL_NS:
+        passed_ns = PATIENT_NS if pace.asked_ns is None else now_ns - pace.asked_ns
+        if passed_ns < PLI_INTERVAL_NS:
             return
-        for track in tuple(wanting):  # whichever layer has waited longest
-            if track._pace is pace and track.publisher and track.publisher.send_pli(track):
+        for track, patient in tuple(wanting.items()):
+            if track._pace is not pace or track.publisher is None:
+                continue
+            if passed_ns < PATIENT_NS and patient:
+                continue
+            if track.publisher.send_pli(track):
                 pace.asked_ns = now_ns
                 del wanting[track]
-                wanting[track] = None
+                wanting[track] = patient
                 return
 
     def lost(self, noticed_ns: int, now_ns: int) -> None:

@@ -120,17 +120,18 @@ class Viewer:
         if choice.layer is None:
             row.pause()
         elif choice.layer != current and choice.layer >= 0:
-            self._give(row, layers.climb[choice.layer], now_ns)
+            better = current is not None and 0 <= current < choice.layer
+            self._give(row, layers.climb[choice.layer], now_ns, better)
         return choice.again
 
     @staticmethod
-    def _give(row: Row, track: Track, now_ns: int) -> None:
+    def _give(row: Row, track: Track, now_ns: int, better: bool) -> None:
         if row.state is RowState.PAUSED:
             row.resume(track, now_ns)
         elif track is row.track:
             row.stay()
         else:
-            row.want(track, now_ns)
+            row.want(track, now_ns, patient=better and row.layers.flows(row.track))
 
     def _path(self, row: Row, now_ns: int) -> Path:
         audio = self.rows.get(Kind.AUDIO)

@@ -200,6 +200,8 @@ def test_a_small_player_gets_a_small_layer_and_a_grown_one_the_large_one(world: 
     seen += videos(viewer)
     world.forwarder.set_viewport("v", 1280, 720)
     publisher.run_ms(800)
+    assert layer_of(world) == "q"  # a keyframe was asked for a moment ago: everybody pays for it
+    publisher.run_ms(1_000)
     assert layer_of(world) == "f"  # proven before: no probing
     seen += videos(viewer)
     assert_one_stream(seen)
@@ -527,3 +529,23 @@ def test_a_viewer_without_a_repair_stream_is_not_probed(world: World) -> None:
     viewer.packets()
     row_of(world).pad(5_000, world.now_ns)
     assert not viewer.packets()
+
+
+def test_a_still_is_of_the_best_layer_that_has_one(world: World) -> None:
+    publisher = LayeredPublisher(world)
+    publisher.run_ms(1_000)
+
+    def shown() -> str:
+        still = world.forwarder.still("s")
+        return "" if still is None else mark_of(still.data)[0]
+
+    assert shown() == "f"
+    publisher.run_ms(5_000)
+    assert shown() == ""  # too old to be live, and a new one is asked for
+    publisher.end.asked()
+    publisher.picture("q", keyframe=True)
+    assert shown() == "q"
+    publisher.picture("f", keyframe=True)
+    assert shown() == "f"
+    world.forwarder.seal("s")
+    assert shown() == ""
