@@ -176,7 +176,8 @@ class LayerChooser:
             return Choice(top)
         lower = [place for place in flowing if place < current]
         if self._overtaxed(current, not lower, now_ns):
-            target = self._best(lower, top) if lower else None
+            # An estimate that falls is on its way: what it says last is lower still.
+            target = self._best(lower, top, HEADROOM_PERCENT) if lower else None
             self._step_down(target, now_ns)
             return Choice(target, again=target is None, limited=True)
         higher = [place for place in flowing if current < place <= top]
@@ -212,9 +213,9 @@ class LayerChooser:
                 return place
         return flowing[-1]
 
-    def _best(self, places: list[int], top: int) -> int:
+    def _best(self, places: list[int], top: int, percent: int = 100) -> int:
         """The best of these that fits, at least the smallest."""
-        fitting = [place for place in places if place <= top and self._fits(place, 100)]
+        fitting = [place for place in places if place <= top and self._fits(place, percent)]
         return fitting[-1] if fitting else places[0]
 
     # --- down ----------------------------------------------------------------------------

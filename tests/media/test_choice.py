@@ -125,7 +125,7 @@ def test_an_estimate_far_below_leads_down_at_once_to_what_fits() -> None:
     assert (story.layer, story.choice.limited) == (0, True)
     story = Story()
     story.run(3, None)
-    story.run(0.1, 900_000)
+    story.run(0.1, 700_000)
     assert story.layer == 1
 
 
@@ -405,3 +405,11 @@ def test_whatever_is_told_the_choice_is_one_of_what_there_is(data: st.DataObject
         steps.append((now_ns, choice))
     probes = [at for at, choice in steps if choice.probe_bps]
     assert all(b - a >= SETTLE_NS for a, b in itertools.pairwise(probes))
+
+
+def test_a_falling_estimate_is_not_believed_to_the_last_bit() -> None:
+    """The first one after a cap still counts half a second of the time before."""
+    story = Story()
+    story.run(3, 3_000_000)
+    story.run(0.1, 600_000)  # the middle layer needs 565
+    assert story.layer == 0
