@@ -243,8 +243,7 @@ class Track:
 
     def viewers_loss(self) -> float:
         """The share of packets lost on the way to a viewer, from 0 to 1; the mean of all."""
-        outlets = [row.outlet for row in self.rows.values() if row.outlet is not None]
-        told = [o.fraction_lost for o in outlets if o.fraction_lost is not None]
+        told = [row.outlet.path_lost for row in self.rows.values() if row.outlet is not None]
         return sum(told) / len(told) if told else 0.0
 
     def went_live(self, row: Row) -> None:

@@ -204,6 +204,9 @@ class Viewer:
                 if middle == block.last_sr:
                     waited_ns = rtcp.delay_ns(block.delay_since_sr)
                     outlet.round_trip_ns = max(now_ns - sent_ns - waited_ns, 0)
+        lost = max((o.fraction_lost or 0.0 for o in self.outlets.values()), default=0.0)
+        for outlet in self.outlets.values():
+            outlet.path_lost = lost
 
     def report(self, now_ns: int) -> None:
         """One compound with a sender report for every stream that flows, once a second."""

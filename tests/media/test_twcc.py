@@ -100,6 +100,16 @@ def test_a_flood_costs_a_bounded_number_of_bounded_packets() -> None:
     assert len(feedback._known) == 1
 
 
+def test_the_costliest_arrivals_fit_one_datagram() -> None:
+    """Every one behind a gap too long for a vector, and later than a small delta can say."""
+    feedback = TransportFeedback()
+    for n in range(1_000):
+        feedback.arrived(n * 20 & 0xFFFF, n * 70 * MS)
+    bodies = feedback.due(0)
+    assert 1_000 < max(map(len, bodies)) <= TOLD_BYTES_MAX
+    assert sum(ticks is not None for body in bodies for ticks in read(body)[2]) == 1_000
+
+
 def test_the_packet_is_padded_and_its_reader_finds_the_body() -> None:
     for size in range(9, 13):
         body = bytes(range(size))
