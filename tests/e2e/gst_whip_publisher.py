@@ -2,10 +2,11 @@
 
 Run by the system's Python (/usr/bin/python3), which has `gi`; it knows nothing of Parlour.
 
-    gst_whip_publisher.py URL KEY vp8|h264 SECONDS
+    gst_whip_publisher.py URL KEY vp8|h264 SECONDS [trickle]
 
-Sends for SECONDS once it is connected. Prints one line of JSON per milestone: `offer` (with the
-SDP), `answer`, `connected`, `deleted`.
+Sends for SECONDS once it is connected. With `trickle` the offer leaves before candidates are
+gathered, and they follow in one PATCH (RFC 9725 §4.3.1). Prints one line of JSON per milestone:
+`offer` (with the SDP), `answer`, `trickled`, `connected`, `deleted`.
 """
 
 import json
@@ -46,7 +47,10 @@ def say(what, **more):
 class Publisher:
     """One WHIP publication from offer to DELETE."""
 
-    def __init__(self, url, key, codec, seconds):
+    def __init__(self, url, key, codec, seconds, trickle):
+        self.trickle = trickle
+        self.candidates = []
+        self.gathered = threading.Event()
         self.url = url
         self.key = key
         self.seconds = seconds
@@ -60,6 +64,7 @@ class Publisher:
         self.rtc.connect("on-negotiation-needed", self.on_negotiation_needed)
         self.rtc.connect("notify::ice-gathering-state", self.on_gathering)
         self.rtc.connect("notify::connection-state", self.on_connection)
+        self.rtc.connect("on-ice-candidate", self.on_candidate)
 
     def run(self):
         self.pipeline.set_state(Gst.State.PLAYING)
@@ -93,15 +98,24 @@ class Publisher:
             return
         offer = reply.get_value("offer")
         rtc.emit("set-local-description", offer, Gst.Promise.new())
+        if self.trickle:
+            threading.Thread(target=self.post_offer, args=(offer.sdp.as_text(),)).start()
+
+    def on_candidate(self, rtc, section, candidate):
+        if section == 0 and candidate:  # bundled: those of the first section are all
+            self.candidates.append(candidate)
 
     def on_gathering(self, rtc, _):
         complete = GstWebRTC.WebRTCICEGatheringState.COMPLETE
         if rtc.get_property("ice-gathering-state") == complete:
+            self.gathered.set()
+            if self.trickle:
+                return
             # HTTP blocks, and this is a thread of webrtcbin's own.
-            threading.Thread(target=self.post_offer, daemon=True).start()
+            offer = self.rtc.get_property("local-description").sdp.as_text()
+            threading.Thread(target=self.post_offer, args=(offer,), daemon=True).start()
 
-    def post_offer(self):
-        offer = self.rtc.get_property("local-description").sdp.as_text()
+    def post_offer(self, offer):
         say("offer", sdp=offer)
         try:
             status, headers, answer = self.request("POST", self.url, offer)
@@ -115,6 +129,24 @@ class Publisher:
             GstWebRTC.WebRTCSDPType.ANSWER, message
         )
         self.rtc.emit("set-remote-description", description, Gst.Promise.new())
+        if self.trickle:
+            self.send_candidates(offer, headers["ETag"])
+
+    def send_candidates(self, offer, etag):
+        self.gathered.wait(10)
+        lines = offer.splitlines()
+        first = next(line for line in lines if line.startswith("m="))
+        wanted = ("a=ice-ufrag:", "a=ice-pwd:", "a=mid:")
+        named = [next(line for line in lines if line.startswith(prefix)) for prefix in wanted]
+        body = [*named[:2], first, named[2], *(f"a={text}" for text in self.candidates)]
+        fragment = "\r\n".join([*body, "a=end-of-candidates", ""])
+        headers = {"Content-Type": "application/trickle-ice-sdpfrag", "If-Match": etag}
+        try:
+            status, _, _ = self.request("PATCH", self.resource, fragment, headers)
+        except OSError as error:
+            self.end(f"{error}: {error.read().decode() if hasattr(error, 'read') else ''}")
+            return
+        say("trickled", status=status, candidates=len(self.candidates))
 
     def on_connection(self, rtc, _):
         state = rtc.get_property("connection-state")
@@ -134,8 +166,9 @@ class Publisher:
         self.failure = failure
         GLib.idle_add(self.loop.quit)
 
-    def request(self, method, url, body=None):
+    def request(self, method, url, body=None, more=()):
         headers = {"Authorization": f"Bearer {self.key}", "Content-Type": "application/sdp"}
+        headers.update(more)
         data = None if body is None else body.encode()
         request = urllib.request.Request(url, data=data, headers=headers, method=method)
         with urllib.request.urlopen(request, timeout=10) as response:
@@ -144,5 +177,5 @@ class Publisher:
 
 if __name__ == "__main__":
     Gst.init(None)
-    url, key, codec, seconds = sys.argv[1:5]
-    sys.exit(Publisher(url, key, codec, float(seconds)).run())
+    url, key, codec, seconds, *more = sys.argv[1:]
+    sys.exit(Publisher(url, key, codec, float(seconds), "trickle" in more).run())

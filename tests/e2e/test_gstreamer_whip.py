@@ -36,8 +36,13 @@ async def events_until(
     return seen
 
 
-@pytest.mark.parametrize(("codec", "name"), [("vp8", "VP8"), ("h264", "H264")])
-async def test_a_third_party_encoder_is_on_air(codec: str, name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("codec", "name", "trickle"), [("vp8", "VP8", True), ("h264", "H264", False)]
+)
+async def test_a_third_party_encoder_is_on_air(
+    codec: str, name: str, trickle: bool, tmp_path: Path
+) -> None:
+    """Once with its candidates in the offer, once trickling them after the answer."""
     async with cable(tmp_path) as (server_net, encoder_net):
         at_server, at_encoder = server_net.prefix, encoder_net.prefix
         server = Server(
@@ -50,7 +55,7 @@ async def test_a_third_party_encoder_is_on_air(codec: str, name: str, tmp_path: 
         key = server.expert("ada")
         await server.start()
         try:
-            await publish_and_watch(server, key, at_server, at_encoder, codec, name)
+            await publish_and_watch(server, key, at_server, at_encoder, codec, name, trickle)
         finally:
             await server.stop()
 
@@ -62,6 +67,7 @@ async def publish_and_watch(
     at_encoder: tuple[str, ...],
     codec: str,
     name: str,
+    trickle: bool,
 ) -> None:
     encoder = await asyncio.create_subprocess_exec(
         *at_encoder,
@@ -71,6 +77,7 @@ async def publish_and_watch(
         key,
         codec,
         str(PUBLISHED_S),
+        *(["trickle"] if trickle else []),
         stdout=asyncio.subprocess.PIPE,
     )
     try:
@@ -101,7 +108,11 @@ async def publish_and_watch(
         assert video["packets"] >= 10 * WATCHED_S
         assert audio["packets"] >= 40 * WATCHED_S
         assert video["lost"] == audio["lost"] == 0
-        await events_until(encoder, "deleted")
+        seen |= await events_until(encoder, "deleted")
+        assert ("a=candidate" in offer) != trickle
+        if trickle:
+            assert seen["trickled"]["status"] == 204
+            assert int(str(seen["trickled"]["candidates"])) >= 1
         assert await asyncio.wait_for(encoder.wait(), 10) == 0
     finally:
         if encoder.returncode is None:
