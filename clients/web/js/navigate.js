@@ -11,6 +11,8 @@
  * @property {() => boolean} mayStay whether this document can go on; if not, the browser loads
  */
 
+/** A page that is built from what the server says may be too short at first to scroll back in. */
+const SCROLL_WAIT_MS = 2_000;
 const ROOM = /^\/room\/([^/]+)\/?$/;
 
 /**
@@ -53,12 +55,21 @@ export function plainLink(event) {
 export function followLinks({ show, mayStay }) {
   let shown = location.pathname + location.search;
 
-  /** @param {Place} place what the address bar says already */
-  function follow(place) {
-    show(place).catch((error) => {
-      console.error(error);
-      location.reload();
-    });
+  let turns = 0;
+
+  /**
+   * @param {Place} place what the address bar says already
+   * @param {number} top where its reader had scrolled to
+   */
+  function follow(place, top) {
+    const turn = ++turns;
+    show(place).then(
+      () => scrollBack(top, () => turn === turns),
+      (error) => {
+        console.error(error);
+        location.reload();
+      },
+    );
   }
 
   /** @param {string} path */
@@ -68,10 +79,11 @@ export function followLinks({ show, mayStay }) {
       location.assign(path);
       return;
     }
+    history.replaceState({ top: scrollY }, "");
     history.pushState(null, "", path);
     shown = path;
     scrollTo(0, 0);
-    follow(place);
+    follow(place, 0);
   }
 
   document.addEventListener("click", (event) => {
@@ -80,7 +92,7 @@ export function followLinks({ show, mayStay }) {
     event.preventDefault();
     go(link.pathname);
   });
-  addEventListener("popstate", () => {
+  addEventListener("popstate", (event) => {
     const wanted = location.pathname + location.search;
     const place = placeOf(location.pathname);
     if (location.pathname === shown.split("?")[0]) return; // a jump within the page
@@ -91,7 +103,23 @@ export function followLinks({ show, mayStay }) {
       return;
     }
     shown = wanted;
-    follow(place);
+    follow(place, event.state?.top ?? 0);
   });
   return go;
+}
+
+/**
+ * Scrolls to where the reader was, as soon as the page is long enough.
+ * @param {number} top
+ * @param {() => boolean} stillHere false once another page is shown
+ */
+function scrollBack(top, stillHere) {
+  if (top <= 0) return;
+  const untilMs = performance.now() + SCROLL_WAIT_MS;
+  const attempt = () => {
+    if (!stillHere()) return;
+    scrollTo(0, top);
+    if (scrollY < top - 1 && performance.now() < untilMs) requestAnimationFrame(attempt);
+  };
+  attempt();
 }

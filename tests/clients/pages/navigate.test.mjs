@@ -18,13 +18,25 @@ globalThis.location = /** @type {any} */ ({
   assign: (/** @type {string} */ to) => did.push(`load ${to}`),
   reload: () => did.push("reload"),
 });
+/** @type {any} */
+let kept = null;
 globalThis.history = /** @type {any} */ ({
+  replaceState: (/** @type {any} */ state) => (kept = state),
   pushState(/** @type {any} */ _, /** @type {string} */ __, /** @type {string} */ to) {
     path = to;
     did.push(`push ${to}`);
   },
 });
-globalThis.scrollTo = () => {};
+/** How far the page can be scrolled. */
+let longest = 0;
+globalThis.scrollY = 0;
+const settle = () => new Promise((resolve) => setImmediate(resolve));
+globalThis.scrollTo = /** @type {any} */ ((/** @type {number} */ _, /** @type {number} */ top) => {
+  globalThis.scrollY = Math.min(top, longest);
+});
+/** @type {(() => void)[]} */
+let frames = [];
+globalThis.requestAnimationFrame = /** @type {any} */ ((/** @type {() => void} */ run) => frames.push(run));
 const listen = (/** @type {string} */ name, /** @type {any} */ run) => (listeners[name] = run);
 globalThis.addEventListener = /** @type {any} */ (listen);
 globalThis.document = /** @type {any} */ ({ addEventListener: listen });
@@ -35,6 +47,10 @@ beforeEach(() => {
   listeners = {};
   did = [];
   path = "/";
+  kept = null;
+  frames = [];
+  longest = 5_000;
+  globalThis.scrollY = 0;
 });
 
 function start({ stays = true } = {}) {
@@ -138,4 +154,38 @@ test("a room that cannot be shown here is loaded instead", async () => {
     console.error = error;
   }
   assert.deepEqual(did, ["kept", "push /room/luna", "reload"]);
+});
+
+test("Back returns to where the reader was, once the page is long enough again", async () => {
+  start();
+  globalThis.scrollY = 1_234;
+  click("/room/luna");
+  assert.deepEqual(kept, { top: 1_234 });
+  assert.equal(globalThis.scrollY, 0, "a new page begins at its top");
+  longest = 300;
+  path = "/";
+  listeners.popstate({ state: kept });
+  await settle();
+  assert.equal(globalThis.scrollY, 300, "as far as it goes");
+  longest = 5_000;
+  frames.shift()?.();
+  assert.equal(globalThis.scrollY, 1_234);
+  assert.deepEqual(frames, [], "and then it is the reader's");
+});
+
+test("who goes on meanwhile is not scrolled", async () => {
+  start();
+  longest = 0;
+  path = "/room/luna";
+  listeners.popstate({ state: { top: 500 } });
+  await settle();
+  longest = 5_000;
+  click("/");
+  await settle();
+  frames.shift()?.();
+  assert.equal(globalThis.scrollY, 0);
+  path = "/room/luna";
+  listeners.popstate({ state: null });
+  await settle();
+  assert.equal(globalThis.scrollY, 0);
 });
