@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import time
+from collections.abc import Callable
 from typing import Final
 
 import structlog
@@ -16,6 +18,8 @@ START_TIMEOUT_S: Final = 20.0
 """Importing the decoders on a busy machine."""
 PICTURE_TIMEOUT_S: Final = 3.0
 """The usual one takes 10 ms."""
+IDLE_NS: Final = 60_000_000_000
+"""Without a picture to make for so long the process is let go: 40 MB, and a second to come back."""
 PICTURE_BYTES_MAX: Final = 256 * 1024
 """A WebP of 320 px has about 10 kB; more is a process that was taken over."""
 
@@ -25,8 +29,15 @@ log = structlog.get_logger("media.still")
 class StillDecoder:
     """Stills in, WebP pictures out."""
 
-    def __init__(self, command: tuple[str, ...] = (sys.executable, "-m", "media.still_child")):
+    def __init__(
+        self,
+        command: tuple[str, ...] = (sys.executable, "-m", "media.still_child"),
+        *,
+        clock_ns: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
         self._command = command
+        self._clock_ns = clock_ns
+        self._used_ns = 0
         self._process: asyncio.subprocess.Process | None = None
         self._turn = asyncio.Lock()
 
@@ -35,6 +46,7 @@ class StillDecoder:
         async with self._turn:
             try:
                 process = await self._running()
+                self._used_ns = self._clock_ns()
                 async with asyncio.timeout(PICTURE_TIMEOUT_S):
                     return await self._ask(process, still)
             except (OSError, EOFError, TimeoutError, ValueError) as error:
@@ -44,6 +56,12 @@ class StillDecoder:
             except asyncio.CancelledError:
                 await self._end()  # its answer would be taken for the next one's
                 raise
+
+    async def rest(self) -> None:
+        """End the process if nothing was asked of it lately; the next picture starts it anew."""
+        idle = self._clock_ns() - self._used_ns >= IDLE_NS
+        if self._process is not None and idle and not self._turn.locked():
+            await self.close()
 
     async def close(self) -> None:
         """End the process."""

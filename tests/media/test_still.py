@@ -15,7 +15,7 @@ from media.ring import KEYFRAME_AGE_NS_MAX, Packet, PacketRing
 from media.rtcp import KeyframeRequest, ReceiverReport
 from media.still import STILL_BYTES_MAX, Still, still_of
 from media.still_child import WIDTH_PX
-from media.still_decoder import StillDecoder
+from media.still_decoder import IDLE_NS, StillDecoder
 from tests.media.farends import KEY, World
 
 VP8 = CodecFormat("vp8", 96, 90_000)
@@ -126,6 +126,28 @@ async def test_a_dead_process_is_replaced(decoder: StillDecoder) -> None:
     process.kill()
     await process.wait()
     assert_red(await decoder.picture(good))
+
+
+async def test_a_process_without_work_is_let_go_and_comes_back() -> None:
+    now_ns = 0
+    decoder = StillDecoder(clock_ns=lambda: now_ns)
+    await decoder.rest()  # none there yet
+    good = Still("vp8", encoded("vp8", "libvpx"))
+    assert_red(await decoder.picture(good))
+    process = decoder._process
+    assert process is not None
+    now_ns = IDLE_NS - 1
+    await decoder.rest()
+    assert process.returncode is None
+    assert_red(await decoder.picture(good))
+    now_ns = 2 * IDLE_NS - 2
+    await decoder.rest()
+    assert process.returncode is None
+    now_ns += 1
+    await decoder.rest()
+    assert process.returncode is not None
+    assert_red(await decoder.picture(good))
+    await decoder.close()
 
 
 @pytest.mark.parametrize(
