@@ -120,6 +120,13 @@ class CardChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class CardGone:
+    """An expert is not in the grid any more; to those who watch it."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class RoomChanged:
     """The room's presence or this visitor's wall changed."""
 
@@ -244,6 +251,7 @@ Event = (
     Entered
     | Left
     | CardChanged
+    | CardGone
     | RoomChanged
     | ChatPosted
     | FeedStopped

@@ -13,6 +13,7 @@ from rooms.directory import Directory, ExpertProfile
 from rooms.events import (
     Card,
     CardChanged,
+    CardGone,
     Event,
     RoomChanged,
     RoomView,
@@ -72,6 +73,7 @@ class Floor:
         self.draining = False
         self.deadline_set = asyncio.Event()
         self._shown: dict[str, Card] = {}
+        self._withdrawn: dict[str, ExpertProfile] = {}  # of experts whose room is not empty yet
         self._tasks: set[asyncio.Task[None]] = set()
 
     def utc_ms(self) -> int:
@@ -200,7 +202,8 @@ class Floor:
 
     def announce(self, expert_id: str) -> None:
         """Tell the room and the grid whatever they do not know yet."""
-        profile = self.directory.expert(expert_id)
+        known = self.directory.expert(expert_id)
+        profile = known or self._withdrawn.get(expert_id)
         if profile is None:
             return
         room, now_ns, card = self.room(expert_id), self.clock_ns(), self.card(profile)
@@ -209,7 +212,7 @@ class Floor:
             if place.told != (card, wall):
                 place.told = (card, wall)
                 self.tell(place_id, RoomChanged(card, wall))
-        if self._shown.get(expert_id) != card:
+        if known is not None and self._shown.get(expert_id) != card:
             self._shown[expert_id] = card
             for place_id in self.grid:
                 self.tell(place_id, CardChanged(card))
@@ -217,6 +220,15 @@ class Floor:
         self.set_deadline(Key(Due.NOTICE, expert_id), changes_ns)
         if room.deserted and changes_ns is None:
             del self.rooms[expert_id]
+            self._withdrawn.pop(expert_id, None)
+
+    def withdraw(self, profile: ExpertProfile) -> None:
+        """The grid loses this expert's card; who is still in the room hears how it ends there."""
+        self._shown.pop(profile.expert_id, None)
+        if profile.expert_id in self.rooms:
+            self._withdrawn[profile.expert_id] = profile
+        for place_id in self.grid:
+            self.tell(place_id, CardGone(profile.name))
 
     def announce_soon(self, expert_id: str) -> None:
         """Something that changes often changed (a viewer count): tell, but not each time."""

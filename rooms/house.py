@@ -18,7 +18,7 @@ from media.api import Answer, MediaEvent
 from rooms.airing import Airing, Connected
 from rooms.asking import Ask
 from rooms.deadlines import Due, Key
-from rooms.directory import Directory
+from rooms.directory import Directory, ExpertProfile
 from rooms.engines import MediaEngine, MeterEngine, Purse
 from rooms.events import (
     BalanceChanged,
@@ -114,6 +114,16 @@ class House:
     def profile_changed(self, expert_id: str) -> None:
         """The directory has a new profile of this expert: tell the grid and the room."""
         self.floor.announce(expert_id)
+
+    def expert_gone(self, profile: ExpertProfile) -> None:
+        """The directory loses this expert, who is suspended: off air, and out of every grid.
+
+        To be called while the directory still finds the profile, so that the room hears of it.
+        """
+        if profile.expert_id in self.floor.rooms:
+            self.desk.cue_expert(profile.expert_id, Cue.SUSPENDED)
+            self.airing.go_offline(profile.expert_id)
+        self.floor.withdraw(profile)
 
     def send_away(self, kind: VisitorKind, account_id: str) -> None:
         """The account signed out or was suspended: its media and sessions end now."""

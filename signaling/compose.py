@@ -19,7 +19,9 @@ from billing_meter.wallet import Wallet
 from media.api import MediaConfig
 from media.server import MediaPlane
 from media.still_decoder import StillDecoder
+from rooms.directory import ExpertProfile
 from rooms.house import House
+from rooms.roles import VisitorKind
 from signaling.accounts import Accounts, milliseconds
 from signaling.config import Config, ConfigError, host_port
 from signaling.csrf import origins_of
@@ -71,10 +73,11 @@ def build(config: Config, database: Database, hasher: Passwords) -> tuple[Servic
         on_event=lambda session_id, event: house.on_meter(session_id, event),
     )
     house = House(media, till, wallet, directory, clock_ns=clock_ns, utc_now=utc_now)
-    experts.on_change = house.profile_changed
+    tickets = Tickets(clock_ns=clock_ns)
+    hub = Hub(house, tickets)
+    _follow_profiles(experts, house, hub)
     wallet.on_balance = house.on_balance
     wallet.on_premium = house.on_premium
-    tickets = Tickets(clock_ns=clock_ns)
     provider = _provider(config)
     orders = Orders(database, wallet, provider, utc_now=utc_now)
     reload = Reload(database, wallet, orders, provider, utc_now=utc_now)
@@ -91,7 +94,7 @@ def build(config: Config, database: Database, hasher: Passwords) -> tuple[Servic
         orders=orders,
         reload=reload,
         house=house,
-        hub=Hub(house, tickets),
+        hub=hub,
         media=media,
         limits=Limits.of(config, clock_ns),
         origins=origins_of(config),
@@ -101,6 +104,16 @@ def build(config: Config, database: Database, hasher: Passwords) -> tuple[Servic
         operators=[ipaddress.ip_network(text) for text in config.metrics.allow],
     )
     return services, till
+
+
+def _follow_profiles(experts: Experts, house: House, hub: Hub) -> None:
+    """Rooms and open pages hear of experts who are new, changed or suspended."""
+
+    def gone(profile: ExpertProfile) -> None:
+        hub.send_away(VisitorKind.EXPERT, profile.expert_id)
+        house.expert_gone(profile)
+
+    experts.on_change, experts.on_gone = house.profile_changed, gone
 
 
 @contextlib.asynccontextmanager
@@ -114,6 +127,7 @@ async def running(services: Services, till: Till) -> AsyncIterator[None]:
 
     async def thumbnails() -> None:
         await services.house.thumbnails.step(decoder)
+        await decoder.rest()
 
     await services.experts.load()
     settled = await till.recover()

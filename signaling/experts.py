@@ -56,6 +56,8 @@ class Experts:
         self._key_hints: dict[str, str] = {}
         self.on_change: Callable[[str], None] = lambda expert_id: None
         """Called with the id of each expert whose profile a load found new or changed."""
+        self.on_gone: Callable[[ExpertProfile], None] = lambda profile: None
+        """Called for each expert whom a load did not find any more: suspended."""
 
     async def load(self) -> None:
         """Read all profiles; again from time to time, since the command line may add some."""
@@ -67,7 +69,11 @@ class Experts:
         )
         async with self._database.read() as connection:
             rows = (await connection.execute(query)).all()
-        known, self._by_id = self._by_id, {row.account_id: _profile(row) for row in rows}
+        known, now = self._by_id, {row.account_id: _profile(row) for row in rows}
+        for expert_id, profile in known.items():
+            if expert_id not in now:  # while others still find the profile
+                self.on_gone(profile)
+        self._by_id = now
         self._by_name = {profile.name: profile for profile in self._by_id.values()}
         self._key_hashes = {row.account_id: row.stream_key_hash for row in rows}
         self._key_hints = {row.account_id: row.stream_key_hint for row in rows}

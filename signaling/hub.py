@@ -332,8 +332,8 @@ def _told(event: events.Event, place: Place) -> wire.ServerMessage:
             return wire_out.room(view, language, None)
         case events.Left(reason=reason):
             return wire.RoomLeft(reason=reason.value)
-        case events.CardChanged(card=card):
-            return wire.PresenceChanged(expert=wire_out.card(card))
+        case events.CardChanged() | events.CardGone():
+            return _told_of_grid(event)
         case events.RoomChanged(card=card, wall=wall):
             return wire.RoomState(expert=wire_out.card(card), wall=wall.value)
         case events.ChatPosted(line=line):
@@ -358,6 +358,14 @@ def _told(event: events.Event, place: Place) -> wire.ServerMessage:
             return wire.ServerDraining(seconds=seconds)
         case _:
             return _told_of_session(event)
+
+
+def _told_of_grid(event: events.CardChanged | events.CardGone) -> wire.ServerMessage:
+    match event:
+        case events.CardChanged(card=card):
+            return wire.PresenceChanged(expert=wire_out.card(card))
+        case events.CardGone(name=name):
+            return wire.PresenceGone(name=name)
 
 
 def _told_of_session(event: events.SessionEvent) -> wire.ServerMessage:

@@ -393,6 +393,12 @@ class PresenceChanged(ServerStruct, tag="presence.changed", kw_only=True):
     expert: ExpertCard
 
 
+class PresenceGone(ServerStruct, tag="presence.gone", kw_only=True):
+    """One expert is not on the list any more."""
+
+    name: str
+
+
 class RoomEntered(ServerStruct, tag="room.entered", kw_only=True):
     """Answers `room.enter`, and follows a `welcome` that resumed a place."""
 
@@ -553,6 +559,7 @@ ServerMessage = (
     | Error
     | PresenceList
     | PresenceChanged
+    | PresenceGone
     | RoomEntered
     | RoomLeft
     | RoomState

@@ -370,6 +370,13 @@ export interface PresenceChanged {
   expert: ExpertCard;
 }
 
+/** One expert is not on the list any more. */
+export interface PresenceGone {
+  type: "presence.gone";
+  seq: number;
+  name: string;
+}
+
 /** Answers `room.enter`, and follows a `welcome` that resumed a place. */
 export interface RoomEntered {
   type: "room.entered";
@@ -547,6 +554,7 @@ export type ServerMessage =
   | Error
   | PresenceList
   | PresenceChanged
+  | PresenceGone
   | RoomEntered
   | RoomLeft
   | RoomState

@@ -101,6 +101,12 @@ test("presence is patched in place", () => {
   assert.deepEqual(after.experts.map((e) => [e.name, e.state]), [["luna", "in_private"], ["sol", "live_free"]]);
 });
 
+test("an expert who is gone is on the list no more", () => {
+  const list = { type: "presence.list", seq: 1, experts: [card({ name: "luna" }), card({ name: "orion" })] };
+  const after = run(list, { type: "presence.gone", seq: 2, name: "luna" });
+  assert.deepEqual(after.experts.map(({ name }) => name), ["orion"]);
+});
+
 test("quality is kept per feed and direction, and goes with the feed", () => {
   const quality = { type: "media.quality", feed: "stream", direction: "watch", level: "poor", reason: "loss" };
   const after = run(entered(), quality);

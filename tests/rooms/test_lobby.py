@@ -6,10 +6,13 @@ from billing_meter.meter import Paused
 from media.api import BOTH_KINDS, Answer, SourceUp
 from rooms.airing import stream_source
 from rooms.events import (
+    CardChanged,
+    CardGone,
     ChatPosted,
     Feed,
     Left,
     LeftReason,
+    RoomChanged,
     RoomView,
     SessionChanged,
     SessionSummary,
@@ -202,6 +205,40 @@ async def test_a_suspended_expert_is_off_air(world: World) -> None:
     await world.live_expert()
     world.house.send_away(VisitorKind.EXPERT, "luna")
     assert world.media.publishers == {}
+
+
+async def test_an_expert_who_is_gone_is_off_air_and_out_of_every_grid(world: World) -> None:
+    expert, member, guest = await world.live_expert(), world.member(), world.guest()
+    watcher = world.arrive(VisitorKind.GUEST, "w")
+    world.house.lobby.watch_grid(watcher)
+    await world.watch(member)
+    await world.watch(guest)
+    session_id = await world.active(member, expert)
+    world.house.expert_gone(world.directory.profiles["luna"])
+    del world.directory.profiles["luna"]
+    assert world.media.rows == {}
+    assert world.media.publishers == {}
+    await world.settle()
+    assert world.till.closed == {session_id: "suspended"}
+    assert world.heard(watcher, CardGone) == [CardGone("luna")]
+    assert world.heard(guest, CardGone) == []
+    assert world.heard(guest, RoomChanged)[-1].wall is Wall.OFFLINE
+    world.told.clear()
+    await world.pass_s(10)
+    assert world.heard(watcher, CardChanged) == []
+    for place_id in (expert, member, guest):
+        world.house.lobby.depart(place_id)
+    await world.pass_s(10)
+    assert world.house.floor.rooms == {}
+    assert world.house.floor._withdrawn == {}
+
+
+async def test_an_expert_without_a_room_may_go_too(world: World) -> None:
+    watcher = world.arrive(VisitorKind.GUEST, "w")
+    world.house.lobby.watch_grid(watcher)
+    world.house.expert_gone(world.directory.profiles["luna"])
+    assert world.heard(watcher, CardGone) == [CardGone("luna")]
+    assert world.house.floor.rooms == {}
 
 
 # --- chat -------------------------------------------------------------------------------------

@@ -60,11 +60,22 @@ async def test_an_expert_hears_of_their_encoders_way(world: World) -> None:
 
 async def test_an_experts_own_monitor_is_no_far_end(world: World) -> None:
     expert = await world.live_expert()
+    world.media.known[PUBLISH, LUNA] = troubled()
     monitor = await world.watch(expert)
+    assert heard(world, expert) == []
     changed(world, LUNA, PUBLISH)
     assert heard(world, expert) == [(Feed.STREAM, PUBLISH, False)]
     changed(world, monitor, WATCH)
     assert heard(world, expert) == [(Feed.STREAM, WATCH, False)]
+
+
+async def test_a_request_that_rings_makes_no_two_of_anybody(world: World) -> None:
+    expert, member = await world.live_expert(), world.member()
+    viewer = await world.watch(member)
+    await world.request(member)
+    changed(world, viewer, WATCH)
+    assert heard(world, member) == [(Feed.STREAM, WATCH, False)]
+    assert heard(world, expert) == []
 
 
 async def test_the_two_of_a_session_hear_of_all_four_ways_and_nobody_else_does(

@@ -9,6 +9,8 @@ import sqlite3
 import jwt
 import pytest
 
+from rooms.events import CardGone
+from rooms.roles import Standing, Visitor, VisitorKind
 from signaling.accounts import NewAccount
 from signaling.passwords import NOBODYS
 from signaling.tokens import Grant, Tokens
@@ -291,6 +293,25 @@ async def test_suspended_account_is_nobody_at_once(door) -> None:
     assert (await (await client.get("/api/v1/me")).json())["you"] is None
     body = {"username": "mia", "password": PASSWORD}
     assert (await door.client().post("/api/v1/login", json=body)).status == 401
+
+
+async def test_a_suspended_expert_leaves_list_grid_and_air_at_the_next_reading(door) -> None:
+    account, _ = await door.expert("luna")
+    services = door.services
+    told: list[object] = []
+    place = services.house.lobby.arrive(Visitor(VisitorKind.GUEST, "g", "g"), Standing())
+    services.house.lobby.watch_grid(place)
+    services.house.emit = lambda place_id, event: told.append(event)
+    room = services.house.floor.room(account.account_id)
+    room.presence.media(True)
+    async with services.database.write() as connection:
+        await connection.exec_driver_sql("UPDATE accounts SET suspended = 1")
+    await services.experts.load()
+    assert told[-1] == CardGone("luna")
+    assert services.house.cards() == []
+    assert not room.presence.media_fresh
+    await services.experts.load()
+    assert told.count(CardGone("luna")) == 1
 
 
 async def test_signing_in_over_plain_http_from_elsewhere_is_refused(door, problem) -> None:

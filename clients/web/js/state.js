@@ -93,6 +93,8 @@ export function reduce(state, message) {
       return { ...state, experts: message.experts };
     case "presence.changed":
       return { ...state, experts: patched(state.experts, message.expert) };
+    case "presence.gone":
+      return { ...state, experts: state.experts.filter((card) => card.name !== message.name) };
     case "room.entered":
       return entered(state, message);
     case "room.left":

@@ -34,6 +34,9 @@ export function useExperts(wire) {
       if (message.type === "presence.changed") {
         setExperts((known) => known && new Map(known).set(message.expert.name, message.expert));
       }
+      if (message.type === "presence.gone") {
+        setExperts((known) => known && new Map([...known].filter(([name]) => name !== message.name)));
+      }
     });
     const offStatus = wire.onStatus((status) => {
       // A refusal or a lost link leaves the list as it was fetched; the next link asks again.
