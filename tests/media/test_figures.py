@@ -95,6 +95,19 @@ def test_what_went_to_a_viewer_and_what_it_says_of_it(world: World) -> None:
     assert audio.jitter_ns is None
 
 
+def test_the_size_is_the_keyframes_own(world: World) -> None:
+    publisher = world.publisher()
+    world.viewer()
+    world.forwarder.forward("s", "v")
+    frame_tag, start_code = b"\x50\x00\x00", b"\x9d\x01\x2a"
+    size = (1280).to_bytes(2, "little") + (720 | 1 << 14).to_bytes(2, "little")  # scaled up
+    publisher.video(b"\x10" + frame_tag + start_code + size, 1)
+    for direction, name in ((Direction.PUBLISH, "s"), (Direction.WATCH, "v")):
+        (video,) = [s for s in seen(world, direction, name).streams if s.kind is Kind.VIDEO]
+        assert video.size == (1280, 720)
+        assert video.layer is None
+
+
 def test_what_comes_from_a_publisher(world: World) -> None:
     publisher = world.publisher()
     viewer = world.viewer()
