@@ -8,6 +8,7 @@ from bisect import bisect_right
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+from itertools import pairwise
 from typing import Final
 
 from bench.impaired_link import Impairment
@@ -112,6 +113,33 @@ class Track:
         return max(longest, to_s - last_s)
 
 
+class Sent:
+    """The frames that an expert's page encoded of the layer that a viewer's page shows."""
+
+    def __init__(self, sent: list[Sample], seen: list[Sample]) -> None:
+        rids = sorted(n.partition(":")[2] for n in sent[-1].sums if n.startswith("encoded:"))
+        self._layers = {rid: Track(sent, f"encoded:{rid}") for rid in rids}
+        self._sent, self._seen = sent, seen
+
+    def grown(self, from_s: float, to_s: float) -> float:
+        """How many there were in between, whatever layer it was at the time."""
+        inside = [sample.at_s for sample in self._seen if from_s < sample.at_s < to_s]
+        return sum(self._step(a, b) for a, b in pairwise([from_s, *inside, to_s]))
+
+    def _step(self, from_s: float, to_s: float) -> float:
+        width = _newest(self._seen, to_s)["width"]
+        newest = _newest(self._sent, to_s)
+        grown = {rid: track.grown(from_s, to_s) for rid, track in self._layers.items()}
+        shown = [rid for rid in grown if newest[f"width:{rid}"] == width]
+        return grown[shown[0]] if shown else max(grown.values(), default=0.0)
+
+
+def _newest(samples: list[Sample], until_s: float) -> Sample:
+    """The last sample by that moment, or the first of all."""
+    index = bisect_right([sample.at_s for sample in samples], until_s)
+    return samples[max(index - 1, 0)]
+
+
 async def _until(at_s: float) -> None:
     await asyncio.sleep(max(at_s - time.time(), 0) + 0.5)  # half a second for the last samples
 
@@ -142,8 +170,8 @@ async def _frames(
     viewer.line.impair()
     to_s = time.time()
     await _until(to_s + EDGE_S)
-    encoded = Track(await scene.expert.samples(), "framesEncoded")
     seen = await viewer.samples()
+    encoded = Sent(await scene.expert.samples(), seen)
     whole = (begin_s + EDGE_S / 2, to_s + EDGE_S)
     missing = encoded.grown(*whole) - Track(seen, "framesDecoded").grown(*whole)
     sent = encoded.grown(from_s, to_s)
@@ -180,7 +208,7 @@ async def _heavy_loss(scene: Scene, *, fault: str, of_expert: bool) -> list[Find
     concealed = _concealed_percent(seen, from_s, end_s)
     recovered_s = _recovered_s(sent, seen, end_s)
     shown = Track(seen, "framesDecoded").grown(from_s, end_s)
-    frames = Track(sent, "framesEncoded").grown(from_s, end_s)
+    frames = Sent(sent, seen).grown(from_s, end_s)
     return [
         Finding(
             fault,
@@ -200,7 +228,7 @@ async def _heavy_loss(scene: Scene, *, fault: str, of_expert: bool) -> list[Find
 
 def _recovered_s(sent: list[Sample], seen: list[Sample], end_s: float) -> float | None:
     """How long after `end_s` a second began that was decoded at the full rate."""
-    encoded, decoded = Track(sent, "framesEncoded"), Track(seen, "framesDecoded")
+    encoded, decoded = Sent(sent, seen), Track(seen, "framesDecoded")
     for tenth in range(40):
         start_s = end_s + tenth / 10
         expected = encoded.grown(start_s, start_s + 1)

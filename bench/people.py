@@ -58,7 +58,7 @@ ON_A_LINE = """
   // What a closed connection had counted stays counted.
   const last = new Map();
   const fields = {
-    framesDecoded: 0, framesReceived: 0, framesEncoded: 0, freezes: 0, nacks: 0, plis: 0,
+    framesDecoded: 0, framesReceived: 0, freezes: 0, nacks: 0, plis: 0,
     videoPackets: 0, videoLost: 0, audioPackets: 0, audioLost: 0, concealed: 0, samples: 0,
     bytes: 0, sentBytes: 0, repairs: 0,
   };
@@ -68,6 +68,7 @@ ON_A_LINE = """
       if (s.type === "inbound-rtp") {
         sum.bytes += s.bytesReceived ?? 0;
         if (s.kind === "video") {
+          sum.width = s.frameWidth ?? 0;
           sum.framesDecoded += s.framesDecoded ?? 0;
           sum.framesReceived += s.framesReceived ?? 0;
           sum.freezes += s.freezeCount ?? 0;
@@ -85,8 +86,9 @@ ON_A_LINE = """
       } else if (s.type === "outbound-rtp") {
         sum.sentBytes += s.bytesSent ?? 0;
         if (s.kind === "video") {
-          // Of several layers the liveliest counts: that is what a viewer may expect.
-          sum.framesEncoded = Math.max(sum.framesEncoded, s.framesEncoded ?? 0);
+          // Each layer for itself: the encoder leaves out frames of one and not of another.
+          sum[`encoded:${s.rid ?? ""}`] = s.framesEncoded ?? 0;
+          sum[`width:${s.rid ?? ""}`] = s.frameWidth ?? 0;
           sum.plis += s.pliCount ?? 0;
           sum.nacks += s.nackCount ?? 0;
         }
@@ -98,7 +100,9 @@ ON_A_LINE = """
     const total = { ...fields, atMs: 0, bornMs, peers: peers.length };
     for (const peer of peers) {
       if (peer.connectionState !== "closed") last.set(peer, await read(peer));
-      for (const [name, value] of Object.entries(last.get(peer) ?? {})) total[name] += value;
+      for (const [name, value] of Object.entries(last.get(peer) ?? {})) {
+        total[name] = name.startsWith("width") ? value : (total[name] ?? 0) + value;
+      }
     }
     total.atMs = performance.timeOrigin + performance.now();
     samples.push(total);
@@ -121,7 +125,8 @@ class Sample:
     sums: dict[str, float]
 
     def __getitem__(self, name: str) -> float:
-        return self.sums[name]
+        """0 for what was not there yet, such as a layer that did not begin."""
+        return self.sums.get(name, 0.0)
 
 
 @dataclass

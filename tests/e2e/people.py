@@ -119,6 +119,7 @@ async def stage(
     media: str = "127.0.0.1:0",
     prefix: tuple[str, ...] = (),
     program: str | None = None,
+    expert_script: str = "",
 ) -> AsyncIterator[Stage]:
     """The scene that most tests begin with: luna on air by webcam, mia watching."""
     async with AsyncExitStack() as stack:
