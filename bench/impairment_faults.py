@@ -279,14 +279,15 @@ def _narrowed(
     loss = 100 * lost / (lost + heard) if lost + heard > 0 else 100.0
     early = Track(seen, "audioLost").grown(from_s, steady_s)
     frames = Track(seen, "framesDecoded").grown(steady_s, to_s) / (to_s - steady_s)
-    rate = Track(seen, "bytes").grown(steady_s, to_s) * 8 / (to_s - steady_s) / 1000
+    began = next(entry for entry in offered if entry[0] >= steady_s)
+    after_bps = (offered[-1][1] - began[1]) * 8 / (offered[-1][0] - began[0])
     return [
         Finding(
             fault,
             f"what is sent to it fits within {STEP_DOWN_S:.0f} s",
-            f"{'never' if down_s is None else f'{down_s:.1f} s'}; then {rate:.0f} kbit/s, "
-            f"{frames:.1f} frames/s",
-            down_s is not None and down_s <= STEP_DOWN_S,
+            f"{'never' if down_s is None else f'{down_s:.1f} s'}; from {STEP_DOWN_S:.0f} s on "
+            f"{after_bps / 1000:.0f} kbit/s, {frames:.1f} frames/s",
+            down_s is not None and down_s <= STEP_DOWN_S and after_bps <= CAP_BPS,
         ),
         Finding(
             fault,
@@ -342,19 +343,14 @@ def _change(was: float, now: float) -> float:
 
 
 def _under_cap_s(offered: list[tuple[float, int]]) -> float | None:
-    """When, counted from the first entry, a second begins in which the cap is kept for good."""
-    start_s = offered[0][0]
-    kept: float | None = None
+    """When, counted from the first entry, the first second begins in which the cap is kept."""
     for index, (at_s, octets) in enumerate(offered):
         later = next(((t, o) for t, o in offered[index:] if t >= at_s + 1), None)
         if later is None:
-            break
-        bps = (later[1] - octets) * 8 / (later[0] - at_s)
-        if bps > CAP_BPS * CAP_TOLERANCE:
-            kept = None
-        elif kept is None:
-            kept = at_s - start_s
-    return kept
+            return None
+        if (later[1] - octets) * 8 / (later[0] - at_s) <= CAP_BPS * CAP_TOLERANCE:
+            return at_s - offered[0][0]
+    return None
 
 
 async def _outage(
