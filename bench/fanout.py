@@ -36,10 +36,12 @@ import numpy as np
 from bench._film import Film
 from bench._probe import Identity, Probe
 from bench.load import DRAIN_S, ESTIMATE_BPS, Publisher, Usage, Viewers, run_for
-from bench.peers import PEERS, SSRCS, House, Peer
+from bench.peers import PEERS, SSRCS, Busy, House, Peer
 
 JOINS_COUNTED = 20
 """A join's CPU is that of the first ones: later, most of the time is spent on those who watch."""
+JOIN_TRIES = 30
+JOIN_RETRY_S = 1.0
 WARM_UP_S = 2.0
 SETTLE_S = 1.0
 LOOPBACK = "127.0.0.1"
@@ -69,7 +71,7 @@ async def _connect(
     joined_cpu_s = 0.0
     for number in range(count):
         viewer = Probe(identity, address)
-        await peer.watch(viewer, number)
+        await _join(peer, viewer, number, publisher, viewers)
         viewer.report(ESTIMATE_BPS)  # a browser's first one comes within a second
         viewers.probes.append(viewer)
         viewers.restart()
@@ -84,6 +86,19 @@ async def _connect(
         "resident_before_kb": resident_kb,
     }
     return publisher, viewers, joins
+
+
+async def _join(
+    peer: Peer, viewer: Probe, number: int, publisher: Publisher, viewers: Viewers
+) -> None:
+    """As a browser does it: whoever is refused for want of room tries again a little later."""
+    for _ in range(JOIN_TRIES):
+        try:
+            await peer.watch(viewer, number)
+            return
+        except Busy:
+            run_for(JOIN_RETRY_S, publisher, viewers)
+    raise Busy(f"{peer} has no room for viewer {number + 1}")
 
 
 async def measure(

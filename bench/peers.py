@@ -38,6 +38,10 @@ RELAY_READY_S = 15
 JANUS_LIBRARY = Path("/usr/lib") / f"{platform.machine()}-linux-gnu" / "janus"
 
 
+class Busy(Exception):
+    """The server has no room at the moment and says so."""
+
+
 class Peer(Protocol):
     """A running server. `decodes` says that it wants a real film."""
 
@@ -48,7 +52,7 @@ class Peer(Protocol):
         """Connect the one publisher, sound first."""
 
     async def watch(self, probe: Probe, number: int) -> None:
-        """Connect viewer number `number`."""
+        """Connect viewer number `number`. Raises Busy."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +113,8 @@ async def _post_sdp(http: aiohttp.ClientSession, url: str, sdp: str, key: str | 
         headers["Authorization"] = f"Bearer {key}"
     async with http.post(url, data=sdp, headers=headers) as response:
         text = await response.text()
+        if response.status == 503:
+            raise Busy(text[:300])
         if response.status not in (200, 201):
             raise RuntimeError(f"{url}: {response.status} {text[:300]}")
         return text

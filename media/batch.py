@@ -9,6 +9,7 @@ import errno
 import ipaddress
 import socket
 import struct
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -170,6 +171,27 @@ class Lane:
     urgent: bool = False
 
 
+class Slab:
+    """Memory in which packets are written and encrypted: a slot per segment and viewer.
+
+    `words` are the slots' RTP headers as 32-bit words, `table` the slots' addresses; the pointers,
+    segment by segment, are what libsrtp takes.
+    """
+
+    __slots__ = ("bytes", "length_pointers", "lengths", "pointers", "table", "words")
+
+    def __init__(self) -> None:
+        self.bytes = np.zeros((SEGMENTS, SLOTS, SLOT_BYTES), np.uint8)
+        self.words = self.bytes[:, :, :RTP_HEADER_BYTES].view(">u4")
+        self.lengths = np.zeros((SEGMENTS, SLOTS), np.int32)
+        at, lengths_at = self.bytes.ctypes.data, self.lengths.ctypes.data
+        slots = range(SEGMENTS * SLOTS)
+        order = np.arange(SEGMENTS * SLOTS, dtype=np.uint64).reshape(SEGMENTS, SLOTS)
+        self.table = order * SLOT_BYTES + at
+        self.pointers = [srtp_ffi.cast("char *", at + slot * SLOT_BYTES) for slot in slots]
+        self.length_pointers = [srtp_ffi.cast("int *", lengths_at + 4 * slot) for slot in slots]
+
+
 class BatchSender:
     """The way out: one socket (non-blocking) and the slots in which packets are encrypted.
 
@@ -190,24 +212,34 @@ class BatchSender:
         """False once the kernel said that it cannot cut messages (UDP_SEGMENT)."""
         self.refused: list[int] = []
         """Positions of the messages that the last `flush` could not send."""
-        # One slot per viewer and segment, segment by segment.
-        self.slab = np.zeros((SEGMENTS, SLOTS, SLOT_BYTES), np.uint8)
-        self.words = self.slab[:, :, :RTP_HEADER_BYTES].view(">u4")
-        self.lengths = np.zeros((SEGMENTS, SLOTS), np.int32)
-        slab_at, lengths_at = self.slab.ctypes.data, self.lengths.ctypes.data
-        slots = range(SEGMENTS * SLOTS)
-        order = np.arange(SEGMENTS * SLOTS, dtype=np.uint64).reshape(SEGMENTS, SLOTS)
-        self.slot_table = order * SLOT_BYTES + slab_at
-        """Addresses of the slots."""
-        self.slot_pointers = [
-            srtp_ffi.cast("char *", slab_at + slot * SLOT_BYTES) for slot in slots
-        ]
-        self.length_pointers = [srtp_ffi.cast("int *", lengths_at + 4 * slot) for slot in slots]
+        self._beside: ThreadPoolExecutor | None = None
+        self.slabs = [Slab()]
+        """More than one once sending goes on beside encryption (`media.fanout`)."""
+        self.slot, self.length = self.slabs[0].pointers[0], self.slabs[0].length_pointers[0]
         self._iovec: Any = libc_ffi.new("struct iovec *")
         self._message: Any = libc_ffi.new("struct mmsghdr *")
-        self._iovec.iov_base = libc_ffi.cast("void *", slab_at)
+        self._iovec.iov_base = libc_ffi.cast("void *", int(self.slabs[0].table[0, 0]))
         self._message.msg_hdr.msg_iov = self._iovec
         self._message.msg_hdr.msg_iovlen = 1
+
+    def slab(self, number: int) -> Slab:
+        """Slab 0, 1, ...; made when it is wanted first."""
+        while len(self.slabs) <= number:
+            self.slabs.append(Slab())
+        return self.slabs[number]
+
+    @property
+    def beside(self) -> ThreadPoolExecutor:
+        """One thread for system calls beside encryption; whoever gives it work waits for it."""
+        if self._beside is None:
+            self._beside = ThreadPoolExecutor(1, "media-send")
+        return self._beside
+
+    def close(self) -> None:
+        """Ends the thread; the socket is somebody else's."""
+        if self._beside is not None:
+            self._beside.shutdown()
+            self._beside = None
 
     def send_rtp(
         self,
@@ -238,7 +270,7 @@ class BatchSender:
         if size > SLOT_BYTES - TRAILER_BYTES:
             self.send_errors += 1
             return False
-        slot, length = self.slot_pointers[0], self.length_pointers[0]
+        slot, length = self.slot, self.length
         srtp_ffi.memmove(slot, template, size)
         srtp_ffi.memmove(slot, header, RTP_HEADER_BYTES)
         length[0] = size
@@ -257,7 +289,7 @@ class BatchSender:
         if len(compound) > SLOT_BYTES - TRAILER_BYTES:
             self.send_errors += 1
             return False
-        slot, length = self.slot_pointers[0], self.length_pointers[0]
+        slot, length = self.slot, self.length
         srtp_ffi.memmove(slot, compound, len(compound))
         length[0] = len(compound)
         if srtp_protect_rtcp(srtp, slot, length):
@@ -267,7 +299,7 @@ class BatchSender:
 
     def _send_slot(self, to: Destination, size: int, *, urgent: bool) -> bool:
         if to.stream is not None:
-            packet = bytes(srtp_ffi.buffer(self.slot_pointers[0], size))
+            packet = bytes(srtp_ffi.buffer(self.slot, size))
             taken = to.stream.write(packet, urgent=urgent)
             self.dropped_stream += not taken
             return taken

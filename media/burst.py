@@ -37,14 +37,14 @@ class Burst:
 
     def __init__(self, sender: BatchSender) -> None:
         self._sender = sender
-        cells = range(0, SEGMENTS * SLOTS, SLOTS)
-        self._slots = [sender.slot_pointers[cell] for cell in cells]
-        self._lengths = [sender.length_pointers[cell] for cell in cells]
+        slab, cells = sender.slabs[0], range(0, SEGMENTS * SLOTS, SLOTS)
+        self._slots = [slab.pointers[cell] for cell in cells]
+        self._lengths = [slab.length_pointers[cell] for cell in cells]
         self._control: Any = libc_ffi.new("char[]", CONTROL.size)
         self._iovecs: Any = libc_ffi.new("struct iovec[]", SEGMENTS)
         self._message: Any = libc_ffi.new("struct mmsghdr *")
         for segment in range(SEGMENTS):
-            address = libc_ffi.cast("void *", int(sender.slot_table[segment, 0]))
+            address = libc_ffi.cast("void *", int(slab.table[segment, 0]))
             self._iovecs[segment].iov_base = address
 
     def send(self, lane: Lane, packets: Sequence[Outgoing]) -> int:

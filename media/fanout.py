@@ -15,6 +15,8 @@ Never a packet in clear: a slot whose encryption failed is left out of the call.
 from __future__ import annotations
 
 import socket
+from collections import deque
+from concurrent.futures import Future
 from typing import Any, Final
 
 import numpy as np
@@ -30,11 +32,16 @@ from media.batch import (
     BatchSender,
     Lane,
     Shape,
+    Slab,
     libc_ffi,
     srtp_ffi,
     srtp_protect,
 )
 
+OVERLAP_CHUNKS_MIN: Final = 3
+"""From here on (257 viewers) a second thread hands one chunk to the kernel while the next one is
+encrypted: half of the time per frame is the kernel's. For fewer, waking a thread costs more."""
+OVERLAP_SLABS: Final = 2
 VECTOR_ROWS_MIN: Final = 8
 """From this many rows on the columns are cheaper than a loop (measured: 6 to 10)."""
 _MESSAGE_WORDS: Final = 8  # struct mmsghdr in 64-bit words, and its fields
@@ -44,6 +51,8 @@ _IOVEC_BYTES: Final = 16
 
 Queued = tuple[Any, int, int]
 """Packet, index, timestamp."""
+Rendered = list[tuple[bytes, int]]
+"""Of each queued packet what `Shape.render` gives."""
 ChunkKey = tuple[int, int]
 """Lanes with equal keys get packets of the same bytes but the header, and of the same size."""
 _Calls = tuple[list[Any], list[Any], list[Any]]
@@ -115,11 +124,33 @@ class FanOut:
         if not queue:
             return
         self._queue = []
+        work: list[tuple[_Chunk, Rendered]] = []
         for chunks in self._chunks.values():
             shape = chunks[0].shape
             rendered = [shape.render(packet, self._now_ns) for packet, _, _ in queue]
-            for chunk in chunks:
-                chunk.send(queue, rendered)
+            work += [(chunk, rendered) for chunk in chunks]
+        if len(work) >= OVERLAP_CHUNKS_MIN:
+            self._send_overlapping(queue, work)
+            return
+        slab = self._sender.slabs[0]
+        for chunk, rendered in work:
+            chunk.encrypt(slab, queue, rendered)
+            chunk.transmit()
+
+    def _send_overlapping(self, queue: list[Queued], work: list[tuple[_Chunk, Rendered]]) -> None:
+        """One chunk is encrypted while the kernel takes the one before, each in its own slab.
+
+        All have left when this returns, as without the other thread.
+        """
+        sender = self._sender
+        under_way: deque[Future[None]] = deque()
+        for number, (chunk, rendered) in enumerate(work):
+            if len(under_way) == OVERLAP_SLABS:
+                under_way.popleft().result()
+            chunk.encrypt(sender.slab(number % OVERLAP_SLABS), queue, rendered)
+            under_way.append(sender.beside.submit(chunk.transmit))
+        while under_way:
+            under_way.popleft().result()
 
 
 class _Chunk:
@@ -149,21 +180,22 @@ class _Chunk:
         self._run: tuple[int, int, int] | None = None
         self._sizes: list[int] = []
 
-    def _prepare(self) -> None:
+    def _prepare(self, slab: Slab) -> None:
         """Columns and messages for the lanes of now."""
-        lanes, sender, count = self.lanes, self._sender, len(self.lanes)
+        lanes, count = self.lanes, len(self.lanes)
+        self._slab = slab
         self._count = count
         self._trailer_bytes = lanes[0].trailer_bytes
         self._sequences = _column([lane.sequence_offset & 0xFFFF for lane in lanes])
         self._stamps = _column([lane.timestamp_offset & 0xFFFFFFFF for lane in lanes])
         self._ssrcs = _column([lane.ssrc for lane in lanes])
-        self._lengths = sender.lengths[:, :count]
-        self._bodies = sender.slab[:, :count]
-        self._words = sender.words[:, :count]
+        self._lengths = slab.lengths[:, :count]
+        self._bodies = slab.bytes[:, :count]
+        self._words = slab.words[:, :count]
         self._control: Any = libc_ffi.new("char[]", CONTROL.size)
         # Written through numpy: a column costs what one field costs through cffi.
         iovecs = np.zeros((count, SEGMENTS, 2), np.uint64)
-        iovecs[:, :, 0] = sender.slot_table[:, :count].T
+        iovecs[:, :, 0] = slab.table[:, :count].T
         self._iovecs = iovecs
         self._iovec_lengths = iovecs[:, :, 1]
         self._iovec_table = np.arange(count * SEGMENTS, dtype=np.uint64).reshape(count, SEGMENTS)
@@ -181,19 +213,24 @@ class _Chunk:
 
     # --- sending -----------------------------------------------------------------------------
 
-    def send(self, queue: list[Queued], rendered: list[tuple[bytes, int]]) -> None:
-        """Up to `SEGMENTS` packets, as the shape renders them, to every lane."""
-        if not self._prepared:
-            self._prepare()
+    def encrypt(self, slab: Slab, queue: list[Queued], rendered: Rendered) -> None:
+        """Up to `SEGMENTS` packets, as the shape renders them, for every lane."""
+        if not self._prepared or slab is not self._slab:
+            self._forget()
+            self._prepare(slab)
         if self._count < VECTOR_ROWS_MIN:
             self._write_rows(queue, rendered)
         else:
             self._write_columns(queue, rendered)
         calls = self._calls[len(queue)] or self._prepare_calls(len(queue))
-        failures = list(map(srtp_protect, *calls))
-        sizes = [len(template) + self._trailer_bytes for template, _ in rendered]
+        self._failures = list(map(srtp_protect, *calls))
+        self._wanted = [len(template) + self._trailer_bytes for template, _ in rendered]
+
+    def transmit(self) -> None:
+        """Hand to the kernel what was encrypted last."""
+        sizes, failures = self._wanted, self._failures
         if any(failures) or not (self._verified or self._verify(sizes)):
-            self._send_one_by_one(len(queue), failures)
+            self._send_one_by_one(len(sizes), failures)
             return
         if sizes != self._sizes:
             self._iovec_lengths[:, : len(sizes)] = self._sizes = sizes
@@ -201,12 +238,12 @@ class _Chunk:
 
     def _prepare_calls(self, count: int) -> _Calls:
         """Arguments of libsrtp for this many packets: all of one lane, then all of the next."""
-        sender = self._sender
+        slab = self._slab
         slots = [segment * SLOTS + slot for slot in range(self._count) for segment in range(count)]
         calls = self._calls[count] = (
             [lane.srtp for lane in self.lanes for _ in range(count)],
-            [sender.slot_pointers[slot] for slot in slots],
-            [sender.length_pointers[slot] for slot in slots],
+            [slab.pointers[slot] for slot in slots],
+            [slab.length_pointers[slot] for slot in slots],
         )
         return calls
 
@@ -273,7 +310,7 @@ class _Chunk:
 
     # --- writing -----------------------------------------------------------------------------
 
-    def _write_columns(self, queue: list[Queued], rendered: list[tuple[bytes, int]]) -> None:
+    def _write_columns(self, queue: list[Queued], rendered: Rendered) -> None:
         count = len(queue)
         for segment, (template, _) in enumerate(rendered):
             size = len(template)
@@ -289,19 +326,19 @@ class _Chunk:
         words[:, :, 1] = self._stamps + stamps
         words[:, :, 2] = self._ssrcs
 
-    def _write_rows(self, queue: list[Queued], rendered: list[tuple[bytes, int]]) -> None:
-        sender = self._sender
+    def _write_rows(self, queue: list[Queued], rendered: Rendered) -> None:
+        slab = self._slab
         for segment, (template, word) in enumerate(rendered):
             _, index, timestamp = queue[segment]
             size, first = len(template), segment * SLOTS
             for slot, lane in enumerate(self.lanes, first):
-                pointer = sender.slot_pointers[slot]
+                pointer = slab.pointers[slot]
                 sequence = index + lane.sequence_offset & 0xFFFF
                 stamp = timestamp + lane.timestamp_offset & 0xFFFFFFFF
                 srtp_ffi.memmove(pointer, template, size)
                 header = HEADER.pack(word | sequence, stamp, lane.ssrc)
                 srtp_ffi.memmove(pointer, header, RTP_HEADER_BYTES)
-                sender.length_pointers[slot][0] = size
+                slab.length_pointers[slot][0] = size
 
 
 def _column(values: list[int]) -> Any:

@@ -104,6 +104,7 @@ class MediaPlane:
         self._candidates: tuple[tuple[str, int], ...] = ()
         self._publishers: dict[str, Peer] = {}
         self._viewers: dict[str, Peer] = {}
+        self._sender: BatchSender | None = None
         self._forwarder: Forwarder | None = None
         self._ticker: asyncio.Task[None] | None = None
         self._tick_ns = self._sweep_ns = clock_ns()
@@ -122,7 +123,7 @@ class MediaPlane:
             ipaddress.ip_address(text)
         self._open_ports()
         self._candidates = tuple((ip, self.port) for ip in self._advertised())
-        sender = BatchSender(self._port.socket)
+        sender = self._sender = BatchSender(self._port.socket)
         self._forwarder = Forwarder(sender, self._clock_ns, self._emit)
         self._port.on_batch_end = self._batch_end
         self._ticker = asyncio.get_running_loop().create_task(self._tick())
@@ -155,6 +156,8 @@ class MediaPlane:
             self._ticker = None
         for peer in self._peers():
             self._close_peer(peer, "server_closed")
+        if self._sender is not None:
+            self._sender.close()
         self._tcp.close()
         self._port.close()
 

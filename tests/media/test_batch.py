@@ -33,7 +33,9 @@ class PlainShape:
 def sender() -> Iterator[BatchSender]:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.setblocking(False)
-        yield BatchSender(sock)
+        sender = BatchSender(sock)
+        yield sender
+        sender.close()
 
 
 @pytest.fixture
@@ -116,10 +118,16 @@ def test_removed_lanes_get_nothing_and_the_rest_everything(
     assert (fan.packets, fan.octets) == (2, 6)
 
 
+@pytest.mark.parametrize("overlap_from", [1, 1_000])
 @pytest.mark.parametrize("gone", [0, SLOTS - 1, SLOTS, SLOTS + 2])
 def test_more_lanes_than_one_call_takes(
-    sender: BatchSender, receiver: socket.socket, gone: int
+    sender: BatchSender,
+    receiver: socket.socket,
+    monkeypatch: pytest.MonkeyPatch,
+    gone: int,
+    overlap_from: int,
 ) -> None:
+    monkeypatch.setattr(fanout, "OVERLAP_CHUNKS_MIN", overlap_from)
     sessions: list[Session] = []
     to = Destination.from_address(*receiver.getsockname())
     shape = PlainShape()
@@ -257,7 +265,7 @@ def test_a_really_full_socket_never_blocks(receiver: socket.socket) -> None:
         out.connect(path)
         sender = BatchSender(out)
         iovec = batch.libc_ffi.new("struct iovec *")
-        iovec.iov_base = batch.libc_ffi.cast("void *", int(sender.slot_table[0, 0]))
+        iovec.iov_base = batch.libc_ffi.cast("void *", int(sender.slabs[0].table[0, 0]))
         iovec.iov_len = 1_000
         messages = batch.libc_ffi.new("struct mmsghdr[]", 1_000)
         for n in range(1_000):
