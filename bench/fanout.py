@@ -126,7 +126,7 @@ async def measure(
             for probe in viewers.probes:
                 probe.close()
     result = _result(viewers, publisher, joins, wall_s, cpu_s, my_cpu_s, sent, resident_kb)
-    return {"server": name} | result
+    return {"server": name, "house": house.text} | result
 
 
 def _result(

@@ -63,6 +63,11 @@ class House:
     idle_rooms: int = 0
     chat: int = 0
 
+    @property
+    def text(self) -> str:
+        """For tables; empty when there is nothing else."""
+        return f"{self.idle_rooms} idle rooms, {self.chat} lines" if self.idle_rooms else ""
+
 
 Start = Any
 """(folder, address, house) → an async context manager of a `Peer`."""
