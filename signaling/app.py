@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import errno
 import fcntl
+import gc
 import os
 import resource
 import signal
@@ -107,6 +108,7 @@ async def serve(config: Config, announce: Announce, beside: Beside | None = None
         media = f"{bracketed(media_host)}:{services.media.port}"
         if beside is not None:
             await stack.enter_async_context(beside(services))
+        _settle_memory()
         announce(f"READY {services.local_url} media udp {media}")
         await stopping.wait()
         await drain(services)
@@ -119,6 +121,16 @@ async def drain(services: Services) -> None:
     log.info("draining", sessions=len(services.house.desk.sessions))
     await services.house.drain(services.config.server.drain_s)
     services.hub.close_all()
+
+
+def _settle_memory() -> None:
+    """What was loaded so far stays for good: the collector need not walk it again.
+
+    A full collection stops the loop for as long as it takes to look at every object, and packets
+    wait: 60 ms for the modules alone, measured; next to nothing once they are left out.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def raise_descriptor_limit() -> None:
