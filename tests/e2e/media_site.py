@@ -9,6 +9,7 @@ import pytest_asyncio
 from aiohttp import web
 from playwright.async_api import Browser, Page, async_playwright
 
+from bench.impaired_line import ImpairedLine
 from media.api import BOTH_KINDS, MediaConfig, MediaEvent
 from media.server import MediaPlane
 
@@ -88,17 +89,30 @@ class Site:
             clock_ns=time.monotonic_ns,
             on_event=self.events.append,
         )
+        self.lines: dict[str, ImpairedLine] = {}
+        """Ways to the server that are to be bad ones, by "publish" and "watch"."""
 
     async def publish(self, request: web.Request) -> web.Response:
         name, offer = request.match_info["name"], await request.text()
         answer = await self.plane.publish(name, offer, allowed=BOTH_KINDS, replace=True)
-        return web.Response(text=answer.sdp)
+        return web.Response(text=self._by_line("publish", answer.sdp))
+
+    async def lay_line(self, role: str, seed: int) -> ImpairedLine:
+        """From now on those who "publish" or "watch" come over this line."""
+        line = self.lines[role] = ImpairedLine(seed)
+        await line.open()
+        line.lead_to(("127.0.0.1", 0), ("127.0.0.1", self.plane.port))
+        return line
+
+    def _by_line(self, role: str, sdp: str) -> str:
+        line = self.lines.get(role)
+        return sdp if line is None else sdp.replace(str(self.plane.port), str(line.udp_port))
 
     async def watch(self, request: web.Request) -> web.Response:
         source, name = request.match_info["source"], request.match_info["name"]
         answer = await self.plane.watch(name, await request.text())
         self.plane.forward(source, name)
-        return web.Response(text=answer.sdp)
+        return web.Response(text=self._by_line("watch", answer.sdp))
 
     async def page(self, request: web.Request) -> web.Response:
         return web.Response(text=PAGE, content_type="text/html")
@@ -128,6 +142,8 @@ async def site() -> AsyncIterator[tuple[Site, Page]]:
         yield made, page
         await browser.close()
     await runner.cleanup()
+    for line in made.lines.values():
+        await line.close()
     await made.plane.close()
 
 

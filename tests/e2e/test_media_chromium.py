@@ -2,10 +2,12 @@
 
 import asyncio
 import socket
+from typing import Any
 
 import pytest
 from playwright.async_api import Page
 
+from bench.impaired_link import Impairment
 from media.api import SourceGone, SourceUp, ViewerGone
 from tests.e2e.media_site import Site, decodes, site, stats_when
 from tests.media.attacks import ATTACKS
@@ -45,6 +47,21 @@ async def test_a_silent_chromium_sends_little_and_stays_on_air(site: tuple[Site,
     assert [type(event).__name__ for event in made.events if "Source" in type(event).__name__] == [
         "SourceUp"
     ]
+
+
+async def test_sound_corrects_errors_where_packets_are_lost(site: tuple[Site, Page]) -> None:
+    """Opus repeats a packet's gist in the next one where reports tell of loss (RFC 6716 §2.1.7)."""
+    made, page = site
+    line = await made.lay_line("publish", seed=1)
+    line.impair(up=Impairment(loss_percent=10, delay_ms=10), down=Impairment(delay_ms=10))
+    await page.evaluate("publish('expert')")
+    await page.evaluate("watch('guest', 'expert')")
+
+    def corrected(found: dict[str, Any]) -> bool:
+        audio = found.get("audio", {})
+        return audio.get("fecPacketsReceived", 0) > 20 and audio["packetsLost"] > 5
+
+    await stats_when(page, "guest", corrected)
 
 
 async def test_a_closed_tab_ends_its_peers_and_a_second_viewer_goes_on(
