@@ -184,7 +184,14 @@ class LayerChooser:
         if higher:
             return self._upward(current, higher, now_ns)
         self._probed = None
+        if now_ns - self._changed_ns >= TRIAL_NS:
+            self._probe_wait_ns = PROBE_FIRST_NS
         return Choice(current, again=self._watched)
+
+    @property
+    def _suspect(self) -> bool:
+        """True for a path that was too narrow before."""
+        return self._probe_wait_ns > PROBE_FIRST_NS
 
     @property
     def _watched(self) -> bool:
@@ -289,7 +296,8 @@ class LayerChooser:
     def _upward(self, current: int | None, higher: list[int], now_ns: int) -> Choice:
         """The best layer with room for it, or the next one after a probe that went well."""
         path = self._path
-        stay = Choice(current, again=self._probed is not None or self._watched, limited=True)
+        again = self._probed is not None or self._watched
+        stay = Choice(current, again=again, limited=self._suspect)
         if now_ns - self._lowered_ns < UP_HOLD_NS:
             return stay
         roomy = [place for place in higher if self._has_room(place)]
@@ -310,12 +318,13 @@ class LayerChooser:
         path = self._path
         sent_bps = path.audio_bps if current is None else self._need_bps(current)
         total_bps = need_bps * HEADROOM_PERCENT // 100
-        if path.estimate_bps is not None and self._probe_wait_ns > PROBE_FIRST_NS:
+        if path.estimate_bps is not None and self._suspect:
             # A path that was too narrow once is tried in steps: less is lost on the way.
             total_bps = min(total_bps, 2 * max(path.estimate_bps, self._stage_bps, sent_bps))
         self._probed, self._probing_bps = (now_ns, path.estimate_bps), total_bps
         self._probe_loss = 0.0
-        return Choice(current, min(max(total_bps - sent_bps, 1), PROBE_BPS_MAX), True, True)
+        extra_bps = min(max(total_bps - sent_bps, 1), PROBE_BPS_MAX)
+        return Choice(current, extra_bps, again=True, limited=self._suspect)
 
     def _has_room(self, place: int) -> bool:
         if self._need_bps(place) * 100 <= self._proven_bps * MARGIN_PERCENT:

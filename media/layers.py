@@ -40,6 +40,8 @@ class Rate:
 
     def measure(self, octets: int, now_ns: int) -> None:
         """`octets` are all that were sent since the beginning."""
+        if self._samples and not self.bitrate_bps and octets == self._samples[-1][1]:
+            self._samples.clear()  # what begins again is measured from its beginning on
         self._samples.append((now_ns, octets))
         first_ns, first_octets = self._samples[0]
         if now_ns > first_ns:

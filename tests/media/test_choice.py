@@ -190,6 +190,17 @@ def test_up_by_probes_where_the_estimate_cannot_tell() -> None:
     assert len(story.probes) == 2
 
 
+def test_a_good_path_that_is_tried_for_more_is_not_called_narrow() -> None:
+    story = Story(current=0)
+    for _ in range(80):
+        story.run(0.1, None)
+        assert not story.choice.limited
+    story.run(3, 100_000)
+    assert story.layer == 0
+    story.run(1, 100_000)
+    assert story.choice.limited
+
+
 def test_a_probe_that_hurts_is_not_followed_and_the_next_one_waits_longer() -> None:
     story = Story(current=0)
     for number in range(8):

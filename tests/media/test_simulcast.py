@@ -101,6 +101,18 @@ def test_layers_are_told_apart_by_their_names_and_measured(world: World) -> None
     assert layers.bitrate_bps == sum(rates)
 
 
+def test_a_layer_that_comes_back_is_measured_from_then_on(world: World) -> None:
+    """Else it looks cheap for a second, and viewers go up to what their path cannot carry."""
+    publisher = LayeredPublisher(world)
+    publisher.run_ms(2_000)
+    publisher.on.discard("f")
+    publisher.run_ms(3_000)
+    publisher.on.add("f")
+    publisher.run_ms(240)
+    [*_, large] = world.forwarder._sources["s"].layers[Kind.VIDEO].ladder
+    assert large.bitrate_bps > 1_000_000
+
+
 def test_names_are_needed_on_the_first_packets_only(world: World) -> None:
     publisher = LayeredPublisher(world)
     publisher.run_ms(200)
