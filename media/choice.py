@@ -264,6 +264,8 @@ class LayerChooser:
             self._mark = (estimate_bps, now_ns)
         elif far and estimate_bps * 100 < self._mark[0] * FALL_PERCENT:
             return True
+        if alone and path.fraction_lost < LOSS_REPAIRED:
+            return False  # nobody is hurt, and the picture is worth more than a doubt
         return now_ns - self._mark[1] >= STALL_NS
 
     def _step_down(self, target: int | None, now_ns: int) -> None:

@@ -20,17 +20,22 @@ if TYPE_CHECKING:
     from media.outlet import Row
     from media.publisher import Publisher
 
-GONE_NS: Final = 500_000_000
-"""A layer silent for this long while others go on was switched off (browsers do it when their
-uplink is narrow): half a second of a frozen picture, and more than the slowest camera's pace."""
-RATE_SAMPLES: Final = 11
-"""Measurements, ten a second, that a layer's bitrate is taken over: one second."""
+GONE_PICTURES: Final = 6
+"""A layer that sent nothing while another sent so many pictures was switched off, as browsers do
+when their uplink is narrow: a fifth of a second of a frozen picture."""
+GONE_NS: Final = 150_000_000
+"""And nothing for this long: layers come one after the other, and in bursts."""
+RATE_SAMPLES: Final = 21
+"""Measurements, ten a second, that a layer's bitrate is taken over: two seconds, in which a
+keyframe does not look like a stream twice as wide."""
+BACK_NS: Final = 2_000_000_000
+"""After this a layer that came back counts again: as long as its bitrate is taken over."""
 HEADER_BYTES: Final = 24
 """RTP header, extensions and tag per packet, which count in a receiver's estimate."""
 
 
 class Rate:
-    """What one encoding costs per second, over the last second."""
+    """What one encoding costs per second, over the last two."""
 
     __slots__ = ("_samples", "bitrate_bps")
 
@@ -40,8 +45,6 @@ class Rate:
 
     def measure(self, octets: int, now_ns: int) -> None:
         """`octets` are all that were sent since the beginning."""
-        if self._samples and not self.bitrate_bps and octets == self._samples[-1][1]:
-            self._samples.clear()  # what begins again is measured from its beginning on
         self._samples.append((now_ns, octets))
         first_ns, first_octets = self._samples[0]
         if now_ns > first_ns:
@@ -60,6 +63,8 @@ class Layers:
         self.tracks: list[Track] = []
         self._rates: list[Rate] = []
         self.by_rid: dict[str, Track] = {}  # empty: one encoding
+        self._silences: dict[Track, tuple[int, list[int]]] = {}  # since when; all pictures then
+        self._away: dict[Track, int] = {}  # layers that were gone; since when they are back, or 0
         self.ladder: tuple[Layer, ...] = ()
         """The layers in use as they were measured last, the smallest first."""
         self.climb: tuple[Track, ...] = ()
@@ -123,14 +128,13 @@ class Layers:
     def measure(self, now_ns: int) -> bool:
         """Bring the ladder up to date; True when other layers flow than before."""
         before = {t for t, layer in zip(self.climb, self.ladder, strict=True) if layer.flowing}
-        newest_ns = max((t.flowed_ns for t in self.tracks if t.flowed_ns is not None), default=0)
         found: list[tuple[int, int, int, Layer]] = []
         for number, (track, rate) in enumerate(zip(self.tracks, self._rates, strict=True)):
             packets = track.numbering.last_index
             rate.measure(track.octets + packets * HEADER_BYTES, now_ns)
             if track.publisher is None or track.flowed_ns is None:
                 continue
-            flowing = newest_ns - track.flowed_ns < GONE_NS
+            flowing = len(self.tracks) == 1 or self._flows_still(track, now_ns)
             width, height = track.picture or (0, 0)
             layer = Layer(rate.bitrate_bps, width, height, flowing)
             found.append((width * height, rate.bitrate_bps, number, layer))
@@ -140,6 +144,22 @@ class Layers:
         return before != {
             t for t, layer in zip(self.climb, self.ladder, strict=True) if layer.flowing
         }
+
+    def _flows_still(self, track: Track, now_ns: int) -> bool:
+        """False when other layers went on without this one."""
+        flowed_ns, pictures = track.flowed_ns or 0, [other.pictures for other in self.tracks]
+        then = self._silences.get(track)
+        if then is None or then[0] != flowed_ns or len(then[1]) != len(pictures):
+            self._silences[track] = (flowed_ns, pictures)
+            if track in self._away:
+                since_ns = self._away[track] = self._away[track] or now_ns
+                if now_ns - since_ns >= BACK_NS:
+                    del self._away[track]
+        else:
+            missed = max(now - before for now, before in zip(pictures, then[1], strict=True))
+            if missed >= GONE_PICTURES and now_ns - flowed_ns >= GONE_NS:
+                self._away[track] = 0
+        return track not in self._away
 
     @property
     def bitrate_bps(self) -> int:

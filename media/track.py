@@ -93,6 +93,7 @@ class Track:
         self.rid: str | None = None  # the layer's name, None for an only encoding
         self.picture: tuple[int, int] | None = None  # width and height, when a keyframe told
         self.flowed_ns: int | None = None  # when the last packet with a payload came
+        self.pictures = 0  # that ended, as their markers say
         self.format: CodecFormat | None = None
         self.newest: Packet | None = None
         self.publisher: Publisher | None = None
@@ -192,6 +193,7 @@ class Track:
             return
         self.newest = packet
         self.flowed_ns = now_ns
+        self.pictures += packet.marker
         if len(self.fan):
             size = len(packet.payload)
             self.fan.queue(packet, packet.index, packet.timestamp, size, now_ns)

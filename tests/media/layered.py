@@ -61,13 +61,15 @@ class LayeredPublisher:
         self.began_ns = world.now_ns
         self.audio_sequence = 500
 
-    def stamp(self, rid: str) -> int:
-        """The layer's timestamp of now."""
-        ticks = (self.world.now_ns - self.began_ns) * 90_000 // SECOND_NS
+    def stamp(self, rid: str, ago_ms: int = 0) -> int:
+        """The layer's timestamp of now, or of a moment ago."""
+        ticks = (self.world.now_ns - self.began_ns - ago_ms * MS) * 90_000 // SECOND_NS
         return ticks + self.layers[rid].stamp_offset & 0xFFFFFFFF
 
-    def picture(self, rid: str, *, keyframe: bool = False, drop: bool = False) -> None:
-        """One picture of one layer now; `drop` loses its first packet on the way."""
+    def picture(
+        self, rid: str, *, keyframe: bool = False, drop: bool = False, ago_ms: int = 0
+    ) -> None:
+        """One picture of one layer, taken a moment ago; `drop` loses its first packet."""
         encoder = self.layers[rid]
         keyframe = keyframe or encoder.wants_keyframe
         encoder.wants_keyframe = False
@@ -82,7 +84,7 @@ class LayeredPublisher:
             self.end.video(
                 payload,
                 encoder.sequence,
-                self.stamp(rid),
+                self.stamp(rid, ago_ms),
                 ssrc=encoder.ssrc,
                 marker=number == len(payloads) - 1,
                 extensions=[(RID_ID, rid.encode())],
