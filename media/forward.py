@@ -263,7 +263,7 @@ class Forwarder:
         if entry is None:
             return
         publisher = entry[1]
-        if not publisher.bucket.take(now_ns):
+        if not publisher.bucket.take(now_ns) or not publisher.rtcp_bucket.take(now_ns):
             self._counters.dropped_flood += 1
             return
         size = buffer.unprotect_rtcp(link.srtp_rx, length)

@@ -29,6 +29,10 @@ PACKETS_PER_S_MAX: Final = 3_000
 """Ten times a 2.5 Mbit/s publisher with sound."""
 PACKETS_BURST_MAX: Final = 1_500
 """A large keyframe after a pause of the network."""
+RTCP_PER_S_MAX: Final = 200
+"""Compounds of one peer, publisher or viewer. One can be made to cost 0.2 ms, ten times a packet of
+media; a browser that repairs heavy loss sends about 50 a second."""
+RTCP_BURST_MAX: Final = 200
 EXTENSION_BYTES_MAX: Final = 64
 """Forwarded header extensions of one packet together; the usual ones have one to three bytes."""
 VIEWERS_LOSS_MAX: Final = 0.25
@@ -114,6 +118,7 @@ class Publisher:
     ) -> None:
         self.link = link
         self.bucket = TokenBucket(PACKETS_PER_S_MAX, PACKETS_BURST_MAX)
+        self.rtcp_bucket = TokenBucket(RTCP_PER_S_MAX, RTCP_BURST_MAX)
         self.streams: dict[int, Stream] = {}
         self._most_bps = most_bps(max((len(t.rids) for t in link.tracks), default=0))
         self.estimate_bps = self._most_bps

@@ -11,10 +11,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-PACKETS_MAX: Final = 32
+PACKETS_MAX: Final = 16
 """RTCP packets read of one compound; browsers send at most five."""
 NACKS_MAX: Final = 512
-"""Sequence numbers read of one NACK: about 1.5 s of video, more cannot be repaired in time."""
+"""Sequence numbers read of one compound: about 1.5 s of video, more cannot be repaired in time.
+Each costs 0.4 µs before anybody looks it up."""
+FIRS_MAX: Final = 4
+"""Entries read of one FIR: viewers have one picture."""
 BLOCKS_MAX: Final = 8
 """Reception reports read of one SR or RR; a peer of ours has three at most. A flood of full ones
 kept others waiting for 16 ms (p99)."""
@@ -109,7 +112,7 @@ RtcpPacket = SenderReport | ReceiverReport | Nack | KeyframeRequest | Remb | Bye
 def parse(data: bytes | bytearray | memoryview, length: int) -> list[RtcpPacket]:
     """What is understood of the compound in the first `length` bytes of `data`."""
     found: list[RtcpPacket] = []
-    position = 0
+    position, nacks_left = 0, NACKS_MAX
     length = min(length, len(data))
     for _ in range(PACKETS_MAX):
         if position + 4 > length or data[position] >> 6 != 2:
@@ -121,8 +124,14 @@ def parse(data: bytes | bytearray | memoryview, length: int) -> list[RtcpPacket]
         body = bytes(data[position + 4 : end])
         if data[position] & 0x20:
             body = _unpadded(body)
-        found += _read(kind, count, body)
         position = end
+        if kind == _RTPFB and count == _FMT_NACK:
+            nack = _nack(body, nacks_left)
+            if nack is not None:
+                nacks_left -= len(nack.sequences)
+                found.append(nack)
+            continue
+        found += _read(kind, count, body)
     return found
 
 
@@ -144,8 +153,6 @@ def _read(kind: int, count: int, body: bytes) -> Iterable[RtcpPacket]:
     if len(body) < 8:
         return ()
     media_ssrc = int.from_bytes(body[4:8], "big")
-    if kind == _RTPFB and count == _FMT_NACK:
-        return (Nack(media_ssrc, _nacked(body[8:])),)
     if kind == _PSFB:
         return _payload_feedback(count, media_ssrc, body[8:])
     return ()
@@ -155,7 +162,7 @@ def _payload_feedback(fmt: int, media_ssrc: int, body: bytes) -> Iterable[RtcpPa
     if fmt == _FMT_PLI:
         return (KeyframeRequest(media_ssrc),)
     if fmt == _FMT_FIR:  # the streams are named in the entries
-        entries = range(0, min(len(body), 8 * PACKETS_MAX) - 7, 8)
+        entries = range(0, min(len(body), 8 * FIRS_MAX) - 7, 8)
         return [KeyframeRequest(int.from_bytes(body[i : i + 4], "big")) for i in entries]
     if fmt == _FMT_AFB and body[:4] == b"REMB" and len(body) >= 8:
         exponent, mantissa = body[5] >> 2, (body[5] & 0x03) << 16 | body[6] << 8 | body[7]
@@ -190,16 +197,18 @@ def _echoes(body: bytes) -> list[Echo]:
     return found[:ECHOES_MAX]
 
 
-def _nacked(body: bytes) -> tuple[int, ...]:
+def _nack(body: bytes, at_most: int) -> Nack | None:
+    if len(body) < 8 or not at_most:
+        return None
     sequences: list[int] = []
-    for start in range(0, len(body) - 3, 4):
+    for start in range(8, len(body) - 3, 4):
         first = body[start] << 8 | body[start + 1]
         mask = body[start + 2] << 8 | body[start + 3]
         sequences.append(first)
         sequences += [(first + 1 + bit) & 0xFFFF for bit in range(16) if mask >> bit & 1]
-        if len(sequences) >= NACKS_MAX:
+        if len(sequences) >= at_most:
             break
-    return tuple(sequences[:NACKS_MAX])
+    return Nack(int.from_bytes(body[4:8], "big"), tuple(sequences[:at_most]))
 
 
 # --- building --------------------------------------------------------------------------------

@@ -12,13 +12,10 @@ from media.batch import BatchSender, PacketBuffer
 from media.choice import PROBE_NS, LayerChooser, Path
 from media.links import ViewerLink
 from media.outlet import Outlet, Row, RowState
-from media.publisher import TokenBucket
+from media.publisher import RTCP_BURST_MAX, RTCP_PER_S_MAX, TokenBucket
 from media.quality import Measured, QualityTrend
 from media.track import Track
 
-RTCP_PER_S_MAX: Final = 200
-"""A browser that repairs heavy loss sends about 50 compounds a second."""
-RTCP_BURST_MAX: Final = 200
 NACKED_PER_S_MAX: Final = 2_000
 """Packets asked for again that are looked up: five times a 2.5 Mbit/s stream with sound. Each costs
 about 3 µs whether it is sent or not, and one compound can name thousands."""

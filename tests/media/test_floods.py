@@ -3,10 +3,17 @@
 import pytest
 
 from media import nack, rtcp
-from media.publisher import EXTENSION_BYTES_MAX, PACKETS_BURST_MAX, PACKETS_PER_S_MAX, TokenBucket
+from media.publisher import (
+    EXTENSION_BYTES_MAX,
+    PACKETS_BURST_MAX,
+    PACKETS_PER_S_MAX,
+    RTCP_BURST_MAX,
+    RTCP_PER_S_MAX,
+    TokenBucket,
+)
 from media.rtp import URI_AUDIO_LEVEL
 from media.track import PLI_INTERVAL_NS
-from media.viewer import NACKED_BURST_MAX, NACKED_PER_S_MAX, RTCP_BURST_MAX, RTCP_PER_S_MAX
+from media.viewer import NACKED_BURST_MAX, NACKED_PER_S_MAX
 from tests.media.farends import (
     DELTA,
     KEY,
@@ -44,12 +51,32 @@ def test_publisher_packets_and_reports_share_one_rate(world: World) -> None:
     world.now_ns += SECOND_NS
     for _ in range(PACKETS_BURST_MAX + 50):
         publisher.rtcp(rtcp.build_rr(1))
-    assert dropped(world) == 50
+    assert dropped(world) == PACKETS_BURST_MAX + 50 - RTCP_BURST_MAX
     publisher.video(DELTA, 101)
     assert viewer.payloads() == []  # it pays for its own flood
     world.now_ns += SECOND_NS // PACKETS_PER_S_MAX + 1
     publisher.video(DELTA, 102)
     assert viewer.payloads() == [DELTA]
+
+
+def test_publisher_reports_are_read_at_their_own_rate(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """3,000 full compounds a second, which the packet limit allows, would cost half a core."""
+    publisher, _ = live(world)
+    read: list[int] = []
+    parse = rtcp.parse
+
+    def counting(data: bytearray, length: int) -> list[rtcp.RtcpPacket]:
+        read.append(length)
+        return parse(data, length)
+
+    monkeypatch.setattr(rtcp, "parse", counting)
+    world.now_ns += SECOND_NS
+    for _ in range(PACKETS_PER_S_MAX):
+        world.now_ns += SECOND_NS // PACKETS_PER_S_MAX
+        publisher.rtcp(rtcp.build_rr(1))
+    assert len(read) <= RTCP_BURST_MAX + RTCP_PER_S_MAX
 
 
 def test_viewer_reports_refill_at_their_rate(world: World) -> None:

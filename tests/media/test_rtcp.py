@@ -113,6 +113,14 @@ def test_reading_is_bounded() -> None:
     assert sum(len(p.sequences) for p in read(_huge_nack()) if isinstance(p, rtcp.Nack)) == 512
 
 
+def test_many_small_requests_in_one_compound_cost_no_more_than_one_large() -> None:
+    dense = rtcp.build_nack(1, 2, range(rtcp.NACKS_MAX))
+    asked = [got for got in read(*[dense] * 11) if isinstance(got, rtcp.Nack)]
+    assert sum(len(nack.sequences) for nack in asked) == rtcp.NACKS_MAX
+    fir = bytes.fromhex("84ce00ac") + bytes(8) + bytes(8) * 170
+    assert len(read(fir)) == rtcp.FIRS_MAX
+
+
 def _huge_nack() -> bytes:
     body = bytes(8) + b"\0\0\xff\xff" * 300
     return b"\x81\xcd" + (len(body) // 4).to_bytes(2, "big") + body
