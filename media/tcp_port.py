@@ -60,6 +60,7 @@ class TcpPort:
         self._connections: dict[bytes, Connection] = {}
         self._strangers = Strangers()
         self._connections_max = CONNECTIONS_MAX
+        self._looked_for_room = False
         self._count = 0
 
     def __len__(self) -> int:
@@ -105,6 +106,9 @@ class TcpPort:
         self._listen()
         for key in self._strangers.overdue(now_ns):
             self._connections[key].close()
+        self._close_forgotten()
+
+    def _close_forgotten(self) -> None:
         owners = self._ice.owners
         for key, connection in tuple(self._connections.items()):
             if key not in owners and key not in self._strangers:
@@ -113,6 +117,7 @@ class TcpPort:
     # --- connections -----------------------------------------------------------------------
 
     def _on_connection(self) -> None:
+        self._looked_for_room = False
         for _ in range(ACCEPTS_PER_WAKE_UP):
             if self._listener is None or self._loop is None:
                 return
@@ -126,10 +131,22 @@ class TcpPort:
                     self._listening = False
                     return
                 continue  # it was gone before we took it
-            if len(self._connections) >= self._connections_max:
+            if len(self._connections) >= self._connections_max and not self._made_room():
                 sock.close()
                 continue
             self._add(sock, peer, self._loop)
+
+    def _made_room(self) -> bool:
+        """A peer that opens connections without end has all but the last few forgotten: those must
+        not keep others out until the next sweep.
+
+        Looked for once a wake-up at most, since it means looking at every connection.
+        """
+        if self._looked_for_room:
+            return False
+        self._looked_for_room = True
+        self._close_forgotten()
+        return len(self._connections) < self._connections_max
 
     def _add(
         self, sock: socket.socket, peer: tuple[str, int], loop: asyncio.AbstractEventLoop

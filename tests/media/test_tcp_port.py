@@ -276,6 +276,15 @@ async def test_connections_of_one_peer_are_bounded(stage: Stage) -> None:
     assert connections(stage) <= 8
 
 
+async def test_connections_of_one_peer_keep_nobody_out_meanwhile(stage: Stage) -> None:
+    stage.plane._tcp._connections_max = 12
+    receiver = await viewer(stage)
+    for _ in range(20):
+        await TcpCaller(receiver.answer).ice()
+    assert connections(stage) <= 12
+    await viewer(stage, "another", caller=TcpCaller)
+
+
 # --- slow readers --------------------------------------------------------------------------------
 
 
