@@ -64,8 +64,8 @@ class Figures:
         if place is None or look is None or not place.connected:
             self.unsubscribe(place_id)
             return
+        self._set_deadline(place_id, FIGURES_NS)  # first, so that one fault is not the end of it
         self._floor.tell(place_id, FiguresShown(self._take(place, look)))
-        self._set_deadline(place_id, FIGURES_NS)
 
     def _set_deadline(self, place_id: str, in_ns: int) -> None:
         at_ns = self._floor.clock_ns() + in_ns

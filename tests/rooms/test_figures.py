@@ -187,6 +187,23 @@ async def test_a_lost_connection_stops_looking(busy_world: World) -> None:
     assert len(world.house.figures) == 0
 
 
+async def test_one_fault_does_not_end_it(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    await world.live_expert()
+    guest = world.guest()
+    await world.watch(guest)
+    world.house.figures.subscribe(guest)
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("a bug")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(world.media, "figures", broken)
+        await world.pass_s(1)
+    assert shown(world, guest) == []
+    await world.pass_s(1)
+    assert len(shown(world, guest)) == 1
+
+
 async def test_a_new_connection_begins_without_a_rate(world: World) -> None:
     await world.live_expert()
     guest = world.guest()
