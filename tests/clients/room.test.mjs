@@ -166,6 +166,24 @@ test("a full server is not asked again for a room that has no picture now", asyn
   assert.equal(b.types().filter((type) => type === "media.watch").length, 1);
 });
 
+test("figures are kept while one looks, and one that comes late is not", async () => {
+  const b = await bench();
+  const figures = { type: "figures", seq: 9, connections: [{ feed: "stream", direction: "watch", streams: [] }] };
+  b.controller.look.toggle();
+  assert.deepEqual(b.types().slice(-1), ["figures.subscribe"]);
+  b.hear(figures);
+  assert.equal(b.controller.server.figures.length, 1);
+  assert.equal(b.controller.local.look.on, true);
+  b.controller.look.toggle();
+  assert.equal(b.controller.server.figures, null);
+  b.hear(figures);
+  assert.equal(b.controller.server.figures, null);
+  assert.equal(b.types().filter((type) => type === "figures.unsubscribe").length, 2, "and it is said again");
+  b.controller.look.closer();
+  await b.controller.leave();
+  assert.deepEqual(b.types().slice(-2), ["figures.unsubscribe", "room.leave"]);
+});
+
 test("devices open before it rings; a denied one means that nothing rings", async () => {
   const b = await bench();
   await b.controller.confirmPrivate(ask({ cam2cam: true, two_way_audio: true }));
