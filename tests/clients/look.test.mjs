@@ -130,15 +130,25 @@ test("what is not known is a dash, or no line at all", () => {
   assert.deepEqual(browserRows(undefined, "watch"), []);
 });
 
-test("every layer of a simulcast has lines of its own, the sound only once", () => {
-  const layers = ["h", "l"].map((layer) => stream({ layer }));
-  const rows = serverRows(connection({ direction: "publish", streams: [sound(), ...layers] }));
-  const keys = rows.map((row) => row.key);
-  assert.equal(new Set(keys).size, keys.length);
-  const found = byKey(rows);
-  assert.deepEqual(found["h:bitrate"], ["1.42 Mbit/s", "38 kbit/s"]);
-  assert.deepEqual(found["l:bitrate"], ["1.42 Mbit/s", "–"]);
-  assert.equal(found["l:layer"][0], "l");
+test("the layers of a simulcast have a line each, and the rest is of all of them", () => {
+  const layers = [
+    stream({ layer: "q", width: 320, height: 180, bitrate_bps: 100_000, packets: 10, lost_permille: null, jitter_us: 9_000, asked_again: 1, repaired: 1, keyframes_asked: 4 }),
+    stream({ layer: "f", packets: 1_000 }),
+  ];
+  const found = byKey(serverRows(connection({ direction: "publish", streams: [sound(), ...layers] })));
+  assert.deepEqual(found["layer:q"], ["320 × 180, 100 kbit/s", ""]);
+  assert.deepEqual(found["layer:f"], ["1280 × 720, 1.42 Mbit/s", ""]);
+  assert.ok(!("size" in found) && !("layer" in found));
+  assert.deepEqual(found.bitrate, ["1.52 Mbit/s", "38 kbit/s"]);
+  assert.deepEqual(found.packets, ["1,010", "1,234"]);
+  assert.deepEqual([found.loss[0], found.jitter[0], found.repairs[0], found.keyframes[0]], ["3.9 %", "9 ms", "13 / 12", "6"]);
+});
+
+test("a viewer is told the layer that they get", () => {
+  const one = (layer) => byKey(serverRows(connection({ streams: [sound(), stream({ layer })] })));
+  assert.deepEqual(one("h").layer, ["half", ""]);
+  assert.deepEqual(one("hd").layer, ["hd", ""], "an encoder's own name");
+  assert.deepEqual(one("h").size, ["1280 × 720", ""]);
 });
 
 test("the browser's figures in words, by direction", () => {

@@ -74,16 +74,47 @@ export function serverRows(connection) {
       label: t(`figures.silent.${direction}`),
       both: connection.silent_ms === null ? UNKNOWN : t("figures.seconds_ago", { seconds: number(connection.silent_ms / 1000, 1) }),
     },
-    ...(videos.length > 1 ? videos.flatMap((video, index) => streamRows(video, index === 0 ? audio : undefined)) : streamRows(videos[0], audio)),
+    ...streamRows(videos, audio),
   ];
 }
 
+/** @param {string} layer as the publisher named it */
+function layerText(layer) {
+  return has(`figures.layer.${layer}`) ? t(`figures.layer.${layer}`) : layer;
+}
+
 /**
- * @param {StreamFigures | undefined} video
+ * The layers of one picture together: sums, and the worst of what is no sum.
+ * @param {StreamFigures[]} videos
+ * @returns {StreamFigures | undefined}
+ */
+function together(videos) {
+  if (videos.length < 2) return videos[0];
+  const known = (/** @type {(number | null)[]} */ values) => /** @type {number[]} */ (values.filter((value) => value !== null));
+  const sum = (/** @type {(number | null)[]} */ values) => known(values).reduce((total, value) => total + value, 0);
+  const worst = (/** @type {(number | null)[]} */ values) => (known(values).length === 0 ? null : Math.max(...known(values)));
+  return {
+    ...videos[0],
+    layer: null,
+    width: null,
+    height: null,
+    bitrate_bps: sum(videos.map((video) => video.bitrate_bps)),
+    packets: sum(videos.map((video) => video.packets)),
+    lost_permille: worst(videos.map((video) => video.lost_permille)),
+    jitter_us: worst(videos.map((video) => video.jitter_us)),
+    asked_again: sum(videos.map((video) => video.asked_again)),
+    repaired: sum(videos.map((video) => video.repaired)),
+    keyframes_asked: sum(videos.map((video) => video.keyframes_asked)),
+  };
+}
+
+/**
+ * @param {StreamFigures[]} videos one, or the layers of a simulcast
  * @param {StreamFigures | undefined} audio
  * @returns {Row[]}
  */
-function streamRows(video, audio) {
+function streamRows(videos, audio) {
+  const video = together(videos);
   const layer = video?.layer ?? null;
   /**
    * @param {string} key
@@ -91,15 +122,23 @@ function streamRows(video, audio) {
    * @returns {Row}
    */
   const row = (key, text) => ({
-    key: layer === null ? key : `${layer}:${key}`,
+    key,
     label: t(`figures.${key}`),
     video: video === undefined ? UNKNOWN : text(video),
     audio: audio === undefined ? UNKNOWN : text(audio),
   });
+  /** @type {Row[]} */
+  const layers = videos.map((one, index) => ({
+    key: `layer:${one.layer ?? index}`,
+    label: t("figures.layer_of", { layer: layerText(one.layer ?? String(index + 1)) }),
+    video: `${sizeText(one)}, ${bitrateText(one.bitrate_bps)}`,
+    audio: "",
+  }));
   return [
-    ...(layer === null ? [] : [row("layer", (stream) => stream.layer ?? "")]),
     row("codec", (stream) => stream.codec ?? UNKNOWN),
-    ...(sizeText(video) === UNKNOWN ? [] : [row("size", (stream) => (stream.kind === "video" ? sizeText(stream) : ""))]),
+    ...(videos.length > 1 ? layers : []),
+    ...(layer === null ? [] : [{ key: "layer", label: t("figures.layer"), video: layerText(layer), audio: "" }]),
+    ...(sizeText(video) === UNKNOWN ? [] : [{ key: "size", label: t("figures.size"), video: sizeText(video), audio: "" }]),
     row("bitrate", (stream) => bitrateText(stream.bitrate_bps)),
     row("packets", (stream) => number(stream.packets)),
     row("loss", (stream) => (stream.lost_permille === null ? UNKNOWN : `${number(stream.lost_permille / 10, 1)} %`)),
