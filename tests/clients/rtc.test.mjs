@@ -413,8 +413,8 @@ test("while the signalling is down a restart waits for it; when it is back it go
     });
     peers[0].become("failed");
     await settle();
-    await pass(500);
-    await pass(500);
+    await pass(2_000);
+    await pass(2_000);
     assert.equal(peers[0].restarts, 3);
     code = "";
     link.mend();

@@ -62,10 +62,6 @@ class Namespace:
         text = "flush ruleset\n" + "\n".join(rules) + "\n"
         subprocess.run([*self.prefix, "nft", "-f", "-"], input=text, text=True, check=True)
 
-    def drop_udp_of(self, port: int) -> None:
-        """Both directions of one UDP port vanish until `heal`."""
-        self._on_arrival(f"udp dport {port} drop", f"udp sport {port} drop")
-
     def lose_udp_of(self, port: int, percent: int) -> None:
         """That share of the datagrams of one UDP port vanishes, each way, until `heal`."""
         chance = f"numgen random mod 100 < {percent} drop"

@@ -8,11 +8,13 @@ way at once.
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
-from tests.e2e.harness import CHROMIUM, Person, chromium, running_server
-from tests.e2e.netns import CLIENT_ADDRESS, OTHER_ADDRESS, SERVER_ADDRESS, cable
+from tests.e2e.bidi import firefox
+from tests.e2e.harness import CHROMIUM, Person, Server, chromium, running_server
+from tests.e2e.netns import CLIENT_ADDRESS, OTHER_ADDRESS, SERVER_ADDRESS, Namespace, cable
 from tests.e2e.people import (
     EXPERT,
     MEMBER,
@@ -25,6 +27,7 @@ from tests.e2e.people import (
     summary,
     units,
 )
+from tests.e2e.test_firefox import STEP_WAIT_S, go_live, grows
 
 PRIVATE, CAM2CAM, TWO_WAY_AUDIO = 299, 100, 50
 BACK_WITHIN_S = 12
@@ -60,22 +63,29 @@ async def until_a_picture(visitor: Person, began: float) -> float:
     return asyncio.get_running_loop().time() - began
 
 
+@asynccontextmanager
+async def across_a_cable(folder: Path) -> AsyncIterator[tuple[Server, Namespace]]:
+    """A server at one end, with TLS, since cameras need it; and the namespace at the other."""
+    async with (
+        cable(folder) as (at_server, at_browser),
+        running_server(
+            folder / "data",
+            "--tls",
+            "self-signed",
+            http=f"{SERVER_ADDRESS}:0",
+            media=f"{SERVER_ADDRESS}:0",
+            prefix=at_server.prefix,
+        ) as server,
+    ):
+        server.expert(EXPERT, "--cam2cam", "--two-way-audio")
+        server.member(MEMBER, "20")
+        yield server, at_browser
+
+
 async def test_a_private_session_survives_another_network(tmp_path: Path) -> None:
     """Cam2Cam and two-way audio: four peer connections, none of them replaced, no gap charged."""
     async with AsyncExitStack() as stack:
-        at_server, at_browser = await stack.enter_async_context(cable(tmp_path))
-        server = await stack.enter_async_context(
-            running_server(
-                tmp_path / "data",
-                "--tls",
-                "self-signed",
-                http=f"{SERVER_ADDRESS}:0",
-                media=f"{SERVER_ADDRESS}:0",
-                prefix=at_server.prefix,
-            )
-        )
-        server.expert(EXPERT, "--cam2cam", "--two-way-audio")
-        server.member(MEMBER, "20")
+        server, at_browser = await stack.enter_async_context(across_a_cable(tmp_path))
         browser = await stack.enter_async_context(
             chromium(
                 "--ignore-certificate-errors",
@@ -114,3 +124,22 @@ async def test_a_private_session_survives_another_network(tmp_path: Path) -> Non
         assert total == charged_units(server)
         assert total - before <= (wall_s - gap_s + TOLERANCE_S) * per_second
         server.books_are_clean()
+
+
+async def test_firefox_stays_on_air_and_watching_over_another_network(tmp_path: Path) -> None:
+    """The free room: both connections go on, neither is replaced."""
+    async with (
+        across_a_cable(tmp_path) as (server, at_browser),
+        firefox(tmp_path / "profile", at_browser) as browser,
+    ):
+        expert = await go_live(browser, server.url)
+        guest = await browser.tab()
+        await guest.goto(f"{server.url}/room/{EXPERT}")
+        await guest.until("!!window.parlourDebug", STEP_WAIT_S)
+        await grows(guest, "frames", 10)
+        for tab in (expert, guest):
+            await tab.run(f"({MARK})(); return null;")
+        at_browser.move(CLIENT_ADDRESS, OTHER_ADDRESS)
+        await grows(guest, "frames", 20)
+        for tab in (expert, guest):
+            assert await tab.run(f"return ({REPLACED})();") == 0

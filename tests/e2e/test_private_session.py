@@ -154,7 +154,7 @@ async def test_a_cut_of_five_seconds_is_not_billed(tmp_path: Path) -> None:
         await held_ms_reaches(scene.member, 4_000, 15)
         began = asyncio.get_running_loop().time()
         before = await units(scene.member, "hud-cost")
-        net.drop_udp_of(int(scene.server.media.rpartition(":")[2]))
+        net.cut(int(scene.server.media.rpartition(":")[2]))
         await phase(scene.member, "paused", 6_000)
         await scene.member.see("paused")
         await quiet(max(0.0, 5 - (asyncio.get_running_loop().time() - began)))
@@ -188,7 +188,7 @@ async def test_a_cut_of_forty_seconds_ends_the_session(tmp_path: Path) -> None:
         await in_private(scene.member)
         await held_ms_reaches(scene.member, 3_000, 15)
         before = await units(scene.member, "hud-cost")
-        net.drop_udp_of(int(scene.server.media.rpartition(":")[2]))
+        net.cut(int(scene.server.media.rpartition(":")[2]))
         assert await summary(scene.member, 45_000) == "media_lost"
         net.heal()
 

@@ -29,8 +29,8 @@ const DISCONNECTED_MS = 1_500;
 const RESTART_AFTER_MS = 300;
 /** A restart that found no way by then is made once more: the network may have changed again. */
 const RESTART_WAIT_MS = 6_000;
-/** The signalling is down, as it is for a moment whenever the network changes. */
-const RESTART_AGAIN_MS = 500;
+/** The signalling is down, as it is for a moment whenever the network changes; its return mends. */
+const RESTART_AGAIN_MS = 2_000;
 /** The server forgets a silent peer after 30 s; from here on a new connection is the shorter way. */
 const KEPT_MS = 27_000;
 /** A living server answers a restart at once; a longer silence means that the socket is dead too. */
