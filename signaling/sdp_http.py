@@ -114,8 +114,7 @@ async def patch_ice(call: Call, way: Way | None) -> web.Response:
     """
     take_for_address(call.services.limits.fragments, call.address, "fragments")
     ways = call.services.house.ways
-    ours = None if way is None else ways.session(way)
-    if way is None or ours is None:
+    if way is None or ways.session(way) is None:
         raise gone()
     if hdrs.IF_MATCH not in call.request.headers:
         raise Problem(428, "if_match_missing", "Send If-Match with the session's entity-tag, or *.")
@@ -124,6 +123,9 @@ async def patch_ice(call: Call, way: Way | None) -> web.Response:
         fragment = parse_fragment(text)
     except FragmentError as error:
         raise Problem(400, "bad_sdpfrag", error.detail) from None
+    ours = ways.session(way)  # as it is now that the body is here
+    if ours is None:
+        raise gone()
     if not _matches(call.request.headers.getall(hdrs.IF_MATCH), ours.etag):
         raise Problem(412, "ice_session_changed", "This is not the entity-tag of the ICE session.")
     theirs = fragment.ice
