@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from bench.impaired_link import CLEAN, ImpairedLink, Impairment
 from media import rtcp
 from media.api import Kind
+from media.reception import Reception
 from media.rtcp import RtcpPacket
 from media.rtp import unwrap
 from tests.media.farends import AUDIO_SSRC, MS, VIDEO_SSRC, Got, World
@@ -80,6 +81,8 @@ class ModelPublisher:
         self.taken_ns: list[int] = []
         """When each frame was sent."""
         self.keyframes = 0
+        self.resting = False
+        """The camera is off; sound goes on."""
         self.on_forwarded: Callable[[], None] = lambda: None
         self._world, self._up, self._down = world, up, down
         self._sequence, self._rtx_sequence = 65_000, 1  # it wraps soon
@@ -92,7 +95,8 @@ class ModelPublisher:
         now_ns = self._world.now_ns
         if now_ns >= self._frame_ns:
             self._frame_ns += FRAME_NS
-            self._send_frame()
+            if not self.resting:
+                self._send_frame()
         if now_ns >= self._audio_ns:
             self._audio_ns += AUDIO_NS
             self._send_audio()
@@ -170,7 +174,10 @@ class ModelViewer:
         self._frames: dict[int, Frame] = {}
         self._next: int | None = None  # the frame to decode; None: any keyframe
         self._waits_since_ns = self._pli_ns = self._report_ns = world.now_ns
-        self._report: tuple[int, int] | None = None  # last sender report: (middle, when)
+        self._received = {
+            self.end.audio_ssrc: Reception(48_000),
+            self.end.video_ssrc: Reception(90_000),
+        }
 
     def collect(self) -> None:
         """Read the socket, which holds about ninety packets, and put them on the way."""
@@ -189,7 +196,7 @@ class ModelViewer:
         self._decode()
         if now_ns - self._report_ns >= REPORT_NS:
             self._report_ns = now_ns
-            self._send_report()
+            self._send(self._build_report())
 
     def _send(self, compound: bytes) -> None:
         self._up.put(len(compound) + 20, self._world.now_ns, lambda: self._arrive(compound))
@@ -199,21 +206,20 @@ class ModelViewer:
         self.collect()
 
     def _on_report(self, report: RtcpPacket) -> None:
-        if isinstance(report, rtcp.SenderReport) and report.ssrc == self.end.video_ssrc:
-            self._report = (report.ntp >> 16 & 0xFFFFFFFF, self._world.now_ns)
+        if isinstance(report, rtcp.SenderReport) and report.ssrc in self._received:
+            self._received[report.ssrc].sender_report(report.ntp, self._world.now_ns)
 
-    def _send_report(self) -> None:
-        blocks = []
-        if self._report is not None:
-            middle, at_ns = self._report
-            delay = (self._world.now_ns - at_ns) * 65_536 // 1_000_000_000
-            highest = self._highest or 0
-            ssrc = self.end.video_ssrc
-            blocks = [rtcp.ReportBlock(ssrc, 0, 0, highest, 0, middle, delay)]
-        self._send(rtcp.build_rr(1, blocks))
+    def _build_report(self) -> bytes:
+        """What was lost, repaired or not; browsers put it in front of every NACK too."""
+        now_ns = self._world.now_ns
+        blocks = [stream.block(ssrc, now_ns) for ssrc, stream in self._received.items()]
+        return rtcp.build_rr(1, [block for block in blocks if block is not None])
 
     def _on_packet(self, got: Got) -> None:
         ssrc = got.header.ssrc
+        if ssrc in self._received:
+            header, now_ns = got.header, self._world.now_ns
+            self._received[ssrc].arrived(header.sequence, header.timestamp, now_ns)
         if ssrc == self.end.audio_ssrc:
             self.heard.append(self._world.now_ns)
             return
@@ -244,7 +250,7 @@ class ModelViewer:
                 due.append(number & 0xFFFF)
         if due:
             self.nacked += len(due)
-            self._send(rtcp.build_rr(1) + rtcp.build_nack(1, self.end.video_ssrc, due))
+            self._send(self._build_report() + rtcp.build_nack(1, self.end.video_ssrc, due))
 
     def _decode(self) -> None:
         now_ns = self._world.now_ns

@@ -133,3 +133,14 @@ def test_after_a_gap_the_picture_moves_again_at_once(
     stills = [after for before, after in pairwise([end_ns, *moments]) if after - before > 300 * MS]
     assert all(moment - end_ns <= 500 * MS for moment in stills)
     assert world.now_ns - moments[-1] < 200 * MS
+
+
+def test_a_camera_that_comes_back_on_a_lossy_network_is_seen(world: World) -> None:
+    theatre = Theatre(world, seed=1)
+    theatre.play(3)
+    theatre.publisher.resting = True
+    theatre.play(2.5)
+    theatre.impair(publisher=LOSSY, viewer=LOSSY, back=LOSSY)
+    theatre.publisher.resting = False
+    theatre.play(SECONDS)
+    assert decoded_share(theatre) >= 0.99
