@@ -177,7 +177,7 @@ class LayerChooser:
         lower = [place for place in flowing if place < current]
         if self._overtaxed(current, not lower, now_ns):
             # An estimate that falls is on its way: what it says last is lower still.
-            target = self._best(lower, top, HEADROOM_PERCENT) if lower else None
+            target = self._carried(current, lower, top) if lower else None
             self._step_down(target, now_ns)
             return Choice(target, again=target is None, limited=True)
         higher = [place for place in flowing if current < place <= top]
@@ -224,6 +224,20 @@ class LayerChooser:
         """The best of these that fits, at least the smallest."""
         fitting = [place for place in places if place <= top and self._fits(place, percent)]
         return fitting[-1] if fitting else places[0]
+
+    def _carried(self, current: int, lower: list[int], top: int) -> int:
+        """The best below `current` that the path takes, by its estimate and by what it loses.
+
+        A path that drops half of what is sent carries half of it, whatever the estimate still says;
+        a step too short loses sound for another second.
+        """
+        carried_bps = self._need_bps(current) * (1.0 - self._path.fraction_lost)
+        if self._path.fraction_lost >= LOSS_DOWN:
+            need = [self._need_bps(place) * HEADROOM_PERCENT // 100 for place in lower]
+            lower = [p for p, bps in zip(lower, need, strict=True) if bps <= carried_bps] or lower[
+                :1
+            ]
+        return self._best(lower, top, HEADROOM_PERCENT)
 
     # --- down ----------------------------------------------------------------------------
 

@@ -6,6 +6,8 @@ send more than a fixed share on top of what it was sent anyway.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import Final
 
 REORDER_WAIT_NS: Final = 10_000_000
@@ -37,8 +39,20 @@ RESEND_SHARE_PERCENT: Final = 20
 """Repairs may cost this much of what the viewer was sent; beyond it the path is too narrow."""
 RESEND_BURST_OCTETS: Final = 128 * 1024
 """Room for the first second, before there is anything to take a share of: one large keyframe."""
+GAP_PACKETS_MIN: Final = 32
+"""A third of a second of video; shorter gaps the budget repairs."""
+GAP_PERCENT: Final = 90
+"""A network that was away lost everything; one that is full lets packets through in between."""
 RESEND_MEMORY: Final = 512
 """Packets whose repairs are remembered per viewer stream."""
+
+
+def is_gap(sequences: Sequence[int]) -> bool:
+    """True when the network was away: most of these 16-bit numbers follow one another."""
+    if len(sequences) < GAP_PACKETS_MIN:
+        return False
+    following = sum(after - before & 0xFFFF == 1 for before, after in pairwise(sequences))
+    return following * 100 >= len(sequences) * GAP_PERCENT
 
 
 class Missing:

@@ -20,7 +20,7 @@ from media.burst import Outgoing
 from media.codecs import pick
 from media.gate import Gate
 from media.links import ViewerLink, ViewerTrack
-from media.nack import ResendBudget
+from media.nack import ResendBudget, is_gap
 from media.reported_loss import ReportedLoss
 from media.rewrite import OutNumbering, Segment
 from media.ring import RESEND_AGE_NS_MAX, Packet
@@ -83,6 +83,13 @@ class Outlet:
         self.jitter_ticks = 0
         self.round_trip_ns = 0
         self.began_anew_ns = 0
+        self.given_up: Packet | None = None
+        """The newest packet of a NACK that will not be sent again."""
+
+    def take_given_up(self) -> Packet | None:
+        """`given_up`, once."""
+        lost, self.given_up = self.given_up, None
+        return lost
 
 
 @dataclass(slots=True)
@@ -448,6 +455,9 @@ class Row:
             if self._resend_one(unwrap(sequence, highest), lane, outlet, now_ns):
                 count += 1
         outlet.resent += count
+        lost = outlet.take_given_up()
+        if lost is not None and is_gap(sequences):
+            self._begin_anew(lost, outlet, now_ns)
         return count
 
     def pad(self, octets: int, now_ns: int) -> None:
@@ -488,7 +498,7 @@ class Row:
             return False
         if now_ns - packet.arrived_ns > RESEND_AGE_NS_MAX:
             if run.track is self.track:  # another layer began with a keyframe
-                self._begin_anew(packet, outlet, now_ns)
+                outlet.given_up = packet
             return False
         shape = self._shape
         rendered = shape.render_rtx(packet, sequence, now_ns) if shape is not None else None
@@ -500,7 +510,7 @@ class Row:
             round_trip_ns=outlet.round_trip_ns,
         ):
             if outlet.budget.beyond_repair and run.track is self.track:
-                self._begin_anew(packet, outlet, now_ns)
+                outlet.given_up = packet
             return False
         outlet.rtx_sequence += 1
         stamp = segment.out_timestamp(packet.timestamp)
@@ -512,7 +522,9 @@ class Row:
     def _begin_anew(self, lost: Packet, outlet: Outlet, now_ns: int) -> None:
         """What is lost stays lost: a keyframe, unless one began since.
 
-        The browser would come to ask for it too, after a picture that stood still for 3 s.
+        The browser would come to ask for it too, after a picture that stood still for 3 s. Only
+        after a gap: a path that loses packets all the time is too narrow, and a keyframe, which
+        everybody gets, is the last thing that it needs.
         """
         keyframe = self.track.ring.keyframe(now_ns)
         if keyframe is not None and keyframe.index > lost.index:

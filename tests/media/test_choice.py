@@ -159,6 +159,15 @@ def test_loss_leads_down_one_by_one_and_never_pauses_what_repairs_may_save() -> 
     assert story.layer == 0
 
 
+@pytest.mark.parametrize(("lost", "layer"), [(0.2, 1), (0.5, 1), (0.7, 0)])
+def test_what_is_lost_says_how_far_down(lost: float, layer: int) -> None:
+    """An estimate lags behind a path that became narrow at once; it still says 1 Mbit/s."""
+    story = Story()
+    story.run(3, 3_000_000)
+    story.run(0.1, 1_000_000, lost=lost)
+    assert story.layer == layer
+
+
 def test_loss_that_comes_and_goes_is_no_reason() -> None:
     story = Story()
     for _ in range(20):

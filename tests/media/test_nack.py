@@ -1,11 +1,13 @@
 """Which packets are asked for again, and which are sent again."""
 
+from collections.abc import Sequence
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from media import nack
-from media.nack import LossTracker, ResendBudget
+from media.nack import LossTracker, ResendBudget, is_gap
 
 MS = 1_000_000
 
@@ -126,6 +128,22 @@ def test_a_repair_that_was_lost_is_sent_again_after_a_round_trip(
     assert allow(budget, 7, 0, round_trip_ns=round_trip_ms * MS)
     assert not allow(budget, 7, wait_ms * MS - 1, round_trip_ns=round_trip_ms * MS)
     assert allow(budget, 7, wait_ms * MS, round_trip_ns=round_trip_ms * MS)
+
+
+@pytest.mark.parametrize(
+    ("sequences", "gap"),
+    [
+        (range(100, 140), True),
+        ([n & 0xFFFF for n in range(65_500, 65_560)], True),
+        ([*range(100, 160), 170, 190], True),
+        (range(100, 120), False),  # the budget repairs these
+        (range(100, 200, 2), False),
+        ([n for n in range(300) if n % 3], False),  # a third comes through
+        ((), False),
+    ],
+)
+def test_a_gap_is_where_everything_was_lost(sequences: Sequence[int], gap: bool) -> None:
+    assert is_gap(list(sequences)) is gap
 
 
 def test_asking_for_everything_gets_a_share_of_what_was_sent() -> None:
