@@ -25,9 +25,11 @@ SPACING_NS: Final = 100_000_000
 class ReportedLoss:
     """The loss of one stream towards one viewer."""
 
-    __slots__ = ("_kept",)
+    __slots__ = ("_kept", "_told", "_told_ns")
 
     def __init__(self) -> None:
+        self._told = 0.0
+        self._told_ns: int | None = None
         self._kept: deque[tuple[int, int, int]] = deque()  # (when, lost, highest sequence)
 
     def report(self, block: ReportBlock, now_ns: int) -> float:
@@ -42,6 +44,11 @@ class ReportedLoss:
                 break
         if not kept or now_ns - kept[-1][0] >= SPACING_NS:
             kept.append((now_ns, lost, highest))
-        if since is None or highest - since[2] < EXPECTED_MIN:
-            return block.fraction_lost / 256  # there is nothing better yet
-        return min(max((lost - since[1]) / (highest - since[2]), 0.0), 1.0)
+        if since is not None and highest - since[2] >= EXPECTED_MIN:
+            told = min(max((lost - since[1]) / (highest - since[2]), 0.0), 1.0)
+        elif self._told_ns is None or now_ns - self._told_ns >= WINDOW_NS:
+            told = block.fraction_lost / 256  # there is nothing better
+        else:
+            return self._told
+        self._told, self._told_ns = told, now_ns
+        return told

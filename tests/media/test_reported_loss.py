@@ -56,6 +56,13 @@ def test_a_pause_in_the_stream_is_no_loss() -> None:
     assert loss.report(block(11, 760), 10_000 * MS) == pytest.approx(0.04)
 
 
+def test_a_handful_of_packets_changes_nothing() -> None:
+    loss = ReportedLoss()
+    loss.report(block(5, 500, fraction=3), 0)
+    assert loss.report(block(15, 520, fraction=128), 150 * MS) == 3 / 256
+    assert loss.report(block(15, 530, fraction=0), 230 * MS) == pytest.approx(1 / 3)
+
+
 @given(
     st.lists(
         st.tuples(
