@@ -36,11 +36,12 @@ SETTLE_NS: Final = 1_000_000_000
 """After a start or a change the next reports still speak of the time before."""
 PROVEN_NS: Final = 2_000_000_000
 """What a path carried without complaint for this long, it is trusted with again."""
-LOSS_DOWN: Final = 0.10
-"""What a path loses because it is full (draft-ietf-rmcat-gcc-02 §6 draws the same line)."""
+LOSS_DOWN: Final = 0.20
+"""What a path loses because it is full. (Congestion control that adds up loss draws the line at
+10 %; but 5 % on each of the two ways look like that to the viewer, and repairs hide them.)"""
 LOSS_NS: Final = 1_500_000_000
-"""How long it has to stay so: of fifty packets at 5 % loss five are missing now and then."""
-LOSS_PAUSE: Final = 0.35
+"""How long it has to stay so: reports of few packets say a lot now and then."""
+LOSS_PAUSE: Final = 0.50
 """Loss that no repair hides: the picture is gone anyway, and takes the sound with it."""
 LOSS_REPAIRED: Final = 0.05
 """Repairs hide this much, so that an estimate with room may be believed."""

@@ -137,8 +137,9 @@ class Viewer:
             told_ns = outlet.reported_ns
             if outlet.fraction_lost is None or now_ns - told_ns >= REPORT_AGE_NS:
                 continue
-            if kind is Kind.VIDEO and row.state is RowState.PAUSED:
-                continue  # it tells of what was sent before
+            # A pause makes the one speak of what was before; the other speaks seldom, and of little.
+            if (kind is Kind.VIDEO) is (row.state is RowState.PAUSED):
+                continue
             fraction_lost = max(fraction_lost, outlet.fraction_lost)
             reported_ns = max(reported_ns, told_ns)
         return Path(

@@ -4,11 +4,12 @@ import itertools
 import random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from media.choice import (
     PROBE_AGAIN_NS,
+    PROBE_BPS_MAX,
     PROBE_LAST_NS,
     SETTLE_NS,
     STALL_NS,
@@ -171,14 +172,14 @@ def test_what_is_lost_says_how_far_down(lost: float, layer: int) -> None:
 def test_loss_that_comes_and_goes_is_no_reason() -> None:
     story = Story()
     for _ in range(20):
-        story.run(1.3, None, lost=0.15)
+        story.run(1.3, None, lost=0.25)
         story.run(0.1, None, lost=0.05)
     assert story.layer == 2
 
 
 def test_little_loss_is_no_reason() -> None:
     story = Story()
-    story.run(30, 3_000_000, lost=0.09)
+    story.run(30, 3_000_000, lost=0.15)
     assert story.layer == 2
 
 
@@ -247,7 +248,7 @@ def test_a_larger_player_gets_back_at_once_what_was_carried_before() -> None:
 SINGLE = (Layer(1_500_000, 1280, 720, True),)
 
 
-@pytest.mark.parametrize(("estimate_bps", "lost"), [(255_000, 0.0), (None, 0.5)])
+@pytest.mark.parametrize(("estimate_bps", "lost"), [(255_000, 0.0), (None, 0.6)])
 def test_one_encoding_pauses_when_it_is_hopeless(estimate_bps: int | None, lost: float) -> None:
     story = Story(SINGLE)
     story.run(3, 3_000_000)
@@ -256,7 +257,7 @@ def test_one_encoding_pauses_when_it_is_hopeless(estimate_bps: int | None, lost:
     assert story.choice.again
 
 
-@pytest.mark.parametrize("lost", [0.05, 0.2, 0.3])
+@pytest.mark.parametrize("lost", [0.05, 0.2, 0.4])
 def test_loss_that_repairs_hide_does_not_pause(lost: float) -> None:
     story = Story(SINGLE)
     story.run(30, 1_350_000, lost=0.0)
@@ -395,35 +396,40 @@ def test_a_path_for_the_middle_layer_gets_it_and_mostly_keeps_it(seed: int, rate
     assert changes <= 8
 
 
-@settings(max_examples=60)
-@given(st.data())
-def test_whatever_is_told_the_choice_is_one_of_what_there_is(data: st.DataObject) -> None:
-    chooser, now_ns, current = LayerChooser(0), 0, 0
-    layer = st.builds(
-        Layer, st.integers(0, 10**7), st.integers(0, 4_000), st.integers(0, 4_000), st.booleans()
-    )
-    told = st.builds(
-        Path,
-        st.none() | st.integers(0, 2**40),
-        st.floats(0, 1),
-        st.integers(0, 10**11),
-        st.integers(0, 10**6),
-        st.none() | st.tuples(st.integers(0, 9_000), st.integers(0, 9_000)),
-        st.booleans(),
-    )
-    steps: list[tuple[int, Choice]] = []
-    for _ in range(30):
-        now_ns += data.draw(st.integers(0, 5 * SECOND_NS))
-        ladder = tuple(data.draw(st.lists(layer, max_size=4)))
+ANY_LAYER = st.builds(
+    Layer, st.integers(0, 10**7), st.integers(0, 4_000), st.integers(0, 4_000), st.booleans()
+)
+ANY_PATH = st.builds(
+    Path,
+    st.none() | st.integers(0, 2**40),
+    st.floats(0, 1),
+    st.integers(0, 10**11),
+    st.integers(0, 10**6),
+    st.none() | st.tuples(st.integers(0, 9_000), st.integers(0, 9_000)),
+    st.booleans(),
+)
+ANY_STEP = st.tuples(st.integers(0, 5 * SECOND_NS), st.lists(ANY_LAYER, max_size=4), ANY_PATH)
+
+
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@given(st.lists(ANY_STEP, max_size=20))
+def test_whatever_is_told_the_choice_is_one_of_what_there_is(
+    steps: list[tuple[int, list[Layer], Path]],
+) -> None:
+    chooser, now_ns = LayerChooser(0), 0
+    current: int | None = 0
+    probes: list[int] = []
+    for passed_ns, ladder, told in steps:
+        now_ns += passed_ns
         before = current if current is None or current < len(ladder) else -1
-        choice = chooser.choose(ladder, before, data.draw(told), now_ns)
+        choice = chooser.choose(ladder, before, told, now_ns)
         assert choice.layer in (None, before, *range(len(ladder)))
-        assert 0 <= choice.probe_bps <= 4_000_000
+        assert 0 <= choice.probe_bps <= PROBE_BPS_MAX
         if choice.layer is not None and choice.layer != before:
             assert ladder[choice.layer].flowing
+        if choice.probe_bps:
+            probes.append(now_ns)
         current = choice.layer
-        steps.append((now_ns, choice))
-    probes = [at for at, choice in steps if choice.probe_bps]
     assert all(b - a >= SETTLE_NS for a, b in itertools.pairwise(probes))
 
 
