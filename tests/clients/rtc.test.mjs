@@ -531,6 +531,7 @@ test("a picture for many is sent in layers, and no ceiling is laid over theirs",
     video.encodings.map(({ rid, scaleResolutionDownBy }) => [rid, scaleResolutionDownBy]),
     [["q", 4], ["h", 2], ["f", 1]],
   );
+  assert.ok(video.encodings.every(({ scalabilityMode }) => scalabilityMode === "L1T1"));
   assert.equal(audio.encodings, undefined);
   assert.equal(video.sender.parameters, undefined);
   link.close();
