@@ -137,7 +137,7 @@ class Viewer:
             told_ns = outlet.reported_ns
             if outlet.fraction_lost is None or now_ns - told_ns >= REPORT_AGE_NS:
                 continue
-            # A pause makes the one speak of what was before; the other speaks seldom, and of little.
+            # A pause makes the one speak of what was before; the other speaks seldom.
             if (kind is Kind.VIDEO) is (row.state is RowState.PAUSED):
                 continue
             fraction_lost = max(fraction_lost, outlet.fraction_lost)
