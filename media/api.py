@@ -305,6 +305,7 @@ class MediaMetrics:
 
     publishers: int
     viewers: int
+    tcp_connections: int
     datagrams_in: int
     bytes_in: int
     packets_forwarded: int
@@ -317,6 +318,7 @@ class MediaMetrics:
     dropped_queue_full: int
     dropped_srtp: int
     dropped_send_full: int
+    dropped_stream_full: int
     dropped_receive_full: int
     send_errors: int
     dtls_failures: int

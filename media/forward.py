@@ -119,12 +119,11 @@ class Forwarder:
         if viewer is not None and viewer.link is link:
             self.forget_viewer(link.viewer_id)
 
-    def viewer_rerouted(self, link: ViewerLink) -> None:
-        """Its packets go as datagrams now and went into a stream before, or vice versa."""
+    def viewer_moved(self, link: ViewerLink) -> None:
+        """Its packets go elsewhere from now on, and perhaps over TCP instead of UDP."""
         viewer = self._viewers.get(link.viewer_id)
         if viewer is not None and viewer.link is link:
-            for row in viewer.rows.values():
-                row.rerouted()
+            viewer.moved(self._clock_ns())
 
     def forget_viewer(self, viewer_id: str) -> None:
         """Drop a viewer's rows, whether it ever connected or not."""
@@ -492,5 +491,6 @@ class Forwarder:
         counters.packets_forwarded = sender.packets
         counters.bytes_forwarded = sender.octets
         counters.dropped_full = sender.dropped_full
+        counters.dropped_stream = sender.dropped_stream
         counters.send_errors = sender.send_errors + sender.protect_failures
         return counters

@@ -12,9 +12,8 @@ The transport builds one link per connected peer once DTLS is up, and hands it t
 
 A datagram that SRTP authenticated sets the link's `last_media_ns`.
 
-A peer that moves to another address writes it into its link's `destination` in place. There is
-nothing else to tell, but when a viewer goes from UDP to TCP or back: then
-`forwarder.viewer_rerouted(link)`.
+A peer that moves to another address writes it into its link's `destination` in place; of a viewer,
+`forwarder.viewer_moved(link)` is told.
 
 The forwarder emits SourceUp, SourceStale, SourceFresh, SourceKinds and QualityChanged of
 `media.api`; the transport emits SourceGone, ViewerUp and ViewerGone.

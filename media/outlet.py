@@ -357,14 +357,15 @@ class Row:
             self._last_stamp, self._last_ns = newest.timestamp, newest.arrived_ns
 
     def rerouted(self) -> None:
-        """The viewer went from UDP to TCP or back: only what goes out as datagrams is fanned out.
+        """The viewer is elsewhere, on UDP or TCP: only what goes out as datagrams is fanned out.
 
         Its numbers go on; no packet is lost or sent twice by the change.
         """
-        if self._in_fan:
+        lane = self._lane
+        if lane is not None and lane.destination.stream is not None and self._in_fan:
             self._leave_fan()
             self.track.left_live(self)
-        elif self.live:
+        elif self.live and not self._in_fan:
             self._join_fan()
 
     def _shut(self, now_ns: int) -> bool:

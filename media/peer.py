@@ -54,11 +54,11 @@ class PeerHost(Protocol):
     def destination(self, address: Address) -> Destination:
         """Where packets for this address go."""
 
-    def point(self, destination: Destination, address: Address) -> bool:
-        """Changes it in place; True when it went from datagrams to a stream or back."""
+    def point(self, destination: Destination, address: Address) -> None:
+        """Changes it in place."""
 
-    def rerouted(self, peer: "Peer") -> None:
-        """The peer's packets go as datagrams now and went into a stream before, or vice versa."""
+    def moved(self, peer: "Peer") -> None:
+        """The peer's packets go elsewhere from now on."""
 
     def connected(self, peer: "Peer", srtp: SrtpSessions, destination: Destination) -> None:
         """The handshake is done; the plane attaches the peer to the forwarder."""
@@ -152,8 +152,8 @@ class Peer:
     def _follow(self) -> None:
         if self._destination is None or self.ice.selected is None:
             return
-        if self._host.point(self._destination, self.ice.selected):
-            self._host.rerouted(self)
+        self._host.point(self._destination, self.ice.selected)
+        self._host.moved(self)
 
     def on_dtls(self, data: bytes) -> bool:
         """A DTLS datagram from one of our addresses; False when it was dropped."""

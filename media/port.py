@@ -219,15 +219,13 @@ class MediaPort:
         self.point(made, address)
         return made
 
-    def point(self, destination: Destination, address: Address) -> bool:
-        """Changes it in place; True when it went from datagrams to a stream or back."""
-        was_stream = destination.stream is not None
+    def point(self, destination: Destination, address: Address) -> None:
+        """Changes it in place."""
         if address.stream:
             destination.stream = self.streams[address.key]
         else:
             destination.set_raw(self.socket_address(address))
             destination.stream = None
-        return was_stream is not address.stream
 
     def _address(self, key: bytes) -> Address:
         port = int.from_bytes(key[:2])

@@ -6,7 +6,6 @@ All of it runs on one event loop.
 """
 
 import asyncio
-import errno
 import ipaddress
 import secrets
 import time
@@ -52,7 +51,7 @@ from media.sdp import parse_offer
 from media.sdp_answer import Negotiated, negotiate_publish, negotiate_watch
 from media.sdp_write import LocalTransport, candidate_values, write_answer
 from media.still import Still
-from media.tcp_port import TcpPort
+from media.tcp_port import TcpPort, open_both
 
 TICK_NS = 20_000_000
 """How often the forwarder may send what is due: NACKs, reports, keyframe requests."""
@@ -66,8 +65,6 @@ CANDIDATES_MAX = 8
 CERTIFICATE_LEFT_MIN = timedelta(days=7)
 """A new peer never gets a certificate with less left than this: a week is longer than any call,
 and than what a client's clock is wrong by."""
-FREE_PORT_ATTEMPTS = 16
-"""For port 0: a number that is free for UDP is nearly always free for TCP too."""
 WILDCARDS = frozenset({"0.0.0.0", "::", ""})
 
 log = structlog.get_logger("media.server")
@@ -121,32 +118,12 @@ class MediaPlane:
         """
         for text in self._config.advertised:
             ipaddress.ip_address(text)
-        self._open_ports()
+        open_both(self._port, self._tcp, self._config.listen_host, self._config.listen_port)
         self._candidates = tuple((ip, self.port) for ip in self._advertised())
         sender = self._sender = BatchSender(self._port.socket)
         self._forwarder = Forwarder(sender, self._clock_ns, self._emit)
         self._port.on_batch_end = self._batch_end
         self._ticker = asyncio.get_running_loop().create_task(self._tick())
-
-    def _open_ports(self) -> None:
-        """UDP, then TCP on the same number; if that may be any number, one that both can have."""
-        host, number = self._config.listen_host, self._config.listen_port
-        for attempt in range(FREE_PORT_ATTEMPTS):
-            self._open_udp(host, number)
-            try:
-                self._tcp.open(host, self.port)
-                return
-            except OSError as error:
-                self._port.close()
-                again = number == 0 and error.errno == errno.EADDRINUSE
-                if not again or attempt == FREE_PORT_ATTEMPTS - 1:
-                    raise OSError(error.errno, error.strerror, "TCP") from None
-
-    def _open_udp(self, host: str, number: int) -> None:
-        try:
-            self._port.open(host, number)
-        except OSError as error:
-            raise OSError(error.errno, error.strerror, "UDP") from None
 
     async def close(self) -> None:
         """Says goodbye to every peer and frees the port."""
@@ -310,14 +287,14 @@ class MediaPlane:
         """Where packets for this address go."""
         return self._port.destination(address)
 
-    def point(self, destination: Destination, address: Address) -> bool:
-        """Changes it in place; True when it went from datagrams to a stream or back."""
-        return self._port.point(destination, address)
+    def point(self, destination: Destination, address: Address) -> None:
+        """Changes it in place."""
+        self._port.point(destination, address)
 
-    def rerouted(self, peer: Peer) -> None:
-        """A viewer's packets leave the fan-out, or come back to it."""
+    def moved(self, peer: Peer) -> None:
+        """The peer's packets go elsewhere from now on."""
         if peer.names.role is Role.VIEWER and peer.link is not None:
-            self._running().viewer_rerouted(peer.link)
+            self._running().viewer_moved(peer.link)
 
     def connected(self, peer: Peer, srtp: SrtpSessions, destination: Destination) -> None:
         """The handshake is done: from now on the peer's packets go to the forwarder."""
@@ -454,6 +431,7 @@ class MediaPlane:
         return MediaMetrics(
             publishers=len(self._publishers),
             viewers=len(self._viewers),
+            tcp_connections=len(self._tcp),
             datagrams_in=port.datagrams,
             bytes_in=port.bytes,
             packets_forwarded=forwarded.packets_forwarded,
@@ -466,6 +444,7 @@ class MediaPlane:
             dropped_queue_full=port.dropped_queue_full,
             dropped_srtp=forwarded.dropped_srtp,
             dropped_send_full=forwarded.dropped_full,
+            dropped_stream_full=forwarded.dropped_stream,
             dropped_receive_full=self._port.receive_dropped(),
             send_errors=port.send_errors + forwarded.send_errors,
             dtls_failures=self._dtls_failures,

@@ -22,6 +22,7 @@ class Counters:
     dropped_srtp: int = 0
     dropped_malformed: int = 0
     dropped_full: int = 0
+    dropped_stream: int = 0
     send_errors: int = 0
     resent: int = 0
 

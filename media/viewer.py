@@ -75,6 +75,14 @@ class Viewer:
             self._begin_well(row, now_ns)
         row.connect(outlet, now_ns)
 
+    def moved(self, now_ns: int) -> None:
+        """It is elsewhere: what was known of the old way, and the gap in between, say nothing."""
+        self.estimate_bps = None
+        if self._chooser is not None:
+            self._chooser = LayerChooser(now_ns)
+        for row in self.rows.values():
+            row.rerouted()
+
     # --- layers ------------------------------------------------------------------------------
 
     @property

@@ -26,6 +26,7 @@ DROP_REASONS = (
     "queue_full",
     "srtp",
     "send_full",
+    "stream_full",
     "receive_full",
 )
 
@@ -94,6 +95,9 @@ class _Collector:
         media = self._services.media.metrics()
         yield GaugeMetricFamily("parlour_media_publishers", "Publishers.", media.publishers)
         yield GaugeMetricFamily("parlour_media_viewers", "Viewers.", media.viewers)
+        yield GaugeMetricFamily(
+            "parlour_media_tcp_connections", "Open ICE-TCP connections.", media.tcp_connections
+        )
         for name, text, value in (
             ("datagrams_received", "Datagrams received on the media port.", media.datagrams_in),
             ("received_bytes", "Bytes received on the media port.", media.bytes_in),

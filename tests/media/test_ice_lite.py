@@ -7,6 +7,7 @@ from aioice import stun as aioice_stun
 from media.api import ADDRESSES_PER_PEER_MAX, CONSENT_TIMEOUT_NS, IceCredentials
 from media.ice_lite import (
     QUESTIONS_MAX,
+    SELECTED_LATE_NS,
     SELECTED_SILENT_NS,
     TRANSACTIONS_REMEMBERED,
     Address,
@@ -183,12 +184,20 @@ def test_where_nothing_comes_from_any_more_media_does_not_stay() -> None:
     ice, session = agent()
     ice.receive(check(nominate=True), address(1), 0)
     ice.receive(check(), address(1), 1)
-    early = ice.receive(check(), address(2), SELECTED_SILENT_NS)
-    assert early is not None
-    assert not early.question
-    question = asked(ice, check(), address(2), SELECTED_SILENT_NS + 1)
-    ice.receive(answer_to(question), address(2), SELECTED_SILENT_NS + 2)
+    question = asked(ice, check(), address(2), SELECTED_LATE_NS + 1)
+    ice.receive(answer_to(question), address(2), SELECTED_LATE_NS + 2)
     assert session.selected == address(2)
+
+
+def test_an_address_that_is_kept_in_reserve_is_not_moved_to() -> None:
+    ice, session = agent()
+    ice.receive(check(nominate=True), address(1), 0)
+    for now_ns in (SELECTED_LATE_NS - 1, SELECTED_LATE_NS, SELECTED_SILENT_NS - 1):
+        checked = ice.receive(check(), address(2), now_ns)
+        assert checked is not None
+        assert (checked.moved, checked.question) == (False, b"")
+    asked(ice, check(), address(2), SELECTED_SILENT_NS)
+    assert session.selected == address(1)
 
 
 def test_a_restart_makes_open_questions_void() -> None:

@@ -428,6 +428,25 @@ async def test_a_peer_that_vanished_is_closed_after_thirty_seconds(stage: Stage)
     assert (await stage.wait_for(ViewerGone)).reason == "consent_lost"
 
 
+async def test_after_lost_consent_no_row_is_left_and_no_gate_counts(stage: Stage) -> None:
+    sender, receiver = await publisher(stage), await viewer(stage)
+    witness = await viewer(stage, "witness")
+    gate = stage.plane.forward_gated("source", "viewer", BOTH_KINDS)
+    stage.plane.forward("source", "witness")
+    gate.open_until(stage.clock_ns() + 10**15)
+    await flowing(sender, receiver, 1)
+    for _ in range(2):
+        stage.skip(15)
+        await sender.ice()
+        await witness.ice()
+    stage.skip(1)
+    assert (await stage.wait_for(ViewerGone)).viewer_id == "viewer"
+    last_ns, count = gate.last_forwarded_ns, len(receiver.received)
+    await flowing(sender, witness, 2)
+    assert (gate.last_forwarded_ns, len(receiver.received)) == (last_ns, count)
+    assert stage.addresses == 2
+
+
 async def test_packets_are_consent_as_good_as_checks(stage: Stage) -> None:
     sender, receiver = await publisher(stage), await viewer(stage)
     stage.plane.forward("source", "viewer")

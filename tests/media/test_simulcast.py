@@ -484,6 +484,22 @@ def test_a_narrow_path_gets_a_layer_that_fits_and_nobody_else_notices(world: Wor
     assert len(other.packets(other.video_ssrc)) == 6 * 25
 
 
+def test_what_was_known_of_the_old_way_does_not_hold_on_the_new_one(world: World) -> None:
+    publisher, viewer = live(world)
+    publisher.run_ms(1_000)
+    slow(viewer, 255_000)
+    publisher.run_ms(1_000)
+    assert layer_of(world) == "q"
+    world.forwarder.viewer_moved(viewer.link)
+    slow(viewer, 3_000_000)
+    publisher.run_ms(3_000)
+    assert layer_of(world) == "f"
+    slow(viewer, 3_000_000, fraction_lost=230)  # the gap, as the first report tells it
+    world.forwarder.viewer_moved(viewer.link)
+    publisher.run_ms(2_000)
+    assert layer_of(world) == "f"
+
+
 def test_a_path_that_was_too_narrow_gets_no_repairs_of_what_was_too_much(world: World) -> None:
     publisher, viewer = live(world)
     slow(viewer, 3_000_000)

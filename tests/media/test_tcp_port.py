@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
+from media import tcp_port
 from media.api import BOTH_KINDS, Kind, MediaConfig, ViewerGone
 from media.framing import framed
 from media.outbox import OUTBOX_BYTES_MAX
@@ -267,6 +268,27 @@ async def test_a_crowd_of_silent_connections_keeps_nobody_out(stage: Stage) -> N
         sock.close()
 
 
+async def test_a_flood_of_connections_waits_for_the_next_sweep(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tcp_port, "ACCEPTS_PER_SWEEP", 5)
+    tcp = stage.plane._tcp
+    sweep = tcp.sweep
+    monkeypatch.setattr(tcp, "sweep", lambda now_ns: None)  # the plane's own, in real time
+    sweep(stage.clock_ns())
+    flood = [socket.create_connection(("127.0.0.1", stage.plane.port)) for _ in range(9)]
+    before = tcp._count
+    await until(lambda: tcp._count == before + 5)
+    sender, receiver = await publisher(stage), await viewer(stage)
+    stage.plane.forward("source", "viewer")
+    await flowing(sender, receiver, 1)  # over UDP
+    assert tcp._count == before + 5
+    sweep(stage.clock_ns())
+    await until(lambda: tcp._count == before + 9)
+    for sock in flood:
+        sock.close()
+
+
 async def test_connections_of_one_peer_are_bounded(stage: Stage) -> None:
     receiver = await viewer(stage)
     more = [TcpCaller(receiver.answer) for _ in range(20)]
@@ -298,13 +320,15 @@ async def test_a_viewer_who_does_not_read_costs_nobody_anything(stage: Stage) ->
     [link] = [peer.link for peer in stage.plane._peers() if peer.names.id == "slow"]
     outbox = link.destination.stream._outbox
     sequence = itertools.count(2)
-    dropped = stage.plane._running().counters.dropped_full
+    dropped = stage.plane.metrics().dropped_send_full
     while stage.plane._running()._sender.dropped_stream < 50:
         for _ in range(20):
             sender.send(rtp(next(sequence), payload=b"\x10\x00" + bytes(1_100)))
         await flowing(sender, witness, next(sequence))
         assert outbox.bytes <= OUTBOX_BYTES_MAX
-    assert stage.plane._running().counters.dropped_full == dropped
+    assert stage.plane.metrics().dropped_send_full == dropped
+    assert stage.plane.metrics().dropped_stream_full >= 50
+    assert stage.plane.metrics().tcp_connections == 1
     assert len(witness.media()) == next(sequence) - 1, "the others got every packet"
     asyncio.get_running_loop().add_reader(slow.socket.fileno(), slow._on_readable, slow.socket)
     await until(lambda: outbox.bytes == 0)
