@@ -12,6 +12,7 @@ from playwright.async_api import Browser, Page, async_playwright
 from bench.impaired_line import ImpairedLine
 from media.api import BOTH_KINDS, MediaConfig, MediaEvent
 from media.server import MediaPlane
+from tests.e2e.user_nat import UserNat
 
 FLAGS = [
     "--no-sandbox",
@@ -84,6 +85,7 @@ class Site:
 
     def __init__(self) -> None:
         self.events: list[MediaEvent] = []
+        self.nat: UserNat | None = None
         self.plane = MediaPlane(
             MediaConfig("127.0.0.1", 0),
             clock_ns=time.monotonic_ns,
@@ -105,6 +107,8 @@ class Site:
         return line
 
     def _by_line(self, role: str, sdp: str) -> str:
+        if self.nat is not None:
+            return self.nat.behind(sdp)
         line = self.lines.get(role)
         return sdp if line is None else sdp.replace(str(self.plane.port), str(line.udp_port))
 

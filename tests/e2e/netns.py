@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 ADDRESS = "10.77.0.1"
+ADDRESS_6 = "fd77::1"
 SERVER_ADDRESS, CLIENT_ADDRESS, OTHER_ADDRESS = "10.77.0.1", "10.77.0.2", "10.77.0.3"
 CABLE = "cable"
 CLONE_NEWNET = 0x40000000
@@ -91,6 +92,25 @@ class Namespace:
             "}",
         )
 
+    def rebind(self, port: int, address: str) -> None:
+        """A NAT gives every client of that UDP port another address, and forgets the former one.
+
+        Stateless, both ways: what comes to the port comes from `address` now, and only what is sent
+        there reaches the clients.
+        """
+        subprocess.run(
+            ["ip", "-n", self.name, "route", "replace", "local", address, "dev", "lo"], check=True
+        )
+        self.nft(
+            "table ip nat {",
+            "  chain output { type filter hook output priority -300; policy accept;",
+            f"    udp dport {port} ip saddr set {address} accept",
+            f"    udp sport {port} ip daddr {address} ip daddr set {ADDRESS} accept",
+            f"    udp sport {port} drop",
+            "  }",
+            "}",
+        )
+
     def heal(self) -> None:
         """Let everything pass again."""
         self.nft()
@@ -151,6 +171,8 @@ async def namespace(folder: Path) -> AsyncIterator[Namespace]:
         subprocess.run([*inside, *cable], check=True)
         subprocess.run([*inside, "link", "set", "wan1", "up"], check=True)
         subprocess.run([*inside, "addr", "add", f"{ADDRESS}/24", "dev", "wan0"], check=True)
+        six = ["addr", "add", f"{ADDRESS_6}/64", "dev", "wan0", "nodad"]
+        subprocess.run([*inside, *six], check=True)
         subprocess.run([*inside, "link", "set", "wan0", "up"], check=True)
         subprocess.run([*inside, "route", "add", "default", "dev", "wan0"], check=True)
         yield Namespace(name, folder)

@@ -1,0 +1,71 @@
+"""A NAT gives a client another address in the middle of a call, and the client does not know."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+
+import pytest
+from playwright.async_api import Page
+
+from media.api import SourceGone, ViewerGone
+from tests.e2e.bidi import firefox
+from tests.e2e.harness import Server, running_server
+from tests.e2e.media_site import Site, decodes, site, stats_when
+from tests.e2e.netns import ADDRESS, namespace
+from tests.e2e.people import EXPERT
+from tests.e2e.test_firefox import STEP_WAIT_S, go_live, grows
+from tests.e2e.user_nat import UserNat
+
+__all__ = ["site"]  # a fixture
+pytestmark = pytest.mark.e2e
+
+FOLLOWED_WITHIN_S = 5
+"""Chromium checks every 2.5 s; then one round trip, and the next keyframe."""
+RESUMED_WITHIN_S = 12
+
+
+async def test_chromium_is_followed_without_doing_anything(site: tuple[Site, Page]) -> None:
+    """Publisher and viewer both; no page of ours is there that could restart ICE."""
+    made, page = site
+    nat = made.nat = UserNat(("127.0.0.1", made.plane.port))
+    try:
+        await page.evaluate("publish('expert', 'video/VP8')")
+        await page.evaluate("watch('guest', 'expert')")
+        found = await stats_when(page, "guest", decodes(30))
+        for _ in range(2):
+            began = time.monotonic()
+            nat.rebind()
+            await asyncio.sleep(0.2)  # what was under way is decoded
+            frames = (await page.evaluate("stats('guest')"))["video"]["framesDecoded"]
+            found = await stats_when(page, "guest", decodes(frames + 10))
+            took_s = time.monotonic() - began
+            print(f"followed after {took_s:.1f} s")
+            assert took_s < FOLLOWED_WITHIN_S
+        assert found["state"] == "connected"
+        assert made.event(SourceGone) is None
+        assert made.event(ViewerGone) is None
+    finally:
+        nat.close()
+
+
+async def test_firefox_goes_on_through_our_pages(tmp_path: Path) -> None:
+    """Webcam and picture in the room."""
+    async with namespace(tmp_path) as net:
+        Server(data=tmp_path / "data").expert(EXPERT)
+        async with (
+            running_server(tmp_path / "data", media=f"{ADDRESS}:0", prefix=net.prefix) as server,
+            firefox(tmp_path / "profile", net) as browser,
+        ):
+            await go_live(browser, server.url)
+            guest = await browser.tab()
+            await guest.goto(f"{server.url}/room/{EXPERT}")
+            await guest.until("!!window.parlourDebug", STEP_WAIT_S)
+            await grows(guest, "frames", 20)
+            net.rebind(int(server.media.rpartition(":")[2]), "10.77.9.1")
+            began = time.monotonic()
+            await grows(guest, "frames", 20)
+            await grows(guest, "audio", 25)
+            print(f"resumed after {time.monotonic() - began:.1f} s")
+            assert time.monotonic() - began < RESUMED_WITHIN_S
