@@ -113,6 +113,7 @@ function Room({ controller, server, local, onClosed }) {
     f: fullscreen,
     p: () => void player.togglePip(),
     i: () => controller.look.toggle(),
+    ...(local.look.on ? { escape: () => controller.look.away() } : {}),
     "/": () => focusChat(() => setChatHidden(false)),
   });
   const leave = async () => {

@@ -101,6 +101,7 @@ function StudioPage({ controller }) {
     f: () => void toggleFullscreen(stage.current),
     p: () => void togglePip(member.current),
     i: () => controller.look.toggle(),
+    ...(local.look.on ? { escape: () => controller.look.away() } : {}),
     "/": () => document.getElementById("chat-input")?.focus(),
   });
   if (server.closedWith !== null) {
