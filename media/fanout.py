@@ -144,13 +144,18 @@ class FanOut:
         """
         sender = self._sender
         under_way: deque[Future[None]] = deque()
-        for number, (chunk, rendered) in enumerate(work):
-            if len(under_way) == OVERLAP_SLABS:
-                under_way.popleft().result()
-            chunk.encrypt(sender.slab(number % OVERLAP_SLABS), queue, rendered)
-            under_way.append(sender.beside.submit(chunk.transmit))
-        while under_way:
-            under_way.popleft().result()
+        try:
+            for number, (chunk, rendered) in enumerate(work):
+                if len(under_way) == OVERLAP_SLABS:
+                    under_way.popleft().result()
+                chunk.encrypt(sender.slab(number % OVERLAP_SLABS), queue, rendered)
+                under_way.append(sender.beside.submit(chunk.transmit))
+        finally:
+            # Whatever broke: a slab that is being sent must not be written to, in clear at first.
+            errors = [future.exception() for future in under_way]
+        for error in errors:
+            if error is not None:
+                raise error
 
 
 class _Chunk:

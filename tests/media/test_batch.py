@@ -3,7 +3,8 @@
 import errno
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from typing import Any
 
 import pytest
@@ -148,6 +149,63 @@ def test_more_lanes_than_one_call_takes(
     fan.queue(b"three", 3, 0, 5, 0)
     fan.flush()
     assert (len(fan), received(receiver)) == (0, [])
+
+
+class Slow(Future[None]):
+    """Work of the other thread that is over when somebody waits for it."""
+
+    def __init__(self, work: Callable[[], None], log: list[str]) -> None:
+        super().__init__()
+        self.work, self.log = work, log
+
+    def finish(self) -> None:
+        if not self.done():
+            self.log.append("waited for")
+            try:
+                self.set_result(self.work())
+            except RuntimeError as error:
+                self.set_exception(error)
+
+    def result(self, timeout: float | None = None) -> None:
+        self.finish()
+        return super().result(timeout)
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        self.finish()
+        return super().exception(timeout)
+
+
+def test_what_breaks_beside_leaves_no_memory_in_use(
+    sender: BatchSender, receiver: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next packet is written in clear into memory that the other thread would still send."""
+    monkeypatch.setattr(fanout, "OVERLAP_CHUNKS_MIN", 1)
+    log: list[str] = []
+
+    class Beside:
+        def submit(self, work: Callable[[], None]) -> Slow:
+            log.append("handed over")
+            return Slow(work, log)
+
+        def shutdown(self) -> None:
+            pass
+
+    broken = iter([True])
+
+    def transmit(self: object) -> None:
+        if next(broken, False):
+            raise RuntimeError("broken")
+
+    monkeypatch.setattr(sender, "_beside", Beside())
+    monkeypatch.setattr(fanout._Chunk, "transmit", transmit)
+    to, fan = Destination.from_address(*receiver.getsockname()), FanOut(sender)
+    sessions, shape = [outbound() for _ in range(2 * SLOTS + 1)], PlainShape()
+    for number, session in enumerate(sessions):
+        fan.add(Lane(session._srtp[0], to, number, shape, 16))
+    fan.queue(b"one", 1, 0, 3, 0)
+    with pytest.raises(RuntimeError):
+        fan.flush()
+    assert log.count("handed over") == log.count("waited for") >= 2
 
 
 def test_lanes_that_add_more_than_was_thought_get_whole_packets(
