@@ -302,7 +302,7 @@ class Connection:
         sock, outbox = self._socket, self._outbox
         if sock is None:
             return
-        while chunks := outbox.chunks():
+        while chunks := outbox.chunks(self._port.now_ns()):
             try:
                 size = sock.sendmsg(chunks)
             except (BlockingIOError, InterruptedError):
@@ -333,7 +333,7 @@ class Connection:
         if sock is None:
             return
         with contextlib.suppress(OSError):
-            if chunks := self._outbox.chunks():
+            if chunks := self._outbox.chunks(self._port.now_ns()):
                 sock.sendmsg(chunks)
         self._loop.remove_reader(sock.fileno())
         self._loop.remove_writer(sock.fileno())

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from media.framing import FrameReader
 from media.outbox import (
     CHUNKS_MAX,
+    LATE_NS,
     OUTBOX_BYTES_MAX,
     RESUME_BYTES,
     STALL_NS,
@@ -18,7 +19,7 @@ PICTURE, SOUND = b"v" * 1_100, b"a" * 100
 
 def written(outbox: Outbox, size: int, now_ns: int = 0) -> bytes:
     """What a connection that takes at most `size` bytes gets."""
-    data = b"".join(outbox.chunks())[:size]
+    data = b"".join(outbox.chunks(now_ns))[:size]
     if data:
         outbox.wrote(len(data), now_ns)
     return data
@@ -80,7 +81,7 @@ def test_a_way_that_is_cut_takes_nothing_until_it_moves_again() -> None:
     assert got == [SOUND, SOUND]
     assert not outbox.stalled
     assert outbox.put(b"fresh", 9 * STALL_NS, urgent=False)
-    assert reader.feed(written(outbox, 10_000)) == [b"fresh"]
+    assert reader.feed(written(outbox, 10_000, 9 * STALL_NS)) == [b"fresh"]
 
 
 def test_a_stall_with_nothing_begun_ends_when_the_connection_takes_bytes() -> None:
@@ -101,8 +102,24 @@ def test_a_pause_of_the_sender_is_no_stall() -> None:
     assert outbox.put(SOUND, 60 * STALL_NS + 1, urgent=True)
 
 
+def test_what_waited_for_long_is_left_out_though_the_rest_moves() -> None:
+    """At 100 kbit/s what fits takes twenty seconds: nobody wants to hear it then."""
+    outbox, reader = Outbox(), FrameReader()
+    step_ns = 20_000_000
+    late_ns: list[int] = []
+    for now_ns in range(0, 5 * LATE_NS, step_ns):
+        for _ in range(3):
+            outbox.put(b"v" + now_ns.to_bytes(8) + bytes(1_000), now_ns, urgent=False)
+        outbox.put(b"a" + now_ns.to_bytes(8) + bytes(100), now_ns, urgent=True)
+        for frame in reader.feed(written(outbox, 250, now_ns)):
+            late_ns.append(now_ns - int.from_bytes(frame[1:9]))
+    assert 0 < max(late_ns) <= LATE_NS + 5 * step_ns, "a frame that was begun is finished"
+    assert outbox.bytes == sum(len(frame) for _, frame in outbox._frames)
+    assert written(outbox, 1, 9 * LATE_NS) and not outbox.chunks(9 * LATE_NS)[1:]
+
+
 def test_one_write_is_bounded() -> None:
     outbox = Outbox()
     for _ in range(2 * CHUNKS_MAX):
         outbox.put(b"x", 0, urgent=True)
-    assert len(outbox.chunks()) == CHUNKS_MAX
+    assert len(outbox.chunks(0)) == CHUNKS_MAX
