@@ -35,6 +35,20 @@ def test_asks_for_a_gap_after_the_reorder_wait_and_across_the_wrap() -> None:
     assert due(tracker, nack.REORDER_WAIT_NS + RETRY_NS) == [65_535, 0, 1]
 
 
+def test_leaps_without_end_are_looked_after_at_a_bounded_rate() -> None:
+    tracker, noticed = LossTracker(), 0
+    for number in range(0, 100 * 400, 100):  # a leap every 10 ms
+        now_ns = number // 100 * 10 * MS
+        before = len(tracker)
+        tracker.arrived(number, now_ns)
+        noticed += max(len(tracker) - before, 0)
+        tracker.due(now_ns, RETRY_NS, ALL)
+    assert tracker.given_up_ns == 3_990 * MS
+    assert 2 * nack.NOTICED_PER_S_MAX < noticed <= 4 * nack.NOTICED_PER_S_MAX
+    tracker.arrived(number + 2, 5_000 * MS)
+    assert (number + 1) & 0xFFFF in due(tracker, 5_000 * MS + nack.REORDER_WAIT_NS)
+
+
 def test_stops_asking_for_what_arrived() -> None:
     tracker = tracker_after(1, 4)
     assert tracker.arrived(2, 0)
