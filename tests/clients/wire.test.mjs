@@ -140,6 +140,24 @@ test("what waits when the link breaks is told so", async () => {
   await assert.rejects(b.wire.request({ type: "room.leave" }), { code: "link_lost" });
 });
 
+test("on another network the first tickets are waited for less: old connections may be dead", async () => {
+  let dead = false;
+  const b = await connected({
+    ticket: () => (dead ? new Promise(() => {}) : Promise.resolve("ticket")),
+  });
+  assert.deepEqual(b.delays(), []);
+  dead = true;
+  b.wire.reconnect();
+  const waits = [];
+  for (let tries = 0; tries < 4; tries += 1) {
+    await settle();
+    waits.push(...b.delays());
+    await b.elapse(); // no ticket
+    await b.elapse(); // the pause before the next try
+  }
+  assert.deepEqual(waits, [1_500, 3_000, 5_000, 5_000]);
+});
+
 test("comes back with the resume token and a new ticket", async () => {
   const b = await connected();
   b.last().drop();

@@ -37,6 +37,9 @@ const OPEN_TIMEOUT_MS = 8_000;
 /** A ticket that does not come by then waits for a dead network: TCP would go on trying at longer
  * and longer intervals, and notice only after many seconds that the network is back. */
 const TICKET_TIMEOUT_MS = 5_000;
+/** After a loss the first tries wait less: on another network a browser asks over every connection
+ * that it had kept open to us, one dead one after the other, before it makes a new one. */
+const TICKET_AGAIN_MS = 1_500;
 const REPLY_TIMEOUT_MS = 10_000;
 /** Tickets refused this often in a row are not bad luck. */
 const UNAUTHENTICATED_MAX = 2;
@@ -168,7 +171,11 @@ export class Wire {
   async #connect() {
     const generation = ++this.#generation;
     this.#setState(this.#attempt === 0 && this.welcome === null ? "connecting" : "lost");
-    this.#timer = this.setTimer(() => this.#lost(generation, 1006), TICKET_TIMEOUT_MS);
+    const patienceMs =
+      this.welcome === null
+        ? TICKET_TIMEOUT_MS
+        : Math.min(TICKET_TIMEOUT_MS, TICKET_AGAIN_MS * 2 ** this.#attempt);
+    this.#timer = this.setTimer(() => this.#lost(generation, 1006), patienceMs);
     let ticket;
     try {
       ticket = await this.ticket();
