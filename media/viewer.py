@@ -119,7 +119,8 @@ class Viewer:
         choice = chooser.choose(layers.ladder, current, self._path(row, now_ns), now_ns)
         self.limited = choice.limited
         if choice.layer != current:
-            row.relieved = choice.limited
+            # Where only loss speaks against it, what is lost is repaired until the change is made.
+            row.relieved = choice.limited and self._is_short(row)
         if choice.probe_bps:
             self._probe = (now_ns + PROBE_NS, choice.probe_bps)
         if choice.layer is None:
@@ -128,6 +129,14 @@ class Viewer:
             better = current is not None and 0 <= current < choice.layer
             self._give(row, layers.climb[choice.layer], now_ns, better)
         return choice.again
+
+    def _is_short(self, row: Row) -> bool:
+        """True when its estimate says that the path is too narrow for what is sent."""
+        places = row.layers.climb
+        sent_bps = 0
+        if row.track in places:
+            sent_bps = row.layers.ladder[places.index(row.track)].bitrate_bps
+        return self.estimate_bps is not None and self.estimate_bps < sent_bps
 
     @staticmethod
     def _give(row: Row, track: Track, now_ns: int, better: bool) -> None:

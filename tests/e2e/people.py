@@ -129,13 +129,17 @@ async def stage(
         browser = await stack.enter_async_context(
             chromium() if program is None else chromium(program=program)
         )
-        yield await on_stage(server, browser, stack)
+        yield await on_stage(server, browser, stack, expert_script)
 
 
-async def on_stage(server: Server, browser: Browser, stack: AsyncExitStack) -> Stage:
+async def on_stage(
+    server: Server, browser: Browser, stack: AsyncExitStack, expert_script: str = ""
+) -> Stage:
     """The expert of this server goes on air and its member watches, in this browser."""
     expert = await stack.enter_async_context(person(browser, server))
     member = await stack.enter_async_context(person(browser, server))
+    if expert_script:
+        await expert.page.add_init_script(expert_script)
     await go_live(expert)
     await member.sign_in(MEMBER)
     await enter_room(member)
