@@ -26,11 +26,15 @@ SHORT_PAUSE_PERCENT: Final = 60
 """The same where there is no smaller layer: a frozen picture is worse than a smaller one."""
 SHORT_PROBED_PERCENT: Final = 50
 """The same while a probe, which makes the figures worse, awaits its verdict."""
+HOPELESS_PERCENT: Final = 40
+"""Below this share, and not climbing, an only encoding is too much though no estimate fell."""
+GROWN_PERCENT: Final = 150
+"""A stream that needs so much more than a moment ago has just begun; estimates follow slowly."""
 CLIMB_PERCENT: Final = 103
 FALL_PERCENT: Final = 97
 STALL_NS: Final = 2_500_000_000
 """An estimate that is short recovers within this by more than 3 %, or the path is full."""
-PAUSE_NS: Final = 300_000_000
+PAUSE_NS: Final = 800_000_000
 """How long a shortage lasts before the picture stops altogether."""
 SETTLE_NS: Final = 1_000_000_000
 """After a start or a change the next reports still speak of the time before."""
@@ -45,7 +49,8 @@ LOSS_PAUSE: Final = 0.50
 """Loss that no repair hides: the picture is gone anyway, and takes the sound with it."""
 LOSS_REPAIRED: Final = 0.05
 """Repairs hide this much, so that an estimate with room may be believed."""
-LOSS_CALM: Final = 0.02
+LOSS_PROBED: Final = 0.10
+"""A path that loses more by itself is not tried for more. What a probe adds, it answers for."""
 UP_HOLD_NS: Final = 2_000_000_000
 """Rest after a step down, however good the figures look at once."""
 PROBE_FIRST_NS: Final = 1_500_000_000
@@ -108,7 +113,9 @@ class LayerChooser:
     __slots__ = (
         "_ample",
         "_changed_ns",
+        "_enough_bps",
         "_ladder",
+        "_last_need_bps",
         "_lossy_ns",
         "_lowered_ns",
         "_mark",
@@ -123,6 +130,7 @@ class LayerChooser:
         "_settling_ns",
         "_short_ns",
         "_stage_bps",
+        "_usual_loss",
     )
 
     def __init__(self, now_ns: int) -> None:
@@ -134,12 +142,15 @@ class LayerChooser:
         self._path = Path(None, 0.0, 0, 0, None, False)
         self._changed_ns = self._settling_ns = now_ns  # reports from before do not count
         self._ample = False  # an estimate was seen that is enough for what is sent now
+        self._enough_bps: int | None = None  # which one
+        self._last_need_bps = 0
         self._mark: tuple[int, int] | None = None  # a short estimate, and when it was that
         self._lossy_ns: int | None = None  # since when reports tell of much loss
         self._short_ns: int | None = None  # since when the path complains
         self._probed: tuple[int, int | None] | None = None  # a probe's time, the estimate then
         self._probing_bps = self._stage_bps = 0  # what it tries in all, what one before it did
         self._probe_loss = 0.0  # the worst that was reported since
+        self._usual_loss = 0.0  # before it
         self._next_probe_ns = now_ns + self._probe_wait_ns
 
     def restart(self, now_ns: int) -> None:
@@ -244,6 +255,10 @@ class LayerChooser:
 
     def _overtaxed(self, current: int, alone: bool, now_ns: int) -> bool:
         """True when the path does not carry what is sent."""
+        need_bps = self._need_bps(current)
+        if need_bps * 100 > self._last_need_bps * GROWN_PERCENT and self._probed is None:
+            self._settle(now_ns)
+        self._last_need_bps = need_bps
         if now_ns - self._settling_ns < SETTLE_NS:
             return False
         if self._probed is not None and self._fits(current, SHORT_PROBED_PERCENT):
@@ -269,19 +284,20 @@ class LayerChooser:
             return True
         estimate_bps = path.estimate_bps
         if estimate_bps is None or self._fits(current, ENOUGH_PERCENT):
-            self._ample, self._mark = True, None
+            self._ample, self._enough_bps, self._mark = True, estimate_bps, None
             return False
         far = not self._fits(current, SHORT_PAUSE_PERCENT if alone else SHORT_PERCENT)
-        if far and self._ample:
+        if far and self._ample and _fell(estimate_bps, self._enough_bps):
             return True
         # An estimate from before a step up is short for a while, but it climbs.
         if self._mark is None or estimate_bps * 100 > self._mark[0] * CLIMB_PERCENT:
             self._mark = (estimate_bps, now_ns)
-        elif far and estimate_bps * 100 < self._mark[0] * FALL_PERCENT:
+        elif far and not alone and _fell(estimate_bps, self._mark[0]):
             return True
-        if alone and path.fraction_lost < LOSS_REPAIRED:
-            return False  # nobody is hurt, and the picture is worth more than a doubt
-        return now_ns - self._mark[1] >= STALL_NS
+        stalled_ns = now_ns - self._mark[1]
+        if alone:  # a frozen picture is worse than a doubt
+            return stalled_ns >= 2 * STALL_NS and not self._fits(current, HOPELESS_PERCENT)
+        return stalled_ns >= STALL_NS
 
     def _step_down(self, target: int | None, now_ns: int) -> None:
         if self._raised_ns is not None and now_ns - self._raised_ns < TRIAL_NS:
@@ -325,7 +341,7 @@ class LayerChooser:
                 self._probe_loss = max(self._probe_loss, path.fraction_lost)
             due = now_ns - self._probed[0] >= VERDICT_NS
             return self._verdict(stay, higher[0], now_ns) if due else stay
-        if now_ns < self._next_probe_ns or path.fraction_lost >= LOSS_CALM:
+        if now_ns < self._next_probe_ns or path.fraction_lost >= LOSS_PROBED:
             return stay
         if not path.can_probe:
             return self._raise(higher[0], now_ns)
@@ -339,7 +355,7 @@ class LayerChooser:
             # A path that was too narrow once is tried in steps: less is lost on the way.
             total_bps = min(total_bps, 2 * max(path.estimate_bps, self._stage_bps, sent_bps))
         self._probed, self._probing_bps = (now_ns, path.estimate_bps), total_bps
-        self._probe_loss = 0.0
+        self._probe_loss, self._usual_loss = 0.0, path.fraction_lost
         extra_bps = min(max(total_bps - sent_bps, 1), PROBE_BPS_MAX)
         return Choice(current, extra_bps, again=True, limited=self._suspect)
 
@@ -353,10 +369,8 @@ class LayerChooser:
         estimate_bps = self._path.estimate_bps
         before_bps = None if self._probed is None else self._probed[1]
         self._settle(now_ns)
-        fell = estimate_bps is not None and (
-            before_bps is None or estimate_bps * 100 < before_bps * FALL_PERCENT
-        )
-        if not fell and self._probe_loss < LOSS_CALM:
+        fell = estimate_bps is not None and _fell(estimate_bps, before_bps)
+        if not fell and self._probe_loss < self._usual_loss + LOSS_REPAIRED:
             if self._probing_bps >= self._need_bps(next_up):
                 return self._raise(next_up, now_ns)
             self._stage_bps, self._next_probe_ns = self._probing_bps, now_ns
@@ -370,3 +384,8 @@ class LayerChooser:
         self._note_change(now_ns)
         self._raised_ns = now_ns
         return Choice(place)
+
+
+def _fell(estimate_bps: int, before_bps: int | None) -> bool:
+    """True for an estimate lower than the one before; the first one of all tells of trouble too."""
+    return before_bps is None or estimate_bps * 100 < before_bps * FALL_PERCENT

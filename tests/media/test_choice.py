@@ -200,6 +200,34 @@ def test_up_by_probes_where_the_estimate_cannot_tell() -> None:
     assert len(story.probes) == 2
 
 
+@pytest.mark.parametrize("lost", [0.0, 0.08])
+def test_a_camera_that_rested_is_not_taken_for_a_path_that_became_narrow(lost: float) -> None:
+    """The estimate is from the rest; what is needed grew, and nothing fell."""
+    for ladder in (LADDER, SINGLE):
+        story = Story(ladder)
+        story.run(4, 2_000_000, lost=lost)
+        for share in (0, 0, 0, 0.2, 0.5, 0.8, 1, 1, 1, 1):
+            story.ladder = tuple(
+                Layer(int(layer.bitrate_bps * share), layer.width, layer.height, True)
+                for layer in ladder
+            )
+            story.run(0.3, 400_000, lost=lost)
+        estimate_bps = 400_000.0
+        for _ in range(60):
+            story.run(0.1, int(estimate_bps), lost=lost)
+            assert story.layer == len(ladder) - 1
+            estimate_bps *= 1.008
+
+
+def test_a_pause_ends_on_a_path_that_always_loses_a_little() -> None:
+    story = Story(SINGLE)
+    story.run(3, 3_000_000, lost=0.06)
+    story.run(2, 255_000, lost=0.06)
+    assert story.layer is None
+    story.run(12, 255_000, lost=0.06)
+    assert story.layer == 0
+
+
 def test_a_good_path_that_is_tried_for_more_is_not_called_narrow() -> None:
     story = Story(current=0)
     for _ in range(80):
@@ -252,7 +280,7 @@ SINGLE = (Layer(1_500_000, 1280, 720, True),)
 def test_one_encoding_pauses_when_it_is_hopeless(estimate_bps: int | None, lost: float) -> None:
     story = Story(SINGLE)
     story.run(3, 3_000_000)
-    story.run(2, estimate_bps, lost=lost)
+    story.run(2.6, estimate_bps, lost=lost)
     assert story.layer is None
     assert story.choice.again
 
