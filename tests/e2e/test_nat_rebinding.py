@@ -21,7 +21,7 @@ from tests.e2e.user_nat import UserNat
 __all__ = ["site"]  # a fixture
 pytestmark = pytest.mark.e2e
 
-FOLLOWED_WITHIN_S = 5
+FOLLOWED_WITHIN_S = 8
 """Chromium checks every 2.5 s; then one round trip, and the next keyframe."""
 RESUMED_WITHIN_S = 12
 
