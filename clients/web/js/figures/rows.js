@@ -128,12 +128,13 @@ function streamRows(videos, audio) {
     audio: audio === undefined ? UNKNOWN : text(audio),
   });
   /** @type {Row[]} */
-  const layers = videos.map((one, index) => ({
-    key: `layer:${one.layer ?? index}`,
-    label: t("figures.layer_of", { layer: layerText(one.layer ?? String(index + 1)) }),
-    video: `${sizeText(one)}, ${bitrateText(one.bitrate_bps)}`,
-    audio: "",
-  }));
+  const layers = [...videos]
+    .sort((a, b) => (b.height ?? 0) - (a.height ?? 0))
+    .map((one, index) => ({
+      key: `layer:${one.layer ?? index}`,
+      label: t("figures.layer_of", { layer: layerText(one.layer ?? String(index + 1)) }),
+      both: `${sizeText(one)}, ${bitrateText(one.bitrate_bps)}`,
+    }));
   return [
     row("codec", (stream) => stream.codec ?? UNKNOWN),
     ...(videos.length > 1 ? layers : []),
