@@ -22,6 +22,9 @@ SILENCE_POOR_MS: Final = 4_000
 
 START_BPS: Final = 2_500_000
 """A good 720p picture; also the most that a publisher is asked for."""
+FIRST_BPS: Final = 1_000_000
+"""What a browser that estimates for itself begins with. Its own 300 kbit/s is below what libwebrtc
+wants for 480 lines of VP9, which then begin with 240; the first probe corrects it either way."""
 LAYERED_BPS: Final = 3_500_000
 """The same with the smaller layers of a simulcast beside it: browsers give those 0.2 and 0.7."""
 FLOOR_BPS: Final = 150_000

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from media.api import Kind
 from media.links import ViewerTrack
-from media.quality import most_bps
+from media.quality import FIRST_BPS, most_bps
 from media.sdp_answer import CODEC_NAMES, AcceptedSection, Negotiated, RejectedSection
 
 TCP_TYPE_PREFERENCE = 90
@@ -93,7 +93,11 @@ def _media_lines(section: AcceptedSection) -> list[str]:
         pt, clock = codec.payload_type, codec.clock_rate_hz
         lines.append(f"a=rtpmap:{pt} {CODEC_NAMES[codec.name]}/{clock}{channels}")
         lines += [f"a=rtcp-fb:{pt} {value}" for value in sorted(codec.feedback)]
-        if parameters := _parameters(codec.name, codec.parameters):
+        parameters = _parameters(codec.name, codec.parameters)
+        if section.kind is Kind.VIDEO and "transport-cc" in codec.feedback:
+            first = f"x-google-start-bitrate={FIRST_BPS // 1_000}"
+            parameters = f"{parameters};{first}" if parameters else first
+        if parameters:
             lines.append(f"a=fmtp:{pt} {parameters}")
         if codec.rtx_payload_type is not None:
             lines.append(f"a=rtpmap:{codec.rtx_payload_type} rtx/{clock}")

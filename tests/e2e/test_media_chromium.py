@@ -22,7 +22,8 @@ async def test_chromium_publishes_and_chromium_decodes(site: tuple[Site, Page], 
     await page.evaluate("codec => publish('expert', codec)", codec)
     await stats_when(page, "expert", lambda s: s.get("video", {}).get("framesEncoded", 0) > 10)
     await page.evaluate("watch('guest', 'expert')")
-    found = await stats_when(page, "guest", decodes(60))
+    await stats_when(page, "guest", decodes(60))
+    found = await stats_when(page, "guest", lambda s: s["video"]["frameHeight"] == 480)
     assert found["video"]["codec"] == codec
     assert found["video"]["frameHeight"] == 480
     assert found["video"]["packetsLost"] == 0

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from media import sdp
 from media.api import BOTH_KINDS, IceParameters, Kind, RefusalCode, SdpRefused
 from media.links import CodecFormat
-from media.quality import LAYERED_BPS, START_BPS
+from media.quality import FIRST_BPS, LAYERED_BPS, START_BPS
 from media.rtp import URI_RID, URI_TRANSPORT_WIDE
 from media.sdp import Offer, OfferedSection, parse_offer
 from media.sdp_answer import ABS_SEND_TIME_URI, MID_URI, Negotiated, negotiate_publish
@@ -200,6 +200,18 @@ def test_arrivals_or_an_estimate_are_told_but_never_both(offers: dict[str, str])
         feedback, numbered = feedback_of(without)
         assert not numbered
         assert {"transport-cc", "goog-remb"} & feedback == {"goog-remb"}
+
+
+def test_who_estimates_begins_with_a_picture_worth_sending(offers: dict[str, str]) -> None:
+    offer = offers["browser_publish"]
+    text = write_answer(negotiate_publish(parse_offer(offer), BOTH_KINDS), LOCAL)
+    first = f"x-google-start-bitrate={FIRST_BPS // 1_000}"
+    lines = [line for line in text.split("\r\n") if first in line]
+    assert lines[0] == f"a=fmtp:96 {first}"
+    assert len(lines) == 4  # VP8, VP9, H.264, AV1; never sound, never a repair stream
+    assert f"profile-level-id=42e01f;{first}" in text
+    without = offer.replace(" transport-cc", " x-none")
+    assert first not in write_answer(negotiate_publish(parse_offer(without), BOTH_KINDS), LOCAL)
 
 
 def test_a_viewer_sends_an_estimate(offers: dict[str, str]) -> None:
