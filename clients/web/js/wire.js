@@ -40,6 +40,7 @@ const TICKET_TIMEOUT_MS = 5_000;
 /** After a loss the first tries wait less: on another network a browser asks over every connection
  * that it had kept open to us, one dead one after the other, before it makes a new one. */
 const TICKET_AGAIN_MS = 1_500;
+const TICKET_AGAIN_TRIES = 3;
 const REPLY_TIMEOUT_MS = 10_000;
 /** Tickets refused this often in a row are not bad luck. */
 const UNAUTHENTICATED_MAX = 2;
@@ -171,10 +172,8 @@ export class Wire {
   async #connect() {
     const generation = ++this.#generation;
     this.#setState(this.#attempt === 0 && this.welcome === null ? "connecting" : "lost");
-    const patienceMs =
-      this.welcome === null
-        ? TICKET_TIMEOUT_MS
-        : Math.min(TICKET_TIMEOUT_MS, TICKET_AGAIN_MS * 2 ** this.#attempt);
+    const again = this.welcome !== null && this.#attempt < TICKET_AGAIN_TRIES;
+    const patienceMs = again ? TICKET_AGAIN_MS : TICKET_TIMEOUT_MS;
     this.#timer = this.setTimer(() => this.#lost(generation, 1006), patienceMs);
     let ticket;
     try {
