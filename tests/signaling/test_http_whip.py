@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -39,6 +40,7 @@ class ScriptedWays:
     def __init__(self) -> None:
         self.now: IceDescription | None = ice_session(1, "first")
         self.gone_at_restart = False
+        self.looked = asyncio.Event()
 
     def of_encoder(self, expert_id: str, resource: str) -> Way | None:
         return Way(Direction.PUBLISH, expert_id, "peer-1") if resource == "res-1" else None
@@ -46,6 +48,7 @@ class ScriptedWays:
     of_player = of_encoder
 
     def session(self, way: Way) -> IceDescription | None:
+        self.looked.set()
         return self.now
 
     def restart(self, way: Way, remote: IceParameters) -> IceDescription | None:
@@ -331,6 +334,24 @@ async def test_patches_that_are_refused_change_nothing(door, expert, problem, ba
         f"{base}/res-1", data=CREDENTIALS, headers=key | FRAGMENT | right
     )
     assert await problem(reply) == (404, "not_found")
+
+
+@pytest.mark.parametrize("base", ["/whip/luna", "/whep/luna"])
+async def test_of_two_restarts_under_one_tag_the_slower_is_refused(
+    door, expert, problem, base: str
+) -> None:
+    _, key, house = expert
+
+    async def slowly() -> AsyncIterator[bytes]:
+        yield CREDENTIALS[:10].encode()
+        await house.ways.looked.wait()
+        house.ways.now = ice_session(2, "faster")
+        yield CREDENTIALS[10:].encode()
+
+    headers = key | FRAGMENT | {"If-Match": '"etag-1"'}
+    reply = await door.client().patch(f"{base}/res-1", data=slowly(), headers=headers)
+    assert await problem(reply) == (412, "ice_session_changed")
+    assert house.ways.now.remote_ufrag == "faster"
 
 
 async def test_a_restart_needs_the_key(door, expert, problem) -> None:
