@@ -54,13 +54,13 @@ PERCENTILES = (50, 99, 99.9)
 
 
 async def _connect(
-    peer: Peer, address: str, count: int, usage: Usage
+    peer: Peer, address: str, count: int, usage: Usage, spread_s: float
 ) -> tuple[Publisher, Viewers, dict[str, float]]:
     identity = Identity.new()
     viewers = Viewers(stamped=not peer.decodes)
     probe = Probe(identity, address)
     await peer.publish(probe)
-    publisher = Publisher(probe, SSRCS, Film() if peer.decodes else None)
+    publisher = Publisher(probe, SSRCS, Film() if peer.decodes else None, spread_s)
     viewers.restart()
     run_for(SETTLE_S, publisher, viewers)
     await asyncio.sleep(0)
@@ -102,13 +102,18 @@ async def _join(
 
 
 async def measure(
-    name: str, viewer_count: int, seconds: float, address: str, house: House
+    name: str,
+    viewer_count: int,
+    seconds: float,
+    address: str,
+    house: House,
+    spread_s: float,
 ) -> dict[str, Any]:
     """One run of one server: everything that is reported."""
     with tempfile.TemporaryDirectory(prefix="parlour-bench-") as folder:
         async with PEERS[name](Path(folder), address, house) as peer:
             usage, mine = Usage(peer.pid), Usage(os.getpid())
-            publisher, viewers, joins = await _connect(peer, address, viewer_count, usage)
+            publisher, viewers, joins = await _connect(peer, address, viewer_count, usage, spread_s)
             # The publisher's schedule began before the joins; it must not catch up with them.
             run_for(WARM_UP_S, publisher, viewers)
             viewers.drain()
@@ -241,6 +246,9 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--rounds", type=int, default=1, help="the median of so many is reported")
     parser.add_argument("--peers", type=_names, default=["parlour"], help=",".join(PEERS))
+    parser.add_argument(
+        "--spread-ms", type=float, default=0.0, help="a frame's packets leave over this time"
+    )
     parser.add_argument("--idle-rooms", type=int, default=0, help="experts who are not on air")
     parser.add_argument("--chat", type=int, default=0, help="messages said in every room before")
     parser.add_argument("--json", type=Path)
@@ -256,7 +264,11 @@ def main() -> int:
     for _ in range(arguments.rounds):
         for count in arguments.viewers:
             for name in arguments.peers:
-                figures = asyncio.run(measure(name, count, arguments.seconds, address, house))
+                figures = asyncio.run(
+                    measure(
+                        name, count, arguments.seconds, address, house, arguments.spread_ms / 1_000
+                    )
+                )
                 rounds.setdefault((count, name), []).append(figures)
     results = [_middle(figures) for figures in rounds.values()]
     _table(results)

@@ -6,10 +6,14 @@ which it was sent. A server that decodes (`bench.relay_server`) gets a real film
 
 from __future__ import annotations
 
+import math
 import os
 import struct
 import time
+from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from bench._film import Film
@@ -38,9 +42,21 @@ HEAD = struct.Struct("!BBHII4x")
 
 
 class Publisher:
-    """Sends on schedule and answers keyframe requests."""
+    """Sends on schedule and answers keyframe requests.
 
-    def __init__(self, probe: Probe, ssrcs: tuple[int, int], film: Film | None = None) -> None:
+    With `spread_s` the packets of a frame leave over that time, as a browser's pacer lets them;
+    else at once.
+    """
+
+    def __init__(
+        self,
+        probe: Probe,
+        ssrcs: tuple[int, int],
+        film: Film | None = None,
+        spread_s: float = 0.0,
+    ) -> None:
+        self._spread_s = spread_s
+        self._paced: deque[tuple[float, Callable[[], None]]] = deque()
         self._probe = probe
         self._film = film
         self._audio_ssrc, self._video_ssrc = ssrcs
@@ -55,13 +71,16 @@ class Publisher:
 
     def next_due_s(self) -> float:
         """When the next frame or sound is due."""
-        return self._start_s + min(self._frame / FRAMES_PER_S, self._sound / AUDIO_PACKETS_PER_S)
+        new_s = min(self._frame / FRAMES_PER_S, self._sound / AUDIO_PACKETS_PER_S)
+        return min(self._start_s + new_s, self._paced[0][0] if self._paced else math.inf)
 
     def send_due(self, now_s: float) -> None:
         """Everything that is due by now."""
         while (due_s := self.next_due_s()) <= now_s:
             self.late_ms.append((now_s - due_s) * 1_000)
-            if self._sound / AUDIO_PACKETS_PER_S <= self._frame / FRAMES_PER_S:
+            if self._paced and self._paced[0][0] <= due_s:
+                self._paced.popleft()[1]()
+            elif self._sound / AUDIO_PACKETS_PER_S <= self._frame / FRAMES_PER_S:
                 self._send_sound()
             else:
                 self._send_frame()
@@ -89,10 +108,16 @@ class Publisher:
         for part in range(count):
             start = 0x90 if part == 0 else 0x80
             head = struct.pack("!BBHB", start, 0x80, picture, 0 if keyframe else 1)
-            last = part == count - 1
-            payload = self._stamped(head, PAYLOAD_BYTES)
-            self._send(1, self._video_ssrc, 96, self._frame * 3_000, payload, last)
+            send = partial(self._send_part, head, self._frame * 3_000, part == count - 1)
+            if self._spread_s:
+                due_s = self._start_s + self._frame / FRAMES_PER_S + self._spread_s * part / count
+                self._paced.append((due_s, send))
+            else:
+                send()
         self._frame += 1
+
+    def _send_part(self, head: bytes, timestamp: int, last: bool) -> None:
+        self._send(1, self._video_ssrc, 96, timestamp, self._stamped(head, PAYLOAD_BYTES), last)
 
     def _send(
         self,

@@ -7,7 +7,8 @@ Packets that came in together leave in one message per viewer (UDP_SEGMENT), and
 viewer by viewer, so that a viewer's keys are fetched from memory once for all of them. Headers are
 written column by column (numpy), all packets at once. `docs/decisions/` has what each is worth.
 
-Packets wait for `flush` at the end of the receive batch that they came in, never longer.
+Packets wait for `flush` at the end of the receive batch that they came in. In a large room those of
+a frame that is not complete may wait a little longer, since publishers send a frame over 10 ms.
 
 Never a packet in clear: a slot whose encryption failed is left out of the call.
 """
@@ -38,6 +39,11 @@ from media.batch import (
     srtp_protect,
 )
 
+FRAME_WAIT_NS: Final = 5_000_000
+"""How long the first packets of a frame wait for the last. A picture is not shown any later for it,
+and a browser's pacer sends two or three packets in this time."""
+WAIT_LANES_MIN: Final = 30
+"""Below, there is not enough to be won."""
 OVERLAP_CHUNKS_MIN: Final = 3
 """From here on (257 viewers) a second thread hands one chunk to the kernel while the next one is
 encrypted: half of the time per frame is the kernel's. For fewer, waking a thread costs more."""
@@ -60,10 +66,17 @@ _Calls = tuple[list[Any], list[Any], list[Any]]
 
 
 class FanOut:
-    """The lanes that get every packet of one track, and their prepared messages."""
+    """The lanes that get every packet of one track, and their prepared messages.
 
-    def __init__(self, sender: BatchSender) -> None:
+    `frames` says that a packet is of no use to a decoder before the last one of its frame, the one
+    with the marker.
+    """
+
+    def __init__(self, sender: BatchSender, *, frames: bool = False) -> None:
         self._sender = sender
+        self._frames = frames
+        self.waits_until_ns = 0
+        """Until then what is queued may wait for the rest of its frame."""
         self._chunks: dict[ChunkKey, list[_Chunk]] = {}
         self._queue: list[Queued] = []
         self._count = 0
@@ -108,9 +121,20 @@ class FanOut:
         chunks[-1].add(lane)
 
     def queue(
-        self, packet: Any, index: int, timestamp: int, payload_bytes: int, now_ns: int
+        self,
+        packet: Any,
+        index: int,
+        timestamp: int,
+        payload_bytes: int,
+        now_ns: int,
+        *,
+        complete: bool = True,
     ) -> None:
-        """One packet for all lanes; it leaves with the next `flush`."""
+        """One packet for all lanes; it leaves with the next `flush`. `complete` ends a frame."""
+        if complete:
+            self.waits_until_ns = 0
+        elif not self._queue and self._frames and self._count >= WAIT_LANES_MIN:
+            self.waits_until_ns = now_ns + FRAME_WAIT_NS
         self._queue.append((packet, index, timestamp))
         self._now_ns = now_ns
         self.packets += 1
@@ -123,7 +147,7 @@ class FanOut:
         queue = self._queue
         if not queue:
             return
-        self._queue = []
+        self._queue, self.waits_until_ns = [], 0
         work: list[tuple[_Chunk, Rendered]] = []
         for chunks in self._chunks.values():
             shape = chunks[0].shape

@@ -294,11 +294,19 @@ class Forwarder:
             else:
                 self._uneasy.add(viewer)
 
-    def flush(self) -> None:
-        """Send what the packets since the last flush have queued: the receive batch is over."""
-        queued = self._shared.queued
-        while queued:
-            queued.pop().flush()
+    def flush(self, now_ns: int) -> int | None:
+        """Send what the packets since the last flush have queued: the receive batch is over.
+
+        When the rest of a frame is waited for: until when, and `flush` is wanted again then.
+        """
+        wait_ns: int | None = None
+        for fan in tuple(self._shared.queued):
+            if fan.waits_until_ns > now_ns:
+                wait_ns = min(wait_ns or fan.waits_until_ns, fan.waits_until_ns)
+                continue
+            self._shared.queued.discard(fan)
+            fan.flush()
+        return wait_ns
 
     def _source_revived(self, source: Source, kind: Kind, now_ns: int) -> None:
         kinds = source.kinds_at(now_ns) | {kind}
@@ -322,7 +330,7 @@ class Forwarder:
 
     def timer(self, now_ns: int) -> None:
         """Everything that is due: repairs, keyframe requests, replays, reports, staleness."""
-        self.flush()
+        self.flush(now_ns)
         for row in tuple(self._shared.replaying):
             row.replay(now_ns)
         for track in tuple(self._shared.wanting):

@@ -104,6 +104,7 @@ class MediaPlane:
         self._sender: BatchSender | None = None
         self._forwarder: Forwarder | None = None
         self._ticker: asyncio.Task[None] | None = None
+        self._flusher: asyncio.TimerHandle | None = None
         self._tick_ns = self._sweep_ns = clock_ns()
         self._dtls_failures = 0
         self._overload = Overload(self._totals(), peers_max=config.peers_max, now_ns=clock_ns())
@@ -131,6 +132,9 @@ class MediaPlane:
             self._ticker.cancel()
             await asyncio.wait([self._ticker])
             self._ticker = None
+        if self._flusher is not None:
+            self._flusher.cancel()
+            self._flusher = None
         for peer in self._peers():
             self._close_peer(peer, "server_closed")
         if self._sender is not None:
@@ -465,9 +469,20 @@ class MediaPlane:
 
     def _batch_end(self, now_ns: int) -> None:
         """Sends what a receive batch brought; what else is due goes along, while all is warm."""
-        self._running().flush()
+        self._flush(now_ns)
         if now_ns - self._tick_ns >= TICK_NS:
             self._tick_now(now_ns)
+
+    def _flush(self, now_ns: int) -> None:
+        wait_ns = self._running().flush(now_ns)
+        if wait_ns is not None and self._flusher is None:
+            loop = asyncio.get_running_loop()
+            self._flusher = loop.call_later((wait_ns - now_ns) / 1_000_000_000, self._flush_rest)
+
+    def _flush_rest(self) -> None:
+        """The rest of a frame did not come in time."""
+        self._flusher = None
+        self._flush(self._clock_ns())
 
     async def _tick(self) -> None:
         """Time goes on when no datagram comes, too."""

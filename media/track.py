@@ -87,7 +87,7 @@ class Track:
         self.clock_rate_hz = CLOCK_RATE_HZ[kind]
         self.numbering = SourceNumbering(self.clock_rate_hz)
         self.ring = PacketRing(VIDEO_PACKETS if kind is Kind.VIDEO else AUDIO_PACKETS)
-        self.fan = FanOut(shared.sender)
+        self.fan = FanOut(shared.sender, frames=kind is Kind.VIDEO)
         self.rows: dict[str, Row] = {}
         self.arrivals: dict[Row, None] = {}  # rows of other layers that come over at a keyframe
         self.rid: str | None = None  # the layer's name, None for an only encoding
@@ -195,8 +195,8 @@ class Track:
         self.flowed_ns = now_ns
         self.pictures += packet.marker
         if len(self.fan):
-            size = len(packet.payload)
-            self.fan.queue(packet, packet.index, packet.timestamp, size, now_ns)
+            size, index, stamp = len(packet.payload), packet.index, packet.timestamp
+            self.fan.queue(packet, index, stamp, size, now_ns, complete=packet.marker)
             self.shared.queued.add(self.fan)
         if self._careful:
             for row in tuple(self._careful):

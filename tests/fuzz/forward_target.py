@@ -124,7 +124,7 @@ class Scene:
 
     def play(self, kind: int, body: bytes) -> None:
         self.moves[kind % len(self.moves)](body)
-        self.world.forwarder.flush()
+        self.world.forwarder.flush(self.world.now_ns)
         assert not self.x.packets(), "a viewer without a row was sent media"
         if not self.y_may_receive:
             assert not self.y.packets(), "a layer after the row was removed"

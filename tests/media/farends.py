@@ -225,7 +225,7 @@ class FarPublisher(FarEnd):
         world.buffer.data[: len(datagram)] = datagram
         world.forwarder.on_publisher_rtp(self.link, world.buffer, len(datagram), world.now_ns)
         if not world.batching:
-            world.forwarder.flush()
+            world.forwarder.flush(world.now_ns)
 
     def video(self, payload: bytes, sequence: int, timestamp: int = 0, **fields: Any) -> None:
         self.send_raw(self.protect(payload, sequence, timestamp, **fields))

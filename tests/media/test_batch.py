@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pylibsrtp import Policy, Session
 
 from media import batch, fanout
-from media.batch import SLOTS, BatchSender, Destination, Lane, PacketBuffer
+from media.batch import SEGMENTS, SLOTS, BatchSender, Destination, Lane, PacketBuffer
 from media.burst import Burst
 from media.fanout import FanOut
 
@@ -376,3 +376,40 @@ def test_unprotecting_bytes_from_anyone_gives_zero(data: bytes) -> None:
     assert buffer.unprotect(inbound._srtp[0], len(data)) == 0
     buffer.data[: len(data)] = data
     assert buffer.unprotect_rtcp(inbound._srtp[0], len(data)) == 0
+
+
+def test_a_frame_of_a_large_room_waits_for_its_last_packet_and_not_for_ever(
+    sender: BatchSender, receiver: socket.socket
+) -> None:
+    sessions = [outbound() for _ in range(fanout.WAIT_LANES_MIN)]
+    to = Destination.from_address(*receiver.getsockname())
+    shape = PlainShape()
+    fan, now_ns = FanOut(sender, frames=True), 10**9
+    for number, session in enumerate(sessions):
+        assert fan.waits_until_ns == 0
+        fan.add(Lane(session._srtp[0], to, number, shape, 16))
+    fan.queue(b"one", 1, 0, 3, now_ns, complete=False)
+    assert fan.waits_until_ns == now_ns + fanout.FRAME_WAIT_NS
+    fan.queue(b"two", 2, 0, 3, now_ns + 1, complete=False)
+    assert fan.waits_until_ns == now_ns + fanout.FRAME_WAIT_NS  # from the first on
+    fan.queue(b"end", 3, 0, 3, now_ns + 2)
+    assert fan.waits_until_ns == 0
+    fan.flush()
+    assert len(received(receiver)) == 3 * fanout.WAIT_LANES_MIN
+    for index in range(SEGMENTS):  # a long frame does not wait for its end
+        fan.queue(b"abc", 4 + index, 0, 3, now_ns, complete=False)
+    assert (len(received(receiver)), fan.waits_until_ns) == (
+        SEGMENTS * fanout.WAIT_LANES_MIN,
+        0,
+    )
+
+
+def test_small_rooms_and_sound_do_not_wait(sender: BatchSender, receiver: socket.socket) -> None:
+    to = Destination.from_address(*receiver.getsockname())
+    sessions = [outbound() for _ in range(fanout.WAIT_LANES_MIN)]
+    for frames, lanes_count in ((True, fanout.WAIT_LANES_MIN - 1), (False, len(sessions))):
+        fan = FanOut(sender, frames=frames)
+        for number, session in enumerate(sessions[:lanes_count]):
+            fan.add(Lane(session._srtp[0], to, number, PlainShape(), 16))
+        fan.queue(b"one", 1, 0, 3, 10**9, complete=False)
+        assert fan.waits_until_ns == 0

@@ -202,8 +202,8 @@ def test_packets_that_came_together_leave_together_and_whole(
         world.batching = True
         sent = [DELTA + bytes([n]) * size for n, size in enumerate(sizes)]
         for n, payload in enumerate(sent):
-            publisher.video(payload, start + n, n * 900)
-        world.forwarder.flush()
+            publisher.video(payload, start + n, n * 900, marker=n == len(sent) - 1)
+        world.forwarder.flush(world.now_ns)
         for viewer in watchers:
             packets = viewer.packets()
             assert [got.payload for got in packets] == sent
@@ -211,7 +211,7 @@ def test_packets_that_came_together_leave_together_and_whole(
             assert len({got.header.timestamp for got in packets}) == len(sent)
         world.batching = False
         for n in range(start + len(sizes), start + 100):
-            publisher.video(DELTA, n, 20_000)
+            publisher.video(DELTA, n, 20_000, marker=True)
         for viewer in watchers:
             viewer.datagrams()
     assert world.forwarder.counters.send_errors == 0
@@ -229,7 +229,7 @@ def test_the_table_may_change_inside_a_batch(world: World) -> None:
     publisher.video(DELTA + b"3", 103, 9_000)
     world.forwarder.seal("s")
     publisher.video(DELTA + b"4", 104, 12_000)
-    world.forwarder.flush()
+    world.forwarder.flush(world.now_ns)
     assert viewer.payloads() == [DELTA + b"1"]
     assert other.payloads() == [DELTA + b"1", DELTA + b"2", DELTA + b"3"]
     assert late.payloads() == [KEY, DELTA + b"1", DELTA + b"2", DELTA + b"3"]
@@ -258,7 +258,7 @@ def test_a_kernel_that_does_not_cut_messages_gets_them_one_by_one(
         for n in range(3):
             publisher.video(DELTA + bytes([n]), start + n, 900 * n)
         calls.clear()
-        world.forwarder.flush()
+        world.forwarder.flush(world.now_ns)
         world.batching = False
     for viewer in watchers:
         assert viewer.payloads() == [KEY] + [DELTA + bytes([n]) for n in (0, 1, 2)] * 2
@@ -400,7 +400,7 @@ def test_one_broken_session_costs_the_others_nothing_and_leaks_nothing(
     world.batching = True
     for n in range(packets):
         publisher.video(DELTA + b"secret", 2 + n)
-    world.forwarder.flush()
+    world.forwarder.flush(world.now_ns)
     for n, viewer in enumerate(watchers):
         datagrams = viewer.datagrams()
         assert len(datagrams) == (1 if n == 0 else 1 + packets)
