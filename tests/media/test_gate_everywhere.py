@@ -204,10 +204,11 @@ def test_whatever_happens_the_gate_holds_and_what_is_charged_has_left(
     world = World()
     call = Call(world, random.Random(seed))
 
-    def watched(act: Callable[[], None]) -> Callable[[], None]:
-        def act_and_look() -> None:
-            act()
+    def watched(act: Callable[..., object]) -> Callable[..., object]:
+        def act_and_look(*arguments: int) -> object:
+            done = act(*arguments)
             call.look()
+            return done
 
         return act_and_look
 
