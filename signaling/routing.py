@@ -42,7 +42,8 @@ class Access(enum.StrEnum):
     STREAM_KEY = "stream_key"
     """WHIP: the expert's key as bearer token, checked by the handler against that expert."""
     RESOURCE = "resource"
-    """WHEP: who knows the unguessable resource URL may end it. No account is looked at."""
+    """WHIP, WHEP and the WebSocket, for programs on any origin: no account is looked at. Who knows a
+    resource's unguessable URL may change and end it; anybody may ask what is taken here."""
     OPERATOR = "operator"
     """Networks that the configuration names."""
 

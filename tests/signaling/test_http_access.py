@@ -87,10 +87,19 @@ def test_no_route_is_without_a_decision() -> None:
         ("POST", "/api/v1/logout"),
         ("POST", "/api/v1/reset"),
         ("POST", "/api/v1/ws-ticket"),
+    }
+    # Programs on any origin: no account is looked at, and what one may do hangs on a key or on a
+    # URL that nobody can guess.
+    resources = {(route.method, route.path) for route in ROUTES if route.access is Access.RESOURCE}
+    assert resources == {
+        ("GET", "/ws"),  # the ticket in its first message says who it is
         ("OPTIONS", "/whip/{expert}"),
         ("OPTIONS", "/whip/{expert}/{resource}"),
+        ("POST", "/whep/{expert}"),
         ("OPTIONS", "/whep/{expert}"),
         ("OPTIONS", "/whep/{expert}/{resource}"),
+        ("PATCH", "/whep/{expert}/{resource}"),
+        ("DELETE", "/whep/{expert}/{resource}"),
     }
 
 
