@@ -42,8 +42,8 @@ class Access(enum.StrEnum):
     STREAM_KEY = "stream_key"
     """WHIP: the expert's key as bearer token, checked by the handler against that expert."""
     RESOURCE = "resource"
-    """WHIP, WHEP and the WebSocket, for programs on any origin: no account is looked at. Who knows a
-    resource's unguessable URL may change and end it; anybody may ask what is taken here."""
+    """WHIP, WHEP and the WebSocket, for programs on any origin: no account is looked at. Whoever
+    knows a resource's unguessable URL may change and end it; what is taken anybody may ask."""
     OPERATOR = "operator"
     """Networks that the configuration names."""
 
