@@ -15,7 +15,7 @@ test("bit rate and loss are of the time between two readings", () => {
     { type: "candidate-pair", nominated: true, state: "succeeded", currentRoundTripTime: 0.021 },
   ];
   const first = figures(report(1_000, 0, 0, 0), "in", null);
-  assert.equal(first.bitsPerS, 0);
+  assert.equal(first.bitsPerS, null);
   assert.equal(first.lossPercent, null);
   const second = figures(report(3_000, 250_000, 90, 10), "in", first);
   assert.equal(second.bitsPerS, 1_000_000);

@@ -7,7 +7,7 @@
  * @property {number} packets
  * @property {number} lost
  * @property {number} frames decoded or encoded
- * @property {number} bitsPerS since the previous reading
+ * @property {number | null} bitsPerS since the previous reading, null for the first
  * @property {number | null} rttMs
  * @property {number | null} lossPercent since the previous reading
  * @property {number | null} fps
@@ -42,7 +42,7 @@ export function figures(reports, direction, previous) {
     packets,
     lost,
     frames: video?.[direction === "in" ? "framesDecoded" : "framesEncoded"] ?? 0,
-    bitsPerS: elapsedS > 0 && previous !== null ? Math.max(0, ((bytes - previous.bytes) * 8) / elapsedS) : 0,
+    bitsPerS: elapsedS > 0 && previous !== null ? Math.max(0, ((bytes - previous.bytes) * 8) / elapsedS) : null,
     rttMs: roundTripMs(all, remote),
     lossPercent: lossPercent(packets, lost, previous),
     fps: video?.framesPerSecond ?? null,

@@ -243,7 +243,7 @@ function Bar({ controller, server, local, live }) {
     <div class="hud">
       <${Figure} label=${t("studio.today")} value=${creditsText(local.studio.earned_units_today)} testid="earned-today" />
       ${live && figures &&
-      html`<${Figure} class="figure-sent" label=${t("studio.sent")} value=${`${Math.round(figures.bitsPerS / 1000)} kbit/s`} testid="sent-bitrate" />
+      html`<${Figure} class="figure-sent" label=${t("studio.sent")} value=${figures.bitsPerS === null ? "–" : `${Math.round(figures.bitsPerS / 1000)} kbit/s`} testid="sent-bitrate" />
         <${Figure} class="figure-sent" label=${t("room.figure.fps")} value=${figures.fps === null ? "–" : String(Math.round(figures.fps))} testid="sent-fps" />
         ${figures.rttMs !== null && html`<${Figure} class="figure-sent" label=${t("room.figure.delay")} value=${`${figures.rttMs} ms`} testid="sent-rtt" />`}
         ${figures.lossPercent !== null && html`<${Figure} class="figure-sent" label=${t("room.figure.loss")} value=${`${figures.lossPercent.toFixed(1)} %`} testid="sent-loss" />`}`}
