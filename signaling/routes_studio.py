@@ -62,19 +62,19 @@ class StreamKeyReply(Struct, kw_only=True):
 
 async def studio(call: Call) -> web.Response:
     """All that the studio shows."""
-    return json_reply(await _studio(call, _profile(call)))
+    return json_reply(await _studio(call, await _profile(call)))
 
 
 async def rotate_key(call: Call) -> web.Response:
     """A new stream key; the old one stops working at once, a running publication goes on."""
-    profile = _profile(call)
+    profile = await _profile(call)
     key = await call.services.experts.rotate_key(profile.expert_id)
     return json_reply(StreamKeyReply(stream_key=key, whip_url=_whip_url(call, profile)))
 
 
 async def change_settings(call: Call) -> web.Response:
     """Change prices, switches and texts; locked while somebody pays by them."""
-    profile = _profile(call)
+    profile = await _profile(call)
     body = await call.json(StudioSettings)
     if call.services.house.in_session(profile.expert_id):
         raise Problem(
@@ -90,7 +90,7 @@ async def change_settings(call: Call) -> web.Response:
         changes["tariff"] = _tariff(body.prices)
     fields = {name: getattr(details, name) for name in details.__slots__}
     await call.services.experts.change(profile.expert_id, type(details)(**(fields | changes)))
-    return json_reply(await _studio(call, _profile(call)))
+    return json_reply(await _studio(call, await _profile(call)))
 
 
 def _tariff(prices: PricesBody) -> Tariff:
@@ -100,9 +100,11 @@ def _tariff(prices: PricesBody) -> Tariff:
         raise Problem(422, "bad_price", f"{error}.") from None
 
 
-def _profile(call: Call) -> ExpertProfile:
-    profile = call.services.experts.expert(call.signed_in.account.account_id)
-    if profile is None:
+async def _profile(call: Call) -> ExpertProfile:
+    """One's own; whoever was added beside a running server need not wait for the next reading."""
+    account, experts = call.signed_in.account, call.services.experts
+    profile = experts.expert(account.account_id) or await experts.find(account.username)
+    if profile is None or profile.expert_id != account.account_id:
         raise Problem(403, "experts_only", "Only for experts.")
     return profile
 

@@ -14,6 +14,8 @@ from rooms.roles import Standing, Visitor, VisitorKind
 from signaling import pages
 from signaling.experts import Experts, details_of
 
+PASSWORD = "correct-horse-9"
+
 PAGES = {
     "/": "home",
     "/room/luna": "room",
@@ -49,6 +51,17 @@ async def test_unknown_room_and_unknown_page_are_404_pages(door) -> None:
         assert reply.status == 404
         assert 'data-page="not-found"' in await reply.text()
         assert "<script>" not in await reply.text()
+
+
+async def test_an_expert_added_beside_the_server_has_a_studio_at_once(door) -> None:
+    await door.expert("luna")
+    known = door.services.experts
+    beside = Experts(known._database, door.services.accounts, lambda: datetime.now(UTC))
+    details = details_of(known.experts()[0])
+    assert isinstance(await beside.add("orion", PASSWORD, details), tuple)
+    client = await door.signed_in("orion")
+    reply = await client.get("/api/v1/studio")
+    assert (reply.status, (await reply.json())["expert"]["name"]) == (200, "orion")
 
 
 async def test_an_expert_added_beside_the_server_has_a_room_at_once(door) -> None:
