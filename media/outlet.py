@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from media import rtcp
 from media.api import Kind
 from media.batch import Lane
-from media.burst import Outgoing
+from media.burst import written
 from media.codecs import pick
 from media.gate import Gate
 from media.links import ViewerLink, ViewerTrack
@@ -325,9 +325,8 @@ class Row:
             return
         track = self.track
         end = min(track.numbering.last_index + 1, self._cursor + REPLAY_BURST_PACKETS)
-        found = [track.ring.get(index) for index in range(self._cursor, end)]
+        packets = track.ring.run(self._cursor, end)
         self._cursor = end
-        packets = [packet for packet in found if packet is not None]
         self._send_burst(packets, self._runs[-1].segment, now_ns)
         if self._cursor <= track.numbering.last_index:
             track.shared.replaying.add(self)
@@ -399,17 +398,12 @@ class Row:
         lane, outlet = self._lane, self.outlet
         if lane is None or outlet is None or not packets:
             return
-        rendered: list[Outgoing] = []
-        for packet in packets:
-            template, word = lane.shape.render(packet, now_ns)
-            sequence = packet.index + segment.sequence_offset
-            rendered.append((template, word, sequence, segment.out_timestamp(packet.timestamp)))
-        self._last_stamp = max(self._last_stamp, *(packet.timestamp for packet in packets))
+        self._last_stamp = max(self._last_stamp, *[packet.timestamp for packet in packets])
         self._last_ns = now_ns
-        sent = self.track.shared.burst.send(lane, rendered)
+        sent = self.track.shared.burst.send(lane, written(lane, segment, packets, now_ns))
         if sent:
             outlet.packets += sent
-            outlet.octets += sum(len(packet.payload) for packet in packets) * sent // len(packets)
+            outlet.octets += sum([len(packet.payload) for packet in packets]) * sent // len(packets)
             if self.gate is not None:
                 self.gate.note(now_ns)
 

@@ -67,6 +67,15 @@ class PacketRing:
         packet = self._slots[index & self._mask]
         return packet if packet is not None and packet.index == index else None
 
+    def run(self, first: int, end: int) -> list[Packet]:
+        """Those with an index from `first` to before `end`, in order."""
+        slots, mask = self._slots, self._mask
+        return [
+            packet
+            for index in range(first, end)
+            if (packet := slots[index & mask]) is not None and packet.index == index
+        ]
+
     def keyframe(self, now_ns: int) -> Packet | None:
         """Where the last keyframe starts, None when it is gone or too old to start with."""
         packet = self._keyframe

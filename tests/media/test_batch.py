@@ -3,6 +3,7 @@
 import errno
 import os
 import socket
+import struct
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from typing import Any
@@ -12,10 +13,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pylibsrtp import Policy, Session
 
-from media import batch, fanout
+from media import batch, burst, fanout
+from media.api import Kind
 from media.batch import SEGMENTS, SLOTS, BatchSender, Destination, Lane, PacketBuffer
-from media.burst import Burst
+from media.burst import Burst, written
 from media.fanout import FanOut
+from media.links import CodecFormat, ViewerTrack
+from media.rewrite import Segment
+from media.ring import Packet
+from media.rtp import URI_ABS_SEND_TIME, URI_VIDEO_ORIENTATION
+from media.shape import PacketShape
 
 KEY = bytes(range(30))
 
@@ -236,17 +243,19 @@ def test_a_burst_is_the_same_packets_as_one_by_one(
     sizes = [900, 900, 900, 30, 900, 40, 40, 40, 40, 40, 40, 40, 40, 40, 41, 2_000, 7]
     packets = [(bytes(12 + size), 0x80600000, n, 90 * n) for n, size in enumerate(sizes)]
     found: list[list[bytes]] = []
-    for burst in (False, True):
+    for at_once in (False, True):
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as out:
             sender = BatchSender(out)
             sender.segmentation = segmentation
             session = outbound()
             to = Destination.from_address(*receiver.getsockname())
             lane = Lane(session._srtp[0], to, 7, PlainShape(), 16)
-            if burst:
+            if at_once:
                 if refusing:
                     refuse_cut_messages(monkeypatch)
-                sent = Burst(sender).send(lane, packets)
+                heads = [struct.pack("!III", w | n, stamp, 7) for _, w, n, stamp in packets]
+                plain = [h + packet[0][12:] for h, packet in zip(heads, packets, strict=True)]
+                sent = Burst(sender).send(lane, plain)
             else:
                 sent = sum(sender.send_rtp(lane, *packet) for packet in packets)
             assert sent == len(packets) - 1  # one is longer than a slot
@@ -254,6 +263,64 @@ def test_a_burst_is_the_same_packets_as_one_by_one(
             assert sender.octets == sum(sizes) - 2_000 + 28 * sent
             found.append(received(receiver))
     assert found[0] == found[1]
+
+
+def test_a_burst_leaves_out_what_was_not_encrypted(
+    sender: BatchSender, receiver: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = iter(range(100))
+
+    def protect(srtp: Any, slot: Any, length: Any) -> int:
+        return 1 if next(calls) in (1, 2) else int(batch.srtp_protect(srtp, slot, length))
+
+    monkeypatch.setattr(burst, "srtp_protect", protect)
+    session = outbound()
+    to = Destination.from_address(*receiver.getsockname())
+    lane = Lane(session._srtp[0], to, 7, PlainShape(), 16)
+    packets = [struct.pack("!III", 0x80600000 | n, 0, 7) + bytes(50) for n in range(5)]
+    assert Burst(sender).send(lane, packets) == 3
+    left = received(receiver)
+    assert [packet[3] for packet in left] == [0, 3, 4]
+    assert {len(packet) for packet in left} == {62 + 16}
+    assert (sender.packets, sender.octets, sender.protect_failures) == (3, 3 * 78, 2)
+
+
+@given(st.data())
+@settings(max_examples=50)
+def test_a_burst_writes_what_single_packets_are_written_as(data: st.DataObject) -> None:
+    codec = CodecFormat("vp8", 96, 90_000)
+    ids = {URI_ABS_SEND_TIME: 3, URI_VIDEO_ORIENTATION: 5}
+    lane = Lane(
+        None,
+        Destination(bytes(16)),
+        7,
+        PacketShape(codec, ViewerTrack(Kind.VIDEO, "1", 7, None, (codec,), ids)),
+        16,
+    )
+    run = Segment(
+        0, None, data.draw(st.integers(0, 1 << 20)), data.draw(st.integers(0, 1 << 40)), 90_000
+    )
+    extensions = st.sampled_from([{}, {URI_VIDEO_ORIENTATION: b"\x01"}, {"other": b"x"}])
+    packets = [
+        Packet(
+            index,
+            data.draw(st.integers(0, 180_000)),
+            data.draw(st.booleans()),
+            data.draw(st.binary(max_size=9)),
+            data.draw(extensions),
+            codec,
+            0,
+            False,
+        )
+        for index in range(data.draw(st.integers(1, 6)))
+    ]
+    now_ns = data.draw(st.integers(0, 1 << 60))
+    found = written(lane, run, packets, now_ns)
+    for packet, whole in zip(packets, found, strict=True):
+        template, word = lane.shape.render(packet, now_ns)
+        sequence = packet.index + run.sequence_offset & 0xFFFF
+        stamp = run.out_timestamp(packet.timestamp) & 0xFFFFFFFF
+        assert whole == struct.pack("!III", word | sequence, stamp, 7) + template[12:]
 
 
 def refuse_cut_messages(monkeypatch: pytest.MonkeyPatch) -> None:

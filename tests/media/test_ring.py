@@ -20,6 +20,15 @@ def test_returns_what_was_put_until_it_is_overwritten() -> None:
     assert found.payload == b"111"
 
 
+def test_a_run_is_what_is_kept_of_it_in_order() -> None:
+    ring = PacketRing(8)
+    for index in (101, 102, 104, 107, 110):
+        ring.put(packet(index))
+    assert [p.index for p in ring.run(100, 108)] == [101, 104, 107]  # 110 took 102's place
+    assert [p.index for p in ring.run(104, 111)] == [104, 107, 110]
+    assert ring.run(105, 107) == ring.run(111, 111) == []
+
+
 def test_a_keyframe_starts_at_its_first_packet_however_they_arrive() -> None:
     ring = PacketRing(16)
     for index in (6, 5, 7):
