@@ -1,20 +1,18 @@
 """Every private name of aiortc, pylibsrtp and pyOpenSSL that we lean on, in one place.
 
-aiortc 1.16.0 gives certificates, the DTLS handshake with its fingerprint check, and SRTP sessions.
-It is used over our own transport object, fed only with DTLS datagrams from validated addresses.
-Its packet loop never runs: once the handshake is done, `DtlsSrtp.feed` handles the rare DTLS
-record (an alert, a repeated flight) synchronously, and SRTP goes past it altogether. Once the peer
-has shown that it is done too, `DtlsSrtp.settle` lets OpenSSL go.
+aiortc 1.16.0 gives the certificate, its TLS context and the SRTP profiles; the handshake is
+OpenSSL's, driven by `DtlsSrtp` datagram by datagram without a task of its own, and fed only with
+DTLS datagrams from validated addresses. SRTP goes past it altogether. Once the peer has shown that
+it is done too, `DtlsSrtp.settle` lets OpenSSL go.
 """
 
-import asyncio
 import contextlib
+import enum
 import secrets
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, cast
+from typing import Any
 
 from aiortc.rtcdtlstransport import (
     SRTP_AEAD_AES_128_GCM,
@@ -22,20 +20,25 @@ from aiortc.rtcdtlstransport import (
     SRTP_AES128_CM_SHA1_80,
     SRTP_PROFILES,
     RTCCertificate,
-    RTCDtlsFingerprint,
-    RTCDtlsParameters,
-    RTCDtlsTransport,
     SRTPProtectionProfile,
-    State,
 )
-from aiortc.rtcicetransport import RTCIceTransport
 from OpenSSL import SSL
-from pylibsrtp import Session
+from pylibsrtp import Policy, _binding
 
-from media.dtls_tail import CIPHER_SUITES, EXPLICIT_NONCE_BYTES, VERSION, DtlsTail
+from media.dtls_tail import (
+    CIPHER_SUITES,
+    EXPLICIT_NONCE_BYTES,
+    RECORD_HEADER_BYTES,
+    VERSION,
+    DtlsTail,
+)
 
-DTLS_QUEUE_DATAGRAMS_MAX = 512
-"""A handshake needs a handful; when it is full the newest is dropped."""
+DATAGRAM_BYTES_MAX = 1_200
+"""Of a flight: what passes every path that WebRTC is used on."""
+FLIGHT_BYTES_MAX = 65_536
+"""No handshake that we begin or answer has a larger one: a certificate takes 400 bytes."""
+REPLAY_WINDOW_PACKETS = 1_024
+"""SRTP's, as aiortc sets it: three seconds of video may come late."""
 
 PREFERRED_PROFILES: tuple[SRTPProtectionProfile, ...] = tuple(
     profile
@@ -91,6 +94,10 @@ class Fingerprint:
     value: str
 
 
+_DIGESTS = {"sha-256": "sha256", "sha-384": "sha384", "sha-512": "sha512"}
+"""OpenSSL's names of the hashes that a fingerprint may be made with."""
+
+
 @dataclass(frozen=True, slots=True)
 class SrtpSessions:
     """Both directions' libsrtp contexts. `rx` and `tx` are cffi `srtp_t`, owned by `keep_alive`."""
@@ -106,110 +113,106 @@ class SrtpSessions:
         return 10 if self.profile == "SRTP_AES128_CM_SHA1_80" else 16
 
 
-class _DatagramPipe:
-    """Stands where aiortc expects an ICE transport: a bounded queue in, a callback out."""
+class DtlsState(enum.Enum):
+    """How far an association is."""
 
-    role = "controlled"
-
-    def __init__(self, send: Callable[[bytes], None]) -> None:
-        self._out = send
-        self._queue: deque[bytes] = deque()
-        self._waiter: asyncio.Future[None] | None = None
-        self._closed = False
-
-    def push(self, data: bytes) -> bool:
-        if self._closed or len(self._queue) >= DTLS_QUEUE_DATAGRAMS_MAX:
-            return False
-        self._queue.append(data)
-        self._wake()
-        return True
-
-    def close(self) -> None:
-        self._closed = True
-        self._queue.clear()
-        self._wake()
-
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
-
-    async def _recv(self) -> bytes:
-        while not self._queue:
-            if self._closed:
-                raise ConnectionError
-            self._waiter = asyncio.get_running_loop().create_future()
-            try:
-                await self._waiter
-            finally:
-                self._waiter = None
-        return self._queue.popleft()
-
-    async def _send(self, data: bytes) -> None:
-        self._out(data)
-
-
-class _HandshakeOnly(RTCDtlsTransport):
-    """aiortc's DTLS transport without the loop that it starts after the handshake."""
-
-    async def _RTCDtlsTransport__run(self) -> None:  # aiortc calls it by its mangled name
-        return
+    SHAKING = enum.auto()
+    CONNECTED = enum.auto()
+    FAILED = enum.auto()
+    CLOSED = enum.auto()
 
 
 class DtlsSrtp:
     """One peer's DTLS association: a handshake, then SRTP keys, then only alerts.
 
-    `send` puts one datagram on the wire. Feed it only with DTLS datagrams (first byte 20..63)
-    from an address that ICE validated.
+    `fingerprints` are what the peer announced: all of a known hash must be its certificate's, and
+    there must be one. `send` puts one datagram on the wire. Feed it only with DTLS datagrams (first
+    byte 20..63) from an address that ICE validated. `srtp` is there once `state` is CONNECTED.
     """
 
     def __init__(
-        self, certificate: Certificate, *, server: bool, send: Callable[[bytes], None]
+        self,
+        certificate: Certificate,
+        fingerprints: Sequence[Fingerprint],
+        *,
+        server: bool,
+        send: Callable[[bytes], None],
     ) -> None:
-        self._pipe = _DatagramPipe(send)
+        self.state = DtlsState.SHAKING
+        self.srtp: SrtpSessions | None = None
+        self._certificate = certificate
+        self._fingerprints = fingerprints
         self._send = send
         self._server = server
-        self._tail: DtlsTail | None = None  # once settled: all that is left of `_dtls`
-        self._dtls = _HandshakeOnly(cast(RTCIceTransport, self._pipe), [certificate])
-        self._dtls._srtp_profiles = list(PREFERRED_PROFILES)
-        self._dtls._set_role("server" if server else "client")
-        self._established = False
-        self._closed = False
+        self._connection: SSL.Connection | None = None  # from the first datagram until `settle`
+        self._tail: DtlsTail | None = None  # once settled: all that is left of it
 
-    async def handshake(self, fingerprints: Sequence[Fingerprint]) -> SrtpSessions | None:
-        """Runs to the end of the handshake; None when it failed or the peer is not who it said.
-
-        Has no timer of its own beyond DTLS retransmission: wrap it in `asyncio.timeout`.
-        """
-        parameters = RTCDtlsParameters(
-            fingerprints=[RTCDtlsFingerprint(f.algorithm, f.value) for f in fingerprints]
-        )
-        await self._dtls.start(parameters)
-        if self._closed or self._dtls._state is not State.CONNECTED:
-            return None
-        self._established = True
-        return _srtp_sessions(self._dtls)
+    def begin(self) -> None:
+        """The peer may be spoken to: a client's first flight leaves, a server waits for it."""
+        if not self._server and self._connection is None and self.state is DtlsState.SHAKING:
+            self._shake(self._open())
 
     def feed(self, data: bytes) -> bool:
-        """Takes one datagram; False when the queue was full or the association is closed."""
-        if self._closed:
-            return False
-        if not self._established:
-            return self._pipe.push(data)
-        self._after_handshake(data)
+        """Takes one datagram; False when the association is over."""
+        match self.state:
+            case DtlsState.SHAKING:
+                connection = self._connection or self._open()
+                connection.bio_write(data)
+                self._shake(connection)
+            case DtlsState.CONNECTED:
+                self._after_handshake(data)
+            case DtlsState.FAILED | DtlsState.CLOSED:
+                return False
         return True
 
-    @property
-    def _connection(self) -> SSL.Connection:
-        return cast(SSL.Connection, self._dtls._ssl)
+    def repeat(self) -> None:
+        """Sends the last flight again when it is due (RFC 6347 §4.2.4); call it every so often."""
+        connection = self._connection
+        if self.state is not DtlsState.SHAKING or connection is None:
+            return
+        try:
+            due = connection.DTLSv1_handle_timeout()
+        except SSL.Error:  # repeated often enough
+            self.state = DtlsState.FAILED
+            return
+        if due:
+            self._flush(connection)
+
+    def _open(self) -> SSL.Connection:
+        context = self._certificate._create_ssl_context(list(PREFERRED_PROFILES))
+        connection = self._connection = SSL.Connection(context)
+        if self._server:
+            connection.set_accept_state()
+        else:
+            connection.set_connect_state()
+        return connection
+
+    def _shake(self, connection: SSL.Connection) -> None:
+        try:
+            connection.do_handshake()
+        except SSL.WantReadError:
+            self._flush(connection)
+            return
+        except SSL.Error:
+            self.state = DtlsState.FAILED
+            self._flush(connection)
+            return
+        self._flush(connection)
+        profile = _profile_of(connection)
+        if profile is None or not _is_who_it_said(connection, self._fingerprints):
+            self.state = DtlsState.FAILED
+            return
+        self.srtp = _srtp_sessions(connection, profile, server=self._server)
+        self.state = DtlsState.CONNECTED
 
     def settle(self) -> None:
         """The peer has shown that it finished the handshake: keep what a goodbye needs, no more.
 
         Not earlier: until then it may repeat its last flight, and OpenSSL must answer with ours.
         """
-        if self._tail is not None or not self._established or self._closed:
-            return
         connection = self._connection
+        if connection is None or self.state is not DtlsState.CONNECTED:
+            return
         version, suite = connection.get_protocol_version(), connection.get_cipher_name()
         master = connection.master_key()
         client, server = connection.client_random(), connection.server_random()
@@ -218,50 +221,102 @@ class DtlsSrtp:
         if master is None or client is None or server is None:  # only before a handshake
             return
         self._tail = DtlsTail.derive(master, client, server, server=self._server)
-        del self._dtls
+        self._connection = None
 
     def _after_handshake(self, data: bytes) -> None:
         if self._tail is not None:
-            self._closed = self._tail.ends(data)
+            if self._tail.ends(data):
+                self.state = DtlsState.CLOSED
             return
         connection = self._connection
+        if connection is None:
+            return
         connection.bio_write(data)
         try:
             connection.recv(1_500)
         except SSL.ZeroReturnError:
-            self._closed = True
+            self.state = DtlsState.CLOSED
         except SSL.Error:
             pass  # a repeated flight or a bad record: nothing to hand on
-        self._flush()
-
-    @property
-    def closed_by_peer(self) -> bool:
-        """True once a close_notify alert came in."""
-        return self._closed
+        self._flush(connection)
 
     def close(self) -> None:
         """Says close_notify when there is somebody to hear it, and ends a running handshake."""
-        if self._tail is not None and not self._closed:
-            self._send(self._tail.close_notify(secrets.token_bytes(EXPLICIT_NONCE_BYTES)))
-        elif self._established and not self._closed:
-            # An error means that the association is broken already: nobody will read the alert.
-            with contextlib.suppress(SSL.Error):
-                self._connection.shutdown()
-            self._flush()
-        self._closed = True
-        self._pipe.close()
+        if self.state is DtlsState.CONNECTED:
+            if self._tail is not None:
+                self._send(self._tail.close_notify(secrets.token_bytes(EXPLICIT_NONCE_BYTES)))
+            elif self._connection is not None:
+                # An error means that it is broken already: nobody will read the alert.
+                with contextlib.suppress(SSL.Error):
+                    self._connection.shutdown()
+                self._flush(self._connection)
+        self.state = DtlsState.CLOSED
 
-    def _flush(self) -> None:
+    def _flush(self, connection: SSL.Connection) -> None:
+        """Sends what OpenSSL wrote: whole records, as many as fit a datagram."""
         try:
-            data = self._connection.bio_read(1_500)
-        except SSL.Error:
+            flight = connection.bio_read(FLIGHT_BYTES_MAX)
+        except SSL.Error:  # nothing
             return
-        if data:
-            self._send(data)
+        for datagram in datagrams(flight):
+            self._send(datagram)
 
 
-def _srtp_sessions(dtls: RTCDtlsTransport) -> SrtpSessions:
-    rx: Session = dtls._rx_srtp
-    tx: Session = dtls._tx_srtp
-    profile = cast(SSL.Connection, dtls._ssl).get_selected_srtp_profile().decode()
-    return SrtpSessions(rx._srtp[0], tx._srtp[0], profile, (rx, tx))
+def datagrams(flight: bytes) -> list[bytes]:
+    """Records one after another, cut into datagrams between records (RFC 6347 §4.1.1)."""
+    if len(flight) <= DATAGRAM_BYTES_MAX:
+        return [flight]
+    found: list[bytes] = []
+    start = end = 0
+    while end < len(flight):
+        after = end + RECORD_HEADER_BYTES + int.from_bytes(flight[end + 11 : end + 13])
+        if after - start > DATAGRAM_BYTES_MAX and end > start:
+            found.append(flight[start:end])
+            start = end
+        end = after
+    return [*found, flight[start:]]
+
+
+def _is_who_it_said(connection: SSL.Connection, fingerprints: Sequence[Fingerprint]) -> bool:
+    """The certificate's digests are those of the offer (RFC 8122 §5)."""
+    certificate = connection.get_peer_certificate()
+    known = [f for f in fingerprints if f.algorithm in _DIGESTS]
+    if certificate is None or not known:
+        return False
+    return all(certificate.digest(_DIGESTS[f.algorithm]).decode() == f.value.upper() for f in known)
+
+
+def _profile_of(connection: SSL.Connection) -> SRTPProtectionProfile | None:
+    name = connection.get_selected_srtp_profile()
+    return next((p for p in PREFERRED_PROFILES if p.openssl_profile == name), None)
+
+
+def _srtp_sessions(
+    connection: SSL.Connection, profile: SRTPProtectionProfile, *, server: bool
+) -> SrtpSessions:
+    """Keys from the handshake (RFC 5764 §4.2): the client's first."""
+    size = 2 * (profile.key_length + profile.salt_length)
+    material = connection.export_keying_material(b"EXTRACTOR-dtls_srtp", size)
+    rx = _srtp(
+        profile, Policy.SSRC_ANY_INBOUND, profile.get_key_and_salt(material, int(not server))
+    )
+    tx = _srtp(profile, Policy.SSRC_ANY_OUTBOUND, profile.get_key_and_salt(material, int(server)))
+    return SrtpSessions(rx[0], tx[0], profile.openssl_profile.decode(), (rx, tx))
+
+
+def _srtp(profile: SRTPProtectionProfile, direction: int, key: bytes) -> Any:
+    """A pointer to a new libsrtp session, freed with it.
+
+    pylibsrtp's own object would bring a buffer of 1,500 bytes along that nobody uses.
+    """
+    policy = Policy(key=key, ssrc_type=direction, srtp_profile=profile.libsrtp_profile)
+    policy.allow_repeat_tx = True
+    policy.window_size = REPLAY_WINDOW_PACKETS
+    session = _binding.ffi.new("srtp_t *")
+    if _binding.lib.srtp_create(session, policy._policy):
+        raise RuntimeError("libsrtp took no keys")
+    return _binding.ffi.gc(session, _free)
+
+
+def _free(session: Any) -> None:
+    _binding.lib.srtp_dealloc(session[0])

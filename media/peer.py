@@ -1,17 +1,18 @@
 """One peer connection: an ICE session, a DTLS handshake, then a link that the forwarder knows.
 
 A peer goes OFFERED → HANDSHAKING (first authenticated check) → CONNECTED (keys) → CLOSED, and never
-back. It owns no timer: the plane's sweep asks `overdue`.
+back. It owns no timer and no task: the plane asks `repeat` and `overdue`.
 """
 
-import asyncio
 import enum
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import structlog
 
-from media.aiortc_seam import Certificate, DtlsSrtp, SrtpSessions
+from media.aiortc_seam import Certificate, DtlsSrtp, DtlsState, SrtpSessions
 from media.api import CONNECT_TIMEOUT_NS, CONSENT_TIMEOUT_NS, IceCredentials
 from media.batch import Destination, PacketBuffer
 from media.ice_lite import Address, IceSession
@@ -57,6 +58,9 @@ class PeerHost(Protocol):
     def point(self, destination: Destination, address: Address) -> None:
         """Changes it in place."""
 
+    def shaking(self, peer: "Peer") -> None:
+        """Its handshake begins; the plane calls `repeat` until it is over."""
+
     def moved(self, peer: "Peer") -> None:
         """The peer's packets go elsewhere from now on."""
 
@@ -88,7 +92,6 @@ class Peer:
         "_destination",
         "_dtls",
         "_early",
-        "_handshake",
         "_host",
         "created_ns",
         "flood_at_ns",
@@ -127,9 +130,11 @@ class Peer:
         self._early: list[tuple[bytes, int]] = []
         if names.role is Role.PUBLISHER and not negotiated.remote.we_are_server:
             self.on_rtp = self._keep_early
-        self._dtls = DtlsSrtp(certificate, server=negotiated.remote.we_are_server, send=self._send)
+        remote = negotiated.remote
+        self._dtls = DtlsSrtp(
+            certificate, remote.fingerprints, server=remote.we_are_server, send=self._send
+        )
         self._destination: Destination | None = None
-        self._handshake: asyncio.Task[None] | None = None
 
     def _send(self, data: bytes) -> None:
         if self.ice.selected is not None:
@@ -141,7 +146,8 @@ class Peer:
         """An authenticated check: begins the handshake, and follows the peer when it moves."""
         if self.state is PeerState.OFFERED:
             self.state = PeerState.HANDSHAKING
-            self._handshake = asyncio.get_running_loop().create_task(self._run_handshake())
+            self._host.shaking(self)
+            self._shake(self._dtls.begin)
         if moved:
             self._follow()
 
@@ -157,31 +163,40 @@ class Peer:
 
     def on_dtls(self, data: bytes) -> bool:
         """A DTLS datagram from one of our addresses; False when it was dropped."""
-        if self.state is PeerState.CLOSED:
-            return False
-        taken = self._dtls.feed(data)
-        if self._dtls.closed_by_peer:
-            self._host.failed(self, "closed_by_peer")
-        return taken
+        match self.state:
+            case PeerState.HANDSHAKING:
+                self._shake(partial(self._dtls.feed, data))
+            case PeerState.CONNECTED:
+                self._dtls.feed(data)
+                if self._dtls.state is DtlsState.CLOSED:
+                    self._host.failed(self, "closed_by_peer")
+            case PeerState.OFFERED | PeerState.CLOSED:
+                return False
+        return True
 
-    def _keep_early(self, link: Any, buffer: PacketBuffer, length: int, now_ns: int) -> None:
-        if self.state is PeerState.HANDSHAKING and len(self._early) < EARLY_PACKETS_MAX:
-            self._early.append((bytes(buffer.view[:length]), now_ns))
+    def repeat(self) -> None:
+        """Sends the last flight of a handshake again when it is due."""
+        if self.state is PeerState.HANDSHAKING:
+            self._shake(self._dtls.repeat)
 
-    async def _run_handshake(self) -> None:
+    def _shake(self, step: Callable[[], object]) -> None:
+        """One step of the handshake, and what comes of it."""
         try:
-            srtp = await self._dtls.handshake(self.negotiated.remote.fingerprints)
-            self._handshake = None
-            if self.state is PeerState.HANDSHAKING:
-                self._finish_handshake(srtp)
+            step()
+            match self._dtls.state:
+                case DtlsState.CONNECTED:
+                    self._connect()
+                case DtlsState.FAILED | DtlsState.CLOSED:
+                    self._host.failed(self, "dtls_failed")
+                case DtlsState.SHAKING:
+                    pass
         except Exception as error:  # noqa: BLE001 whatever a peer sends costs only itself
             # The peer id is also the name of a resource: whole, it is nothing for a log.
             log.warning("handshake_failed", peer=self.names.peer_id[:6], error=repr(error))
-            self._handshake = None
             self._host.failed(self, "dtls_failed")
 
-    def _finish_handshake(self, srtp: SrtpSessions | None) -> None:
-        address = self.ice.selected
+    def _connect(self) -> None:
+        address, srtp = self.ice.selected, self._dtls.srtp
         if srtp is None or address is None:
             self._host.failed(self, "dtls_failed")
             return
@@ -190,6 +205,10 @@ class Peer:
         self._host.connected(self, srtp, self._destination)
         if self._early:
             self._take_early()
+
+    def _keep_early(self, link: Any, buffer: PacketBuffer, length: int, now_ns: int) -> None:
+        if self.state is PeerState.HANDSHAKING and len(self._early) < EARLY_PACKETS_MAX:
+            self._early.append((bytes(buffer.view[:length]), now_ns))
 
     def _take_early(self) -> None:
         early, self._early = self._early, []
@@ -223,6 +242,3 @@ class Peer:
         self.on_rtp = self.on_rtcp = ignore_packet
         self._early.clear()
         self._dtls.close()
-        if self._handshake is not None:
-            self._handshake.cancel()
-            self._handshake = None

@@ -81,7 +81,7 @@ class PortPeer(Protocol):
     flood_at_ns: int
 
     def on_dtls(self, data: bytes) -> bool:
-        """A DTLS datagram from a validated address; False when its queue was full."""
+        """A DTLS datagram from a validated address; False when it was not taken."""
 
     def on_check(self, moved: bool, now_ns: int) -> None:
         """An authenticated check arrived; `moved` when the peer's address is now another."""

@@ -101,6 +101,7 @@ class MediaPlane:
         self._candidates: tuple[tuple[str, int], ...] = ()
         self._publishers: dict[str, Peer] = {}
         self._viewers: dict[str, Peer] = {}
+        self._shaking: dict[Peer, None] = {}
         self._sender: BatchSender | None = None
         self._forwarder: Forwarder | None = None
         self._ticker: asyncio.Task[None] | None = None
@@ -295,6 +296,10 @@ class MediaPlane:
         """Changes it in place."""
         self._port.point(destination, address)
 
+    def shaking(self, peer: Peer) -> None:
+        """What it sends in its handshake may have to be sent again."""
+        self._shaking[peer] = None
+
     def moved(self, peer: Peer) -> None:
         """The peer's packets go elsewhere from now on."""
         if peer.names.role is Role.VIEWER and peer.link is not None:
@@ -303,6 +308,7 @@ class MediaPlane:
     def connected(self, peer: Peer, srtp: SrtpSessions, destination: Destination) -> None:
         """The handshake is done: from now on the peer's packets go to the forwarder."""
         forwarder = self._running()
+        self._shaking.pop(peer, None)
         match peer.names.role:
             case Role.PUBLISHER:
                 link = PublisherLink(
@@ -358,6 +364,7 @@ class MediaPlane:
     def _close_peer(self, peer: Peer, reason: str) -> None:
         if peer.state is PeerState.CLOSED:
             return
+        self._shaking.pop(peer, None)
         link, peer.link = peer.link, None
         match peer.names.role:
             case Role.PUBLISHER:
@@ -511,6 +518,8 @@ class MediaPlane:
         forwarder.timer(now_ns)
         for question, address in self._ice.due(now_ns):
             self._port.send_to(question, address)
+        for peer in tuple(self._shaking):
+            peer.repeat()
         if self._overload.due(now_ns):
             self._weigh(now_ns)
         if not sweep:

@@ -20,7 +20,13 @@ from aiortc import (
     RTCSessionDescription,
 )
 
-from media.aiortc_seam import DtlsSrtp, Fingerprint, SrtpSessions, new_certificate
+from media.aiortc_seam import (
+    DtlsSrtp,
+    DtlsState,
+    Fingerprint,
+    SrtpSessions,
+    new_certificate,
+)
 from media.api import BOTH_KINDS, Answer, IceDescription, MediaConfig, MediaEvent
 from media.batch import PacketBuffer, srtp_protect, srtp_protect_rtcp
 from media.framing import FrameReader, framed
@@ -163,18 +169,18 @@ class Caller:
         self.answer = answer
         self.received: list[bytes] = []
         self.stun_answers = 0
-        self.srtp: SrtpSessions | None = None
         self._changed = asyncio.Event()
         text = answer.sdp
         host, port = re.findall(r"udp \d+ (\S+) (\d+) typ host", text)[0]
         self.server = (host, int(port))
         self.username = re.findall(r"ice-ufrag:(\S+)", text)[0] + ":client"
         self.password = re.findall(r"ice-pwd:(\S+)", text)[0]
-        self._fingerprint = Fingerprint("sha-256", re.findall(r"sha-256 (\S+)", text)[0])
+        fingerprint = Fingerprint("sha-256", re.findall(r"sha-256 (\S+)", text)[0])
         self.socket = self._new_socket()
-        self.dtls = DtlsSrtp(certificate, server="a=setup:active" in text, send=self.send_raw)
+        self.dtls = DtlsSrtp(
+            certificate, [fingerprint], server="a=setup:active" in text, send=self.send_raw
+        )
         self._buffer = PacketBuffer()
-        self._task: asyncio.Future[Any] | None = None
         self._made.append(self)
 
     def _new_socket(self) -> socket.socket:
@@ -268,14 +274,19 @@ class Caller:
     async def connect(self) -> "Caller":
         """ICE and DTLS to the end; AssertionError when the handshake fails."""
         await self.ice()
-        async with asyncio.timeout(WAIT_S):
-            self.srtp = await self.dtls.handshake([self._fingerprint])
+        self.start_handshake()
+        await self.until(lambda: self.dtls.state is not DtlsState.SHAKING)
         assert self.srtp is not None
         return self
 
+    @property
+    def srtp(self) -> SrtpSessions | None:
+        """The keys, once there are some."""
+        return self.dtls.srtp
+
     def start_handshake(self) -> None:
         """Begins DTLS and does not wait for what becomes of it."""
-        self._task = asyncio.ensure_future(self.dtls.handshake([self._fingerprint]))
+        self.dtls.begin()
 
     def use(self, ours: IceDescription) -> None:
         """From now on checks of the restarted ICE session."""
@@ -325,9 +336,6 @@ class Caller:
         while cls._made:
             caller = cls._made.pop()
             caller.vanish()
-            if caller._task is not None:
-                caller._task.cancel()
-                await asyncio.wait([caller._task])
 
 
 class TcpCaller(Caller):

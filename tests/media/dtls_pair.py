@@ -1,6 +1,5 @@
 """Two DTLS ends joined by a wire that a test may tamper with."""
 
-import asyncio
 from collections.abc import Callable
 
 from media.aiortc_seam import (
@@ -18,31 +17,49 @@ RTP = bytes([0x80, 96, 0, 1, 0, 0, 0, 1, 0, 0, 0, 9]) + bytes(range(100))
 class Pair:
     """A server and a client; `sent` is everything that went over the wire."""
 
-    def __init__(self, wire: Callable[[bytes], bytes | None] = lambda data: data) -> None:
-        self.server_certificate, self.client_certificate = new_certificate(), new_certificate()
+    def __init__(
+        self,
+        wire: Callable[[bytes], bytes | None] = lambda data: data,
+        *,
+        server_expects: Certificate | None = None,
+        client_certificate: Certificate | None = None,
+    ) -> None:
+        self.server_certificate = new_certificate()
+        self.client_certificate = client_certificate or new_certificate()
         self.sent: list[bytes] = []
-        self._wire = wire
-        self.server = DtlsSrtp(self.server_certificate, server=True, send=self._to_client)
-        self.client = DtlsSrtp(self.client_certificate, server=False, send=self._to_server)
+        self.wire = wire
+        expected = fingerprint(server_expects or self.client_certificate)
+        self.server = DtlsSrtp(
+            self.server_certificate, [expected], server=True, send=self._to_client
+        )
+        self.client = DtlsSrtp(
+            self.client_certificate,
+            [fingerprint(self.server_certificate)],
+            server=False,
+            send=self._to_server,
+        )
 
     def _to_client(self, data: bytes) -> None:
         self.sent.append(data)
-        if (data_out := self._wire(data)) is not None:
+        if (data_out := self.wire(data)) is not None:
             self.client.feed(data_out)
 
     def _to_server(self, data: bytes) -> None:
         self.sent.append(data)
-        if (data_out := self._wire(data)) is not None:
+        if (data_out := self.wire(data)) is not None:
             self.server.feed(data_out)
 
-    async def shake(
-        self, server_expects: Certificate | None = None
-    ) -> tuple[SrtpSessions | None, SrtpSessions | None]:
-        expected = server_expects or self.client_certificate
-        return await asyncio.gather(
-            self.server.handshake([fingerprint(expected)]),
-            self.client.handshake([fingerprint(self.server_certificate)]),
-        )
+    def shake(self) -> "Pair":
+        """The whole handshake, when nothing of it is lost."""
+        self.client.begin()
+        return self
+
+    @property
+    def sessions(self) -> tuple[SrtpSessions, SrtpSessions]:
+        """The server's keys and the client's; AssertionError unless both have some."""
+        assert self.server.srtp is not None
+        assert self.client.srtp is not None
+        return self.server.srtp, self.client.srtp
 
 
 def fingerprint(certificate: Certificate) -> Fingerprint:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from media.aiortc_seam import Certificate, DtlsSrtp
+from media.aiortc_seam import Certificate, DtlsSrtp, DtlsState
 from media.dtls_tail import EXPLICIT_NONCE_BYTES, RECORD_HEADER_BYTES, DtlsTail
 from tests.media.dtls_pair import Pair, protected
 
@@ -22,35 +22,30 @@ def ends(pair: Pair, settled: str) -> tuple[DtlsSrtp, DtlsSrtp]:
 
 
 @pytest.mark.parametrize("role", ["server", "client"])
-async def test_openssl_understands_the_goodbye_of_a_settled_end(role: str) -> None:
-    pair = Pair()
-    await pair.shake()
-    settled, other = ends(pair, role)
+def test_openssl_understands_the_goodbye_of_a_settled_end(role: str) -> None:
+    settled, other = ends(Pair().shake(), role)
     settled.settle()
-    assert not hasattr(settled, "_dtls")
+    assert settled._connection is None
     settled.close()
-    assert other.closed_by_peer
+    assert other.state is DtlsState.CLOSED
 
 
 @pytest.mark.parametrize("role", ["server", "client"])
-async def test_a_settled_end_hears_openssls_goodbye(role: str) -> None:
-    pair = Pair()
-    await pair.shake()
+def test_a_settled_end_hears_openssls_goodbye(role: str) -> None:
+    pair = Pair().shake()
     settled, other = ends(pair, role)
     settled.settle()
-    assert not settled.closed_by_peer
+    assert settled.state is DtlsState.CONNECTED
     other.close()
-    assert settled.closed_by_peer
+    assert settled.state is DtlsState.CLOSED
     sent = len(pair.sent)
     settled.close()
     assert len(pair.sent) == sent  # nobody is left to hear it
 
 
-async def test_keys_outlive_the_settling_and_it_may_be_said_twice() -> None:
-    pair = Pair()
-    server, client = await pair.shake()
-    assert server is not None
-    assert client is not None
+def test_keys_outlive_the_settling_and_it_may_be_said_twice() -> None:
+    pair = Pair().shake()
+    server, client = pair.sessions
     for end in (pair.server, pair.client, pair.server):
         end.settle()
     for sender, receiver in ((server, client), (client, server)):
@@ -58,33 +53,29 @@ async def test_keys_outlive_the_settling_and_it_may_be_said_twice() -> None:
         assert buffer.unprotect(receiver.rx, length) > 0
 
 
-async def test_nothing_is_settled_before_the_handshake_or_after_the_end() -> None:
+def test_nothing_is_settled_before_the_handshake_or_after_the_end() -> None:
     pair = Pair()
     pair.server.settle()
-    server, _ = await pair.shake()
-    assert server is not None
+    assert pair.shake().sessions
     pair.client.close()
     pair.server.settle()
-    assert pair.server.closed_by_peer
-    assert hasattr(pair.server, "_dtls")
+    assert pair.server.state is DtlsState.CLOSED
+    assert pair.server._tail is None
 
 
-async def test_another_suite_keeps_openssl() -> None:
+def test_another_suite_keeps_openssl() -> None:
     class Legacy(Certificate):
         def _create_ssl_context(self, srtp_profiles):  # type: ignore[no-untyped-def]
             context = super()._create_ssl_context(srtp_profiles)
             context.set_cipher_list(b"ECDHE-ECDSA-AES256-SHA")
             return context
 
-    pair = Pair()
-    pair.client_certificate = Legacy.generateCertificate()
-    pair.client = DtlsSrtp(pair.client_certificate, server=False, send=pair._to_server)
-    server, _ = await pair.shake(pair.client_certificate)
-    assert server is not None
+    pair = Pair(client_certificate=Legacy.generateCertificate()).shake()
+    assert pair.sessions
     pair.server.settle()
-    assert hasattr(pair.server, "_dtls")
+    assert pair.server._connection is not None
     pair.client.close()
-    assert pair.server.closed_by_peer
+    assert pair.server.state is DtlsState.CLOSED
 
 
 def test_both_ends_derive_the_same_keys_crosswise() -> None:

@@ -2,13 +2,14 @@
 
 import asyncio
 import re
+import socket
 from datetime import UTC, datetime, timedelta
 
 import pytest
 import uvloop
 from aiortc.mediastreams import AudioStreamTrack
 
-from media.aiortc_seam import CERTIFICATE_VALID, new_certificate
+from media.aiortc_seam import CERTIFICATE_VALID, DtlsState, new_certificate
 from media.api import (
     BOTH_KINDS,
     Answer,
@@ -391,7 +392,7 @@ async def test_closing_is_told_to_the_peer_and_happens_once(stage: Stage) -> Non
     receiver = await viewer(stage)
     stage.plane.close_viewer("viewer", "left")
     stage.plane.close_viewer("viewer", "left")
-    await receiver.until(lambda: receiver.dtls.closed_by_peer)
+    await receiver.until(lambda: receiver.dtls.state is DtlsState.CLOSED)
     assert [e for e in stage.events if isinstance(e, ViewerGone)] == [ViewerGone("viewer", "left")]
 
 
@@ -416,6 +417,25 @@ async def test_a_peer_that_stops_in_the_handshake_is_closed_too(stage: Stage) ->
     await caller.ice()
     stage.skip(16)
     assert (await stage.wait_for(ViewerGone)).reason == "connect_timeout"
+
+
+@pytest.mark.slow
+async def test_a_lost_flight_of_the_server_is_sent_again(stage: Stage) -> None:
+    class Unlucky(Caller):
+        lost = 0
+
+        def receive(self, sock: socket.socket) -> bytes:
+            data = super().receive(sock)
+            if 19 < data[0] < 64 and not self.lost:
+                self.lost += 1
+                return super().receive(sock)
+            return data
+
+    caller = Unlucky(await stage.plane.watch("viewer", offer("recvonly")))
+    await caller.connect()
+    assert caller.lost == 1
+    await stage.wait_for(ViewerUp)
+    assert not stage.plane._shaking
 
 
 async def test_a_peer_that_vanished_is_closed_after_thirty_seconds(stage: Stage) -> None:

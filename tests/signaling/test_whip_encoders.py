@@ -171,7 +171,7 @@ class FfmpegLike(Encoder):
 
     def only_one_profile(self) -> None:
         """As its own DTLS server: AES-CM and no other."""
-        self.dtls._dtls._srtp_profiles = [SRTP_AES128_CM_SHA1_80]
+        self.dtls._certificate._create_ssl_context([SRTP_AES128_CM_SHA1_80])
 
 
 async def test_an_ffmpeg_like_encoder(door, clean) -> None:
