@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import ipaddress
+import mmap
 import socket
 import struct
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +15,6 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 import cffi
-import numpy as np
 from pylibsrtp import _binding
 
 PACKET_BYTES_MAX: Final = 1_500
@@ -22,6 +22,8 @@ PACKET_BYTES_MAX: Final = 1_500
 SLOT_BYTES: Final = 1_728
 """A plain packet with our own header extensions and SRTP's trailer (at most 144 bytes), and not a
 multiple of 2048, so that the slots do not all fall into the same sets of the cache."""
+SLOT_WORDS: Final = SLOT_BYTES // 4
+LENGTH_BYTES: Final = 4
 SLOTS: Final = 128
 """Viewers per sendmmsg. With `SEGMENTS` packets for each they fill 1.8 MB."""
 SEGMENTS: Final = 8
@@ -174,22 +176,26 @@ class Lane:
 class Slab:
     """Memory in which packets are written and encrypted: a slot per segment and viewer.
 
-    `words` are the slots' RTP headers as 32-bit words, `table` the slots' addresses; the pointers,
-    segment by segment, are what libsrtp takes.
+    Slots follow one another segment by segment, `SLOT_BYTES` apart from `address` on. `words` is
+    all of it in 32-bit items, `lengths` a packet's bytes slot by slot; the pointers, in the same
+    order, are what libsrtp takes.
     """
 
-    __slots__ = ("bytes", "length_pointers", "lengths", "pointers", "table", "words")
+    __slots__ = ("_memory", "address", "length_pointers", "lengths", "pointers", "words")
 
     def __init__(self) -> None:
-        self.bytes = np.zeros((SEGMENTS, SLOTS, SLOT_BYTES), np.uint8)
-        self.words = self.bytes[:, :, :RTP_HEADER_BYTES].view(">u4")
-        self.lengths = np.zeros((SEGMENTS, SLOTS), np.int32)
-        at, lengths_at = self.bytes.ctypes.data, self.lengths.ctypes.data
         slots = range(SEGMENTS * SLOTS)
-        order = np.arange(SEGMENTS * SLOTS, dtype=np.uint64).reshape(SEGMENTS, SLOTS)
-        self.table = order * SLOT_BYTES + at
-        self.pointers = [srtp_ffi.cast("char *", at + slot * SLOT_BYTES) for slot in slots]
-        self.length_pointers = [srtp_ffi.cast("int *", lengths_at + 4 * slot) for slot in slots]
+        # Whole pages: slots begin where lines of the cache do, and nothing is taken until written.
+        self._memory = mmap.mmap(-1, SEGMENTS * SLOTS * (SLOT_BYTES + LENGTH_BYTES))
+        memory, lengths_at = memoryview(self._memory), SEGMENTS * SLOTS * SLOT_BYTES
+        self.words = memory[:lengths_at].cast("I")
+        self.lengths = memory[lengths_at:].cast("i")
+        first: Any = srtp_ffi.from_buffer("char[]", self._memory)
+        self.address = int(srtp_ffi.cast("uintptr_t", first))
+        self.pointers = [first + slot * SLOT_BYTES for slot in slots]
+        self.length_pointers = [
+            srtp_ffi.cast("int *", first + lengths_at + slot * LENGTH_BYTES) for slot in slots
+        ]
 
 
 class BatchSender:
@@ -218,7 +224,7 @@ class BatchSender:
         self.slot, self.length = self.slabs[0].pointers[0], self.slabs[0].length_pointers[0]
         self._iovec: Any = libc_ffi.new("struct iovec *")
         self._message: Any = libc_ffi.new("struct mmsghdr *")
-        self._iovec.iov_base = libc_ffi.cast("void *", int(self.slabs[0].table[0, 0]))
+        self._iovec.iov_base = libc_ffi.cast("void *", self.slabs[0].address)
         self._message.msg_hdr.msg_iov = self._iovec
         self._message.msg_hdr.msg_iovlen = 1
 

@@ -5,7 +5,8 @@ slots, the arguments of every call into libsrtp. What is left per viewer and pac
 
 Packets that came in together leave in one message per viewer (UDP_SEGMENT), and are encrypted
 viewer by viewer, so that a viewer's keys are fetched from memory once for all of them. Headers are
-written column by column (numpy), all packets at once. `docs/decisions/` has what each is worth.
+written column by column. What runs here has to be little code: it is cold whenever it is wanted.
+`docs/decisions/` has what each is worth.
 
 Packets wait for `flush` at the end of the receive batch that they came in. In a large room those of
 a frame that is not complete may wait a little longer, since publishers send a frame over 10 ms.
@@ -16,18 +17,17 @@ Never a packet in clear: a slot whose encryption failed is left out of the call.
 from __future__ import annotations
 
 import socket
+from array import array
 from collections import deque
 from concurrent.futures import Future
 from typing import Any, Final
 
-import numpy as np
-
 from media.batch import (
     CONTROL,
     CONTROL_BYTES,
-    HEADER,
-    RTP_HEADER_BYTES,
     SEGMENTS,
+    SLOT_BYTES,
+    SLOT_WORDS,
     SLOTS,
     UDP_SEGMENT,
     BatchSender,
@@ -38,6 +38,7 @@ from media.batch import (
     srtp_ffi,
     srtp_protect,
 )
+from media.header_columns import HeaderColumns
 
 FRAME_WAIT_NS: Final = 5_000_000
 """How long the first packets of a frame wait for the last. A picture is not shown any later for it,
@@ -48,12 +49,13 @@ OVERLAP_CHUNKS_MIN: Final = 3
 """From here on (257 viewers) a second thread hands one chunk to the kernel while the next one is
 encrypted: half of the time per frame is the kernel's. For fewer, waking a thread costs more."""
 OVERLAP_SLABS: Final = 2
-VECTOR_ROWS_MIN: Final = 8
-"""From this many rows on the columns are cheaper than a loop (measured: 6 to 10)."""
+_WORD_BYTES: Final = 8
 _MESSAGE_WORDS: Final = 8  # struct mmsghdr in 64-bit words, and its fields
 _WORD_NAME, _WORD_NAME_BYTES, _WORD_IOVECS, _WORD_IOVEC_COUNT, _WORD_CONTROL = range(5)
 _WORD_CONTROL_BYTES: Final = 5
 _IOVEC_BYTES: Final = 16
+_IOVEC_WORDS: Final = 2  # address and length
+_LANE_WORDS: Final = SEGMENTS * _IOVEC_WORDS
 
 Queued = tuple[Any, int, int]
 """Packet, index, timestamp."""
@@ -212,32 +214,29 @@ class _Chunk:
     def _prepare(self, slab: Slab) -> None:
         """Columns and messages for the lanes of now."""
         lanes, count = self.lanes, len(self.lanes)
-        self._slab = slab
-        self._count = count
+        self._slab, self._count = slab, count
         self._trailer_bytes = lanes[0].trailer_bytes
-        self._sequences = _column([lane.sequence_offset & 0xFFFF for lane in lanes])
-        self._stamps = _column([lane.timestamp_offset & 0xFFFFFFFF for lane in lanes])
-        self._ssrcs = _column([lane.ssrc for lane in lanes])
-        self._lengths = slab.lengths[:, :count]
-        self._bodies = slab.bytes[:, :count]
-        self._words = slab.words[:, :count]
+        self._headers = HeaderColumns(
+            [lane.sequence_offset for lane in lanes],
+            [lane.timestamp_offset for lane in lanes],
+            [lane.ssrc for lane in lanes],
+        )
         self._control: Any = libc_ffi.new("char[]", CONTROL.size)
-        # Written through numpy: a column costs what one field costs through cffi.
-        iovecs = np.zeros((count, SEGMENTS, 2), np.uint64)
-        iovecs[:, :, 0] = slab.table[:, :count].T
-        self._iovecs = iovecs
-        self._iovec_lengths = iovecs[:, :, 1]
-        self._iovec_table = np.arange(count * SEGMENTS, dtype=np.uint64).reshape(count, SEGMENTS)
-        self._iovec_table = self._iovec_table * _IOVEC_BYTES + iovecs.ctypes.data
-        fields = np.zeros((count, _MESSAGE_WORDS), np.uint64)
-        fields[:, _WORD_NAME] = [lane.destination.address for lane in lanes]
-        fields[:, _WORD_NAME_BYTES] = [lane.destination.length for lane in lanes]
-        fields[:, _WORD_CONTROL] = int(libc_ffi.cast("uintptr_t", self._control))
-        self._fields = fields
-        self._messages: Any = libc_ffi.cast("struct mmsghdr *", fields.ctypes.data)
-        self._first_iovecs = fields[:, _WORD_IOVECS]
-        self._iovec_counts = fields[:, _WORD_IOVEC_COUNT]
-        self._control_bytes = fields[:, _WORD_CONTROL_BYTES]
+        # Written through memoryviews: a column costs what one field costs through cffi.
+        self._iovec_storage: Any = libc_ffi.new("struct iovec[]", count * SEGMENTS)
+        self._iovecs = memoryview(libc_ffi.buffer(self._iovec_storage)).cast("B").cast("Q")
+        for segment in range(SEGMENTS):
+            at = slab.address + segment * SLOTS * SLOT_BYTES
+            slots = range(at, at + count * SLOT_BYTES, SLOT_BYTES)
+            self._iovecs[_IOVEC_WORDS * segment :: _LANE_WORDS] = array("Q", slots)
+        self._messages: Any = libc_ffi.new("struct mmsghdr[]", count)
+        self._fields = memoryview(libc_ffi.buffer(self._messages)).cast("B").cast("Q")
+        for word, values in (
+            (_WORD_NAME, [lane.destination.address for lane in lanes]),
+            (_WORD_NAME_BYTES, [lane.destination.length for lane in lanes]),
+            (_WORD_CONTROL, [int(libc_ffi.cast("uintptr_t", self._control))] * count),
+        ):
+            self._fields[word::_MESSAGE_WORDS] = array("Q", values)
         self._prepared = True
 
     # --- sending -----------------------------------------------------------------------------
@@ -247,10 +246,7 @@ class _Chunk:
         if not self._prepared or slab is not self._slab:
             self._forget()
             self._prepare(slab)
-        if self._count < VECTOR_ROWS_MIN:
-            self._write_rows(queue, rendered)
-        else:
-            self._write_columns(queue, rendered)
+        self._write(queue, rendered)
         calls = self._calls[len(queue)] or self._prepare_calls(len(queue))
         self._failures = list(map(srtp_protect, *calls))
         self._wanted = [len(template) + self._trailer_bytes for template, _ in rendered]
@@ -262,7 +258,9 @@ class _Chunk:
             self._send_one_by_one(len(sizes), failures)
             return
         if sizes != self._sizes:
-            self._iovec_lengths[:, : len(sizes)] = self._sizes = sizes
+            self._sizes = sizes
+            for segment, size in enumerate(sizes):
+                self._iovecs[_IOVEC_WORDS * segment + 1 :: _LANE_WORDS] = self._column(size)
         self._send_runs(sizes)
 
     def _prepare_calls(self, count: int) -> _Calls:
@@ -278,8 +276,11 @@ class _Chunk:
 
     def _verify(self, sizes: list[int]) -> bool:
         """What libsrtp added is what was expected of these lanes; it is then always so."""
-        real = self._lengths[: len(sizes)]
-        self._verified = bool((real == np.array(sizes, np.int32)[:, None]).all())
+        count = self._count
+        self._verified = all(
+            self._slab.lengths[first : first + count].tolist() == [size] * count
+            for first, size in zip(range(0, SLOTS * SEGMENTS, SLOTS), sizes, strict=False)
+        )
         return self._verified
 
     def _send_runs(self, sizes: list[int]) -> None:
@@ -299,9 +300,13 @@ class _Chunk:
         run = (start, segments, size if segments > 1 else 0)
         if run != self._run:
             self._run = run
-            self._first_iovecs[:] = self._iovec_table[:, start]
-            self._iovec_counts[:] = segments
-            self._control_bytes[:] = CONTROL.size if segments > 1 else 0
+            at = int(libc_ffi.cast("uintptr_t", self._iovec_storage)) + start * _IOVEC_BYTES
+            step = _LANE_WORDS * _WORD_BYTES
+            iovecs = array("Q", range(at, at + self._count * step, step))
+            self._fields[_WORD_IOVECS::_MESSAGE_WORDS] = iovecs
+            self._fields[_WORD_IOVEC_COUNT::_MESSAGE_WORDS] = self._column(segments)
+            control_bytes = self._column(CONTROL.size if segments > 1 else 0)
+            self._fields[_WORD_CONTROL_BYTES::_MESSAGE_WORDS] = control_bytes
             control = CONTROL.pack(CONTROL_BYTES, socket.IPPROTO_UDP, UDP_SEGMENT, size)
             libc_ffi.memmove(self._control, control, CONTROL.size)
         errors = sender.send_errors
@@ -315,60 +320,54 @@ class _Chunk:
         sender.send_errors -= len(slots)
         self._run = None
         for slot in slots:
-            self._iovec_counts[slot] = 1
-            self._control_bytes[slot] = 0
             for segment in range(start, start + segments):
-                self._first_iovecs[slot] = self._iovec_table[slot, segment]
-                sender.packets += sender.flush(self._messages + slot, 1)
+                sender.packets += self._send_single(slot, segment)
 
     def _send_one_by_one(self, count: int, failures: list[int]) -> None:
         """Each packet by its own size, but slots that hold one in clear are left out."""
         sender, self._run, self._sizes = self._sender, None, []
-        self._iovec_lengths[:, :count] = self._lengths[:count].T
-        self._iovec_counts[:] = 1
-        self._control_bytes[:] = 0
         for position, failed in enumerate(failures):
             if failed:
                 sender.protect_failures += 1
                 continue
             slot, segment = divmod(position, count)
-            self._first_iovecs[slot] = self._iovec_table[slot, segment]
-            taken = sender.flush(self._messages + slot, 1)
+            size = self._slab.lengths[segment * SLOTS + slot]
+            self._iovec_storage[slot * SEGMENTS + segment].iov_len = size
+            taken = self._send_single(slot, segment)
             sender.packets += taken
-            sender.octets += taken * int(self._lengths[segment, slot])
+            sender.octets += taken * size
+
+    def _send_single(self, slot: int, segment: int) -> int:
+        """One packet of one lane by itself: 1 when the kernel took it."""
+        header = self._messages[slot].msg_hdr
+        header.msg_iov = self._iovec_storage + (slot * SEGMENTS + segment)
+        header.msg_iovlen = 1
+        header.msg_controllen = 0
+        return self._sender.flush(self._messages + slot, 1)
 
     # --- writing -----------------------------------------------------------------------------
 
-    def _write_columns(self, queue: list[Queued], rendered: Rendered) -> None:
-        count = len(queue)
-        for segment, (template, _) in enumerate(rendered):
-            size = len(template)
-            self._bodies[segment, :, :size] = np.frombuffer(template, np.uint8)
-            self._lengths[segment] = size
-        words = self._words[:count]
-        heads = [
-            (index & 0xFFFF, timestamp & 0xFFFFFFFF, word)
-            for (_, index, timestamp), (_, word) in zip(queue, rendered, strict=True)
-        ]
-        indexes, stamps, firsts = np.array(heads, np.uint32).T[:, :, None]
-        words[:, :, 0] = (self._sequences + indexes & 0xFFFF) | firsts
-        words[:, :, 1] = self._stamps + stamps
-        words[:, :, 2] = self._ssrcs
-
-    def _write_rows(self, queue: list[Queued], rendered: Rendered) -> None:
-        slab = self._slab
+    def _write(self, queue: list[Queued], rendered: Rendered) -> None:
+        slab, count, headers = self._slab, self._count, self._headers
         for segment, (template, word) in enumerate(rendered):
             _, index, timestamp = queue[segment]
-            size, first = len(template), segment * SLOTS
-            for slot, lane in enumerate(self.lanes, first):
-                pointer = slab.pointers[slot]
-                sequence = index + lane.sequence_offset & 0xFFFF
-                stamp = timestamp + lane.timestamp_offset & 0xFFFFFFFF
-                srtp_ffi.memmove(pointer, template, size)
-                header = HEADER.pack(word | sequence, stamp, lane.ssrc)
-                srtp_ffi.memmove(pointer, header, RTP_HEADER_BYTES)
-                slab.length_pointers[slot][0] = size
+            first, size = segment * SLOTS, len(template)
+            self._spread(first, template)
+            at, end = first * SLOT_WORDS, (first + count) * SLOT_WORDS
+            slab.words[at:end:SLOT_WORDS] = headers.first_words(word, index)
+            slab.words[at + 1 : end : SLOT_WORDS] = headers.timestamps(timestamp)
+            slab.words[at + 2 : end : SLOT_WORDS] = headers.ssrcs
+            slab.lengths[first : first + count] = array("i", (size,)) * count
 
+    def _spread(self, first: int, template: bytes) -> None:
+        """The template into a slot per lane, from `first` on: twice as many with every copy."""
+        pointers, count, filled, size = self._slab.pointers, self._count, 1, len(template)
+        source = pointers[first]
+        srtp_ffi.memmove(source, template, size)
+        while filled < count:
+            more = min(filled, count - filled)
+            srtp_ffi.memmove(pointers[first + filled], source, (more - 1) * SLOT_BYTES + size)
+            filled += more
 
-def _column(values: list[int]) -> Any:
-    return np.array(values, np.uint32)
+    def _column(self, value: int) -> array[int]:
+        return array("Q", (value,)) * self._count

@@ -85,11 +85,12 @@ class TokenBucket:
 
 @dataclass(frozen=True, slots=True)
 class PayloadType:
-    """What a payload type of this publisher means."""
+    """What a payload type of this publisher means. `forwarded` are extensions that go on."""
 
     layers: Layers
     codec: CodecFormat
     extension_ids: Mapping[str, int]
+    forwarded: tuple[tuple[str, int], ...]
     is_rtx: bool
 
 
@@ -145,11 +146,14 @@ class Publisher:
     def _learn(self, published: PublishedTrack) -> None:
         layers, ids = self._layers[published.kind], published.extension_ids
         self._wide_id = ids.get(rtp.URI_TRANSPORT_WIDE, self._wide_id)
+        forwarded = rtp.forwarded_ids(ids)
         self._repairs.update(published.rtx_ssrcs)
         for codec in published.formats:
-            self._meanings[codec.payload_type] = PayloadType(layers, codec, ids, False)
+            self._meanings[codec.payload_type] = PayloadType(layers, codec, ids, forwarded, False)
             if codec.rtx_payload_type is not None:
-                self._meanings[codec.rtx_payload_type] = PayloadType(layers, codec, ids, True)
+                self._meanings[codec.rtx_payload_type] = PayloadType(
+                    layers, codec, ids, forwarded, True
+                )
 
     def detach(self) -> None:
         """The peer connection is gone."""
@@ -260,8 +264,8 @@ class Publisher:
     ) -> None:
         extensions: dict[str, bytes] = {}
         if elements:
-            extensions = rtp.named_extensions(elements, meaning.extension_ids)
-            if sum(map(len, extensions.values())) > EXTENSION_BYTES_MAX:
+            extensions = {uri: elements[id_] for uri, id_ in meaning.forwarded if id_ in elements}
+            if extensions and sum(map(len, extensions.values())) > EXTENSION_BYTES_MAX:
                 extensions = {}
         track.on_packet(ssrc, meaning.codec, header, payload, extensions, now_ns)
 

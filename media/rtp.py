@@ -37,6 +37,7 @@ sends ends here: it is either about this one connection or nobody else's busines
 
 _HEADER = struct.Struct("!BBHII")
 _U16 = struct.Struct("!H")
+_EXTENSION_HEAD = struct.Struct("!HH")
 
 
 class RtpError(ValueError):
@@ -137,16 +138,22 @@ def build_extensions(elements: Iterable[tuple[int, bytes]]) -> bytes:
     Two-byte form only where an element does not fit the one-byte form.
     """
     pairs = list(elements)
-    if not pairs:
-        return b""
-    two_bytes = any(element > 14 or not 1 <= len(value) <= 16 for element, value in pairs)
-    body = bytearray()
+    body = b""
     for element, value in pairs:
-        body += bytes((element, len(value)) if two_bytes else (element << 4 | len(value) - 1,))
-        body += value
-    body += bytes(-len(body) % 4)
-    profile = TWO_BYTE_PROFILE if two_bytes else ONE_BYTE_PROFILE
-    return struct.pack("!HH", profile, len(body) // 4) + bytes(body)
+        if element > 14 or not 1 <= len(value) <= 16:
+            return _two_byte_extensions(pairs)
+        body += bytes((element << 4 | len(value) - 1,)) + value
+    return _extension_block(ONE_BYTE_PROFILE, body) if pairs else b""
+
+
+def _two_byte_extensions(pairs: list[tuple[int, bytes]]) -> bytes:
+    parts = [bytes((element, len(value))) + value for element, value in pairs]
+    return _extension_block(TWO_BYTE_PROFILE, b"".join(parts))
+
+
+def _extension_block(profile: int, body: bytes) -> bytes:
+    words = (len(body) + 3) // 4
+    return _EXTENSION_HEAD.pack(profile, words) + body.ljust(4 * words, b"\0")
 
 
 def build(
@@ -169,13 +176,9 @@ def build(
     return b"".join((head, extension_block, payload))
 
 
-def named_extensions(elements: Mapping[int, bytes], ids: Mapping[str, int]) -> dict[str, bytes]:
-    """The elements that are forwarded, by URI; `ids` is what the sender negotiated."""
-    return {
-        uri: elements[ids[uri]]
-        for uri in FORWARDED_EXTENSIONS
-        if uri in ids and ids[uri] in elements
-    }
+def forwarded_ids(ids: Mapping[str, int]) -> tuple[tuple[str, int], ...]:
+    """The URIs of `FORWARDED_EXTENSIONS` that were negotiated, with their ids."""
+    return tuple((uri, ids[uri]) for uri in FORWARDED_EXTENSIONS if uri in ids)
 
 
 def abs_send_time(now_ns: int) -> bytes:

@@ -482,7 +482,11 @@ class MediaPlane:
 
     def _flush(self, now_ns: int) -> None:
         wait_ns = self._running().flush(now_ns)
-        if wait_ns is not None and self._flusher is None:
+        if wait_ns is None:
+            if self._flusher is not None:  # waking up for nothing costs as much as for something
+                self._flusher.cancel()
+                self._flusher = None
+        elif self._flusher is None:
             loop = asyncio.get_running_loop()
             self._flusher = loop.call_later((wait_ns - now_ns) / 1_000_000_000, self._flush_rest)
 

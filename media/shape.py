@@ -11,11 +11,11 @@ from typing import Final
 from media.links import CodecFormat, ViewerTrack
 from media.ring import Packet
 from media.rtp import (
-    FORWARDED_EXTENSIONS,
     HEADER_BYTES,
     URI_ABS_SEND_TIME,
     abs_send_time,
     build_extensions,
+    forwarded_ids,
 )
 
 _BLANK: Final = bytes(HEADER_BYTES)
@@ -33,7 +33,7 @@ class PacketShape:
         self.rtx_payload_type = codec.rtx_payload_type
         ids = track.extension_ids
         self._send_time_id = ids.get(URI_ABS_SEND_TIME)
-        self._ids = tuple((uri, ids[uri]) for uri in FORWARDED_EXTENSIONS if uri in ids)
+        self._ids = forwarded_ids(ids)
 
     @staticmethod
     def key(codec: CodecFormat, track: ViewerTrack) -> ShapeKey:
@@ -76,9 +76,10 @@ class PacketShape:
         return b"".join((_BLANK, block, padding)), word
 
     def _extension_block(self, packet: Packet, now_ns: int) -> bytes:
-        elements = [
-            (id_, packet.extensions[uri]) for uri, id_ in self._ids if uri in packet.extensions
-        ]
+        elements: list[tuple[int, bytes]] = []
+        extensions = packet.extensions
+        if extensions:
+            elements += [(id_, extensions[uri]) for uri, id_ in self._ids if uri in extensions]
         if self._send_time_id is not None:
             # The viewer's estimate of its path starts here, not at the publisher.
             elements.append((self._send_time_id, abs_send_time(now_ns)))

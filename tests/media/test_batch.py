@@ -84,29 +84,45 @@ def lanes(receiver: socket.socket, count: int, sessions: list[Session]) -> list[
     st.integers(0, 2**40),
     st.lists(st.tuples(st.integers(0, 2**40), st.binary(max_size=80)), min_size=1, max_size=4),
 )
-def test_rows_and_columns_write_the_same_bytes(
+def test_the_fan_out_sends_what_one_by_one_would_send(
     count: int, first: int, packets: list[tuple[int, bytes]]
 ) -> None:
     found: list[list[bytes]] = []
-    for rows_min in (1, 1_000):
+    for together in (True, False):
         with (
             socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as out,
             socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver,
-            pytest.MonkeyPatch.context() as patch,
         ):
-            patch.setattr(fanout, "VECTOR_ROWS_MIN", rows_min)
             receiver.bind(("127.0.0.1", 0))
             receiver.setblocking(False)
-            fan = FanOut(BatchSender(out))
-            sessions: list[Session] = []
-            for lane in lanes(receiver, count, sessions):
-                fan.add(lane)
-            for index, (timestamp, payload) in enumerate(packets, first):
-                fan.queue(payload, index, timestamp, len(payload), 0)
-            fan.flush()
-            found.append(received(receiver))
+            sender, sessions = BatchSender(out), list[Session]()
+            everybody, numbered = lanes(receiver, count, sessions), list(enumerate(packets, first))
+            if together:
+                send_together(FanOut(sender), everybody, numbered)
+            else:
+                send_one_by_one(sender, everybody, numbered)
+            found.append(sorted(received(receiver)))
             assert len(found[-1]) == count * len(packets)
     assert found[0] == found[1]
+
+
+Numbered = list[tuple[int, tuple[int, bytes]]]
+
+
+def send_together(fan: FanOut, everybody: list[Lane], packets: Numbered) -> None:
+    for lane in everybody:
+        fan.add(lane)
+    for index, (timestamp, payload) in packets:
+        fan.queue(payload, index, timestamp, len(payload), 0)
+    fan.flush()
+
+
+def send_one_by_one(sender: BatchSender, everybody: list[Lane], packets: Numbered) -> None:
+    for lane in everybody:
+        for index, (timestamp, payload) in packets:
+            template, word = lane.shape.render(payload, 0)
+            sequence = index + lane.sequence_offset
+            sender.send_rtp(lane, template, word, sequence, timestamp + lane.timestamp_offset)
 
 
 def test_removed_lanes_get_nothing_and_the_rest_everything(
@@ -390,7 +406,7 @@ def test_a_really_full_socket_never_blocks(receiver: socket.socket) -> None:
         out.connect(path)
         sender = BatchSender(out)
         iovec = batch.libc_ffi.new("struct iovec *")
-        iovec.iov_base = batch.libc_ffi.cast("void *", int(sender.slabs[0].table[0, 0]))
+        iovec.iov_base = batch.libc_ffi.cast("void *", sender.slabs[0].address)
         iovec.iov_len = 1_000
         messages = batch.libc_ffi.new("struct mmsghdr[]", 1_000)
         for n in range(1_000):
