@@ -29,7 +29,10 @@ RECEIVING = frozenset({"recvonly", "sendrecv"})
 _DIRECTIONS = frozenset({"sendonly", "recvonly", "sendrecv", "inactive"})
 _PROTOCOLS = frozenset({"UDP/TLS/RTP/SAVPF", "UDP/TLS/RTP/SAVP", "RTP/SAVPF", "RTP/SAVP"})
 _SETUPS = frozenset({"actpass", "active", "passive"})
-_DIGEST_BYTES = {"sha-256": 32, "sha-384": 48, "sha-512": 64}
+_DIGESTS = {
+    name: re.compile(rf"[0-9A-F]{{2}}(?::[0-9A-F]{{2}}){{{size - 1}}}")
+    for name, size in (("sha-256", 32), ("sha-384", 48), ("sha-512", 64))
+}
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`{|}~-]{1,64}\Z")
@@ -211,15 +214,15 @@ def _inherit(transport: Transport, session: Transport) -> None:
 def _read_transport(transport: Transport, name: str, value: str) -> None:
     match name:
         case "ice-ufrag":
-            transport.ufrag = _ice_chars(value, 4)
+            transport.ufrag = read_ufrag(value)
         case "ice-pwd":
-            transport.password = _ice_chars(value, 22)
+            transport.password = read_password(value)
         case "setup":
             if value not in _SETUPS:
                 raise bad_sdp("a=setup must be actpass, active or passive")
             transport.setup = value
         case "fingerprint":
-            _read_fingerprint(transport, value)
+            _add_fingerprint(transport, value)
         case _:
             pass
 
@@ -230,17 +233,39 @@ def _ice_chars(value: str, shortest: int) -> str:
     return value
 
 
-def _read_fingerprint(transport: Transport, value: str) -> None:
+def read_ufrag(value: str) -> str:
+    """The value of `a=ice-ufrag` (RFC 8839 §5.4). Raises SdpRefused."""
+    return _ice_chars(value, 4)
+
+
+def read_password(value: str) -> str:
+    """The value of `a=ice-pwd` (RFC 8839 §5.4). Raises SdpRefused."""
+    return _ice_chars(value, 22)
+
+
+def read_fingerprint(value: str) -> Fingerprint | None:
+    """The value of `a=fingerprint` (RFC 8122 §5), None for a hash we do not know.
+
+    Raises SdpRefused.
+    """
     match = _FINGERPRINT.match(value)
-    if match is None or len(transport.fingerprints) >= FINGERPRINTS_MAX:
+    if match is None:
         raise bad_sdp("a certificate fingerprint is malformed")
     algorithm, digest = match[1].lower(), match[2].upper()
-    size = _DIGEST_BYTES.get(algorithm)
-    if size is None:
-        return  # an older hash beside a good one is no reason to refuse
-    if not re.fullmatch(rf"[0-9A-F]{{2}}(?::[0-9A-F]{{2}}){{{size - 1}}}", digest):
+    pattern = _DIGESTS.get(algorithm)
+    if pattern is None:
+        return None  # an older hash beside a good one is no reason to refuse
+    if not pattern.fullmatch(digest):
         raise bad_sdp("a certificate fingerprint has the wrong length")
-    transport.fingerprints.append(Fingerprint(algorithm, digest))
+    return Fingerprint(algorithm, digest)
+
+
+def _add_fingerprint(transport: Transport, value: str) -> None:
+    if len(transport.fingerprints) >= FINGERPRINTS_MAX:
+        raise bad_sdp("an offer has too many certificate fingerprints")
+    found = read_fingerprint(value)
+    if found is not None:
+        transport.fingerprints.append(found)
 
 
 # --- attributes of a media section: each reader leaves out what it cannot read -----------------

@@ -50,7 +50,7 @@ _OPUS_CLOCK_HZ = 48_000
 
 @dataclass(frozen=True, slots=True)
 class AcceptedSection:
-    """One media section of the answer; `sent` is what we send on it, None when we receive.
+    """One media section of the answer; `sends` when we send on it, else we receive.
 
     `rids` are the simulcast layers that we take, in the order of the offer.
     """
@@ -62,7 +62,7 @@ class AcceptedSection:
     formats: tuple[CodecFormat, ...]
     extension_ids: Mapping[str, int]
     rids: tuple[str, ...]
-    sent: ViewerTrack | None
+    sends: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +142,7 @@ def negotiate_publish(offer: Offer, allowed: frozenset[Kind]) -> Negotiated:
         )
         for item in taken
     )
-    sections = _sections(offer, taken, {})
+    sections = _sections(offer, taken, sends=False)
     return Negotiated(_remote(offer, taken), sections, published=tracks)
 
 
@@ -152,20 +152,22 @@ def negotiate_watch(offer: Offer, *, new_ssrc: Callable[[], int]) -> Negotiated:
     Raises SdpRefused: `too_many_tracks`, `codec_unsupported` or `bad_sdp`.
     """
     taken = _take(offer, frozenset(Kind), RECEIVING, receiving_from_peer=False)
-    tracks: dict[Kind, ViewerTrack] = {}
+    tracks: list[ViewerTrack] = []
     for item in taken:
         formats = item.formats
         with_rtx = any(f.rtx_payload_type is not None for f in formats)
-        tracks[item.kind] = ViewerTrack(
-            kind=item.kind,
-            mid=item.mid,
-            ssrc=new_ssrc(),
-            rtx_ssrc=new_ssrc() if with_rtx else None,
-            formats=formats,
-            extension_ids=item.extension_ids(),
+        tracks.append(
+            ViewerTrack(
+                kind=item.kind,
+                mid=item.mid,
+                ssrc=new_ssrc(),
+                rtx_ssrc=new_ssrc() if with_rtx else None,
+                formats=formats,
+                extension_ids=item.extension_ids(),
+            )
         )
-    sections = _sections(offer, taken, tracks)
-    return Negotiated(_remote(offer, taken), sections, watched=tuple(tracks.values()))
+    sections = _sections(offer, taken, sends=True)
+    return Negotiated(_remote(offer, taken), sections, watched=tuple(tracks))
 
 
 def _take(
@@ -343,7 +345,7 @@ def _remote(offer: Offer, taken: list[_Taken]) -> RemoteTransport:
 
 
 def _sections(
-    offer: Offer, taken: list[_Taken], sent: Mapping[Kind, ViewerTrack]
+    offer: Offer, taken: list[_Taken], *, sends: bool
 ) -> tuple[AcceptedSection | RejectedSection, ...]:
     by_section = {id(item.section): item for item in taken}
     sections: list[AcceptedSection | RejectedSection] = []
@@ -361,7 +363,7 @@ def _sections(
                 formats=item.formats,
                 extension_ids=item.extension_ids(),
                 rids=item.rids,
-                sent=sent.get(item.kind),
+                sends=sends,
             )
         )
     return tuple(sections)

@@ -21,7 +21,7 @@ TCP_PASSIVE_PREFERENCE = 4
 
 @dataclass(frozen=True, slots=True)
 class LocalTransport:
-    """Our side of the answer. `candidates` are (ip, port), the most reachable first, UDP and TCP.
+    """What is one peer's own on our side of an answer.
 
     `cname` and `stream_id` are random names for what we send (RFC 7022).
     """
@@ -29,35 +29,69 @@ class LocalTransport:
     ufrag: str
     password: str
     sha256_fingerprint: str
-    candidates: tuple[tuple[str, int], ...]
     session_id: int
     cname: str
     stream_id: str
 
 
-def write_answer(negotiated: Negotiated, local: LocalTransport) -> str:
-    """The answer as text, CRLF line ends (RFC 8866 §5)."""
-    bundle = " ".join(s.mid for s in negotiated.accepted if s.mid is not None)
-    lines = ["v=0", f"o=- {local.session_id} 1 IN IP4 0.0.0.0", "s=-", "t=0 0", "a=ice-lite"]
-    lines.append("a=ice-options:trickle")
-    if bundle:
-        lines.append(f"a=group:BUNDLE {bundle}")
-    lines.append("a=msid-semantic: WMS *")
-    setup = "passive" if negotiated.remote.we_are_server else "active"
-    for section in negotiated.sections:
-        match section:
-            case AcceptedSection():
-                lines += _transport_lines(section, local, setup)
-                lines += _media_lines(section)
-                lines += _ssrc_lines(section.sent, local)
-                lines += _candidate_lines(local)
-            case RejectedSection():
-                lines += _rejected_lines(section)
+class AnswerForm:
+    """An answer but for what is one peer's own: its lines hold for every offer of the same kind.
+
+    `candidates` are (ip, port), the most reachable first, UDP and TCP.
+    """
+
+    def __init__(self, negotiated: Negotiated, candidates: tuple[tuple[str, int], ...]) -> None:
+        bundle = " ".join(s.mid for s in negotiated.accepted if s.mid is not None)
+        head = [" 1 IN IP4 0.0.0.0", "s=-", "t=0 0", "a=ice-lite", "a=ice-options:trickle"]
+        if bundle:
+            head.append(f"a=group:BUNDLE {bundle}")
+        head.append("a=msid-semantic: WMS *")
+        self._head = _text(head)
+        self._setup = "passive" if negotiated.remote.we_are_server else "active"
+        self._sections = [_section(section, candidates) for section in negotiated.sections]
+
+    def write(self, watched: tuple[ViewerTrack, ...], local: LocalTransport) -> str:
+        """The answer as text, CRLF line ends (RFC 8866 §5); `watched` are the tracks we send."""
+        transport = (
+            f"a=ice-ufrag:{local.ufrag}\r\na=ice-pwd:{local.password}\r\n"
+            f"a=fingerprint:sha-256 {local.sha256_fingerprint}\r\na=setup:{self._setup}\r\n"
+        )
+        tracks = {track.kind: track for track in watched}
+        parts = ["v=0\r\no=- ", str(local.session_id), self._head]
+        for opening, kind, media, end in self._sections:
+            parts.append(opening)
+            if kind is not None:
+                parts += (transport, media)
+                track = tracks.get(kind)
+                if track is not None:
+                    parts.append(_ssrc_text(track, local))
+                parts.append(end)
+        return "".join(parts)
+
+
+_Section = tuple[str, Kind | None, str, str]
+"""Of an accepted one what stands before the transport, its kind, what stands after the transport,
+and what ends it. Of a rejected one the whole and no kind."""
+
+
+def _section(
+    section: AcceptedSection | RejectedSection, candidates: tuple[tuple[str, int], ...]
+) -> _Section:
+    match section:
+        case AcceptedSection():
+            opening = _text(_opening_lines(section, candidates[0]))
+            media = _text(_media_lines(section))
+            return opening, section.kind, media, _text(_candidate_lines(candidates))
+        case RejectedSection():
+            return _text(_rejected_lines(section)), None, "", ""
+
+
+def _text(lines: list[str]) -> str:
     return "\r\n".join(lines) + "\r\n"
 
 
-def _transport_lines(section: AcceptedSection, local: LocalTransport, setup: str) -> list[str]:
-    ip, port = local.candidates[0]
+def _opening_lines(section: AcceptedSection, candidate: tuple[str, int]) -> list[str]:
+    ip, port = candidate
     payload_types = [
         pt
         for codec in section.formats
@@ -69,22 +103,16 @@ def _transport_lines(section: AcceptedSection, local: LocalTransport, setup: str
         f"m={section.kind} {port} {section.protocol} {formats}",
         f"c=IN IP{ipaddress.ip_address(ip).version} {ip}",
     ]
-    if section.sent is None and section.kind is Kind.VIDEO:
+    if not section.sends and section.kind is Kind.VIDEO:
         # RFC 3890: what its own estimate may never exceed.
         lines.append(f"b=TIAS:{most_bps(len(section.rids))}")
     if section.mid is not None:
         lines.append(f"a=mid:{section.mid}")
-    return [
-        *lines,
-        f"a=ice-ufrag:{local.ufrag}",
-        f"a=ice-pwd:{local.password}",
-        f"a=fingerprint:sha-256 {local.sha256_fingerprint}",
-        f"a=setup:{setup}",
-    ]
+    return lines
 
 
 def _media_lines(section: AcceptedSection) -> list[str]:
-    lines = ["a=recvonly" if section.sent is None else "a=sendonly", "a=rtcp-mux"]
+    lines = ["a=sendonly" if section.sends else "a=recvonly", "a=rtcp-mux"]
     if section.rtcp_rsize:
         lines.append("a=rtcp-rsize")
     lines += [f"a=extmap:{number} {uri}" for uri, number in section.extension_ids.items()]
@@ -125,17 +153,15 @@ def _parameters(name: str, offered: Mapping[str, str]) -> str:
             return ""
 
 
-def _ssrc_lines(track: ViewerTrack | None, local: LocalTransport) -> list[str]:
-    if track is None:
-        return []
+def _ssrc_text(track: ViewerTrack, local: LocalTransport) -> str:
     msid = f"{local.stream_id} {local.stream_id}{track.kind}"
     lines = [f"a=msid:{msid}"]
     if track.rtx_ssrc is not None:
         lines.append(f"a=ssrc-group:FID {track.ssrc} {track.rtx_ssrc}")
     for ssrc in (track.ssrc, track.rtx_ssrc):
         if ssrc is not None:
-            lines += [f"a=ssrc:{ssrc} cname:{local.cname}", f"a=ssrc:{ssrc} msid:{msid}"]
-    return lines
+            lines += (f"a=ssrc:{ssrc} cname:{local.cname}", f"a=ssrc:{ssrc} msid:{msid}")
+    return _text(lines)
 
 
 def candidate_values(candidates: tuple[tuple[str, int], ...]) -> tuple[str, ...]:
@@ -155,8 +181,8 @@ def candidate_values(candidates: tuple[tuple[str, int], ...]) -> tuple[str, ...]
     return (*udp, *tcp)
 
 
-def _candidate_lines(local: LocalTransport) -> list[str]:
-    lines = [f"a=candidate:{value}" for value in candidate_values(local.candidates)]
+def _candidate_lines(candidates: tuple[tuple[str, int], ...]) -> list[str]:
+    lines = [f"a=candidate:{value}" for value in candidate_values(candidates)]
     return [*lines, "a=end-of-candidates"]
 
 

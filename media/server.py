@@ -48,8 +48,9 @@ from media.overload import Overload, Totals
 from media.peer import Peer, PeerNames, PeerState, Role, ignore_packet
 from media.port import MediaPort, PortPeer
 from media.sdp import parse_offer
-from media.sdp_answer import Negotiated, negotiate_publish, negotiate_watch
-from media.sdp_write import LocalTransport, candidate_values, write_answer
+from media.sdp_answer import Negotiated, negotiate_publish
+from media.sdp_memo import WatchMemo
+from media.sdp_write import AnswerForm, LocalTransport, candidate_values
 from media.still import Still
 from media.tcp_port import TcpPort, open_both
 
@@ -99,6 +100,7 @@ class MediaPlane:
         self._utc_now = utc_now
         self._renew_certificate()
         self._candidates: tuple[tuple[str, int], ...] = ()
+        self._memo = WatchMemo(self._candidates)
         self._publishers: dict[str, Peer] = {}
         self._viewers: dict[str, Peer] = {}
         self._shaking: dict[Peer, None] = {}
@@ -122,6 +124,7 @@ class MediaPlane:
             ipaddress.ip_address(text)
         open_both(self._port, self._tcp, self._config.listen_host, self._config.listen_port)
         self._candidates = tuple((ip, self.port) for ip in self._advertised())
+        self._memo = WatchMemo(self._candidates)
         sender = self._sender = BatchSender(self._port.socket)
         self._forwarder = Forwarder(sender, self._clock_ns, self._emit)
         self._port.on_batch_end = self._batch_end
@@ -186,7 +189,8 @@ class MediaPlane:
                     RefusalCode.ALREADY_PUBLISHING, "somebody is publishing here already"
                 )
             self._close_peer(current, "replaced")
-        peer, answer = self._accept(Role.PUBLISHER, source_id, negotiated)
+        form = AnswerForm(negotiated, self._candidates)
+        peer, answer = self._accept(Role.PUBLISHER, source_id, negotiated, form)
         self._publishers[source_id] = peer
         return answer
 
@@ -198,26 +202,27 @@ class MediaPlane:
         """
         if viewer_id in self._viewers:
             raise ValueError(f"viewer {viewer_id!r} exists")
-        offer = parse_offer(offer_sdp)
-        negotiated = negotiate_watch(offer, new_ssrc=lambda: 1 + secrets.randbelow((1 << 32) - 2))
-        peer, answer = self._accept(Role.VIEWER, viewer_id, negotiated)
+        negotiated, form = self._memo.negotiate(offer_sdp, _new_ssrc)
+        peer, answer = self._accept(Role.VIEWER, viewer_id, negotiated, form)
         self._viewers[viewer_id] = peer
         return answer
 
-    def _accept(self, role: Role, name: str, negotiated: Negotiated) -> tuple[Peer, Answer]:
+    def _accept(
+        self, role: Role, name: str, negotiated: Negotiated, form: AnswerForm
+    ) -> tuple[Peer, Answer]:
         if len(self._publishers) + len(self._viewers) >= self._config.peers_max:
             raise SdpRefused(RefusalCode.OVERLOADED, "the server has no room for another peer")
         if self._certificate_expires - self._utc_now() < CERTIFICATE_LEFT_MIN:
             self._renew_certificate()
         credentials = _new_credentials(negotiated.remote.ice)
+        text = secrets.token_hex(16)
         local = LocalTransport(
             ufrag=credentials.local_ufrag,
             password=credentials.local_password,
             sha256_fingerprint=self._fingerprint,
-            candidates=self._candidates,
             session_id=secrets.randbits(62),
-            cname=secrets.token_hex(8),
-            stream_id=secrets.token_hex(8),
+            cname=text[:16],
+            stream_id=text[16:],
         )
         names = PeerNames(role, name, secrets.token_urlsafe(24), local.cname)
         peer = Peer(
@@ -229,7 +234,8 @@ class MediaPlane:
             now_ns=self._clock_ns(),
         )
         self._ice.add(peer.ice)
-        return peer, Answer(write_answer(negotiated, local), names.peer_id, local.ufrag)
+        answer_sdp = form.write(negotiated.watched, local)
+        return peer, Answer(answer_sdp, names.peer_id, local.ufrag)
 
     # --- ICE sessions ------------------------------------------------
 
@@ -318,7 +324,7 @@ class MediaPlane:
                     srtp_tx=srtp.tx,
                     destination=destination,
                     tracks=peer.negotiated.published,
-                    rtcp_ssrc=1 + secrets.randbelow((1 << 32) - 2),
+                    rtcp_ssrc=_new_ssrc(),
                     cname=peer.names.cname,
                     keep_alive=srtp,
                 )
@@ -564,8 +570,12 @@ class MediaPlane:
 
 
 def _new_credentials(remote: IceParameters) -> IceCredentials:
-    local = secrets.token_hex(8), secrets.token_hex(16)
-    return IceCredentials(*local, remote.ufrag, remote.password)
+    text = secrets.token_hex(24)
+    return IceCredentials(text[:16], text[16:], remote.ufrag, remote.password)
+
+
+def _new_ssrc() -> int:
+    return 1 + secrets.randbits(32) % ((1 << 32) - 2)
 
 
 def _gone(peer: Peer, reason: str) -> SourceGone | ViewerGone:

@@ -1,18 +1,20 @@
 """Fuzzes offers: SdpRefused and nothing else, every number in its range, our answer is readable."""
 
 import itertools
+import re
 
 from media import sdp
 from media.api import BOTH_KINDS, SDP_MEDIA_SECTIONS_MAX, SdpRefused
 from media.sdp_answer import Negotiated, negotiate_publish, negotiate_watch
-from media.sdp_write import LocalTransport, write_answer
+from media.sdp_memo import WatchMemo
+from media.sdp_write import AnswerForm, LocalTransport
 from tests.media.conftest import OFFERS
 
+CANDIDATES = (("192.0.2.1", 7_000), ("2001:db8::1", 7_000))
 LOCAL = LocalTransport(
     ufrag="ufrag",
     password="a-password-of-22-chars",
     sha256_fingerprint=":".join(["AB"] * 32),
-    candidates=(("192.0.2.1", 7_000), ("2001:db8::1", 7_000)),
     session_id=1,
     cname="cname",
     stream_id="stream",
@@ -36,6 +38,7 @@ def check(data: bytes) -> None:
     except SdpRefused:
         return
     _check_ranges(offer)
+    check_memo(text)
     numbers = itertools.count(1_000)
     for negotiate in (
         lambda: negotiate_publish(offer, BOTH_KINDS),
@@ -46,6 +49,24 @@ def check(data: bytes) -> None:
         except SdpRefused:
             continue
         _check_answer(offer, negotiated)
+
+
+def check_memo(text: str) -> None:
+    """The short way is the long way: for an offer whose like came before, and of another client."""
+    ufrag = re.search("a=ice-ufrag:([^ \r\n]*)", text)
+    twin = text if ufrag is None else text.replace(ufrag[1], "another")
+    memo = WatchMemo(CANDIDATES)
+    _outcome(memo, twin)
+    assert _outcome(memo, text) == _outcome(WatchMemo(CANDIDATES), text)
+
+
+def _outcome(memo: WatchMemo, text: str) -> tuple[object, str]:
+    numbers = itertools.count(1_000)
+    try:
+        negotiated, form = memo.negotiate(text, lambda: next(numbers))
+    except SdpRefused as error:
+        return error.code, error.detail
+    return negotiated, form.write(negotiated.watched, LOCAL)
 
 
 def _check_ranges(offer: sdp.Offer) -> None:
@@ -61,7 +82,7 @@ def _check_ranges(offer: sdp.Offer) -> None:
 
 
 def _check_answer(offer: sdp.Offer, negotiated: Negotiated) -> None:
-    answer = write_answer(negotiated, LOCAL)
+    answer = AnswerForm(negotiated, CANDIDATES).write(negotiated.watched, LOCAL)
     answer.encode("ascii")
     again = sdp._parse(answer)
     assert len(again.sections) == len(offer.sections)

@@ -17,13 +17,13 @@ from media.rtp import URI_RID, URI_TRANSPORT_WIDE
 from media.sdp import Offer, OfferedSection, parse_offer
 from media.sdp_answer import ABS_SEND_TIME_URI, MID_URI, Negotiated, negotiate_publish
 from media.sdp_answer import negotiate_watch as negotiate
-from media.sdp_write import LocalTransport, write_answer
+from media.sdp_write import AnswerForm, LocalTransport
 
+CANDIDATES = (("203.0.113.5", 8189), ("192.168.0.2", 8189))
 LOCAL = LocalTransport(
     ufrag="localufrag",
     password="p" * 32,
     sha256_fingerprint=":".join(["AB"] * 32),
-    candidates=(("203.0.113.5", 8189), ("192.168.0.2", 8189)),
     session_id=42,
     cname="our-cname",
     stream_id="our-stream",
@@ -33,6 +33,14 @@ LOCAL = LocalTransport(
 def negotiate_watch(offer: Offer) -> Negotiated:
     numbers = itertools.count(1_000)
     return negotiate(offer, new_ssrc=lambda: next(numbers))
+
+
+def write_answer(
+    negotiated: Negotiated,
+    local: LocalTransport,
+    candidates: tuple[tuple[str, int], ...] = CANDIDATES,
+) -> str:
+    return AnswerForm(negotiated, candidates).write(negotiated.watched, local)
 
 
 def formats_by_name(formats: tuple[CodecFormat, ...]) -> dict[str, CodecFormat]:
@@ -247,8 +255,8 @@ def test_stereo_is_answered_only_when_offered(offers: dict[str, str]) -> None:
 
 
 def test_an_ipv6_address_is_written_as_such(offers: dict[str, str]) -> None:
-    local = LocalTransport("u", "p", "F", (("2001:db8::1", 5),), 1, "c", "s")
-    text = write_answer(negotiate_publish(parse_offer(offers["obs"]), BOTH_KINDS), local)
+    obs = negotiate_publish(parse_offer(offers["obs"]), BOTH_KINDS)
+    text = write_answer(obs, LOCAL, (("2001:db8::1", 5),))
     assert "c=IN IP6 2001:db8::1\r\n" in text
 
 
