@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from billing_meter import schema
+from billing_meter import receipts, schema
 from billing_meter.packages import Package
 
 _O = schema.orders.c
@@ -218,7 +218,7 @@ async def settle(connection: AsyncConnection, order: Order, transfer: int, at_ms
             settled_at_ms=at_ms,
         )
     )
-    await _queue(connection, "receipt", order, at_ms)
+    await receipts.queue_receipt(connection, order, at_ms)
 
 
 async def fail(connection: AsyncConnection, order: Order, failure: str, at_ms: int) -> None:
@@ -228,16 +228,4 @@ async def fail(connection: AsyncConnection, order: Order, failure: str, at_ms: i
         .where(_O.order_id == order.order_id)
         .values(state="failed", failure=failure, ended_at_ms=at_ms)
     )
-    await _queue(connection, "purchase_failed", order, at_ms)
-
-
-async def _queue(connection: AsyncConnection, kind: str, order: Order, at_ms: int) -> None:
-    row = {
-        "event_id": f"{kind}:{order.order_id}",
-        "kind": kind,
-        "member_id": order.member_id,
-        "subject": f"order:{order.order_id}",
-        "at_ms": at_ms,
-        "tries": 0,
-    }
-    await connection.execute(sa.insert(schema.outbox), [row])
+    await receipts.queue_failure(connection, order, failure, at_ms)

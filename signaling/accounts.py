@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing_meter.database import Database
 from billing_meter.wallet import EXPERT_SHARE_PERCENT, ensure_expert, ensure_member
+from signaling.addresses import is_address
 from signaling.passwords import Passwords
 from signaling.schema import accounts
 
@@ -25,8 +26,6 @@ Language = Literal["en", "nb"]
 ID_BYTES = 12
 """96 random bits: opaque, and never the same for two accounts."""
 USERNAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{2,23}")
-EMAIL = re.compile(r"[^@\s<>\"]{1,64}@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+")
-EMAIL_CHARS_MAX = 254
 _RESERVED = """
 admin administrator anonymous api expert guest help moderator parlour root staff studio support
 system wallet you
@@ -43,6 +42,15 @@ class Account:
     username: str
     language: Language
     created_at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Mailbox:
+    """Where an account gets its mail, and how it is spoken to."""
+
+    email: str
+    username: str
+    language: Language
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +154,15 @@ class Accounts:
         """One account that may act, by its name in any case, or None."""
         return await self._one(accounts.c.username_folded == folded(username))
 
+    async def mailbox(self, account_id: str) -> Mailbox | None:
+        """Where mail to an account goes now, suspended or not; None without an address."""
+        query = select(accounts.c.email, accounts.c.username, accounts.c.language).where(
+            accounts.c.account_id == account_id
+        )
+        async with self._database.read() as connection:
+            row = (await connection.execute(query)).one_or_none()
+        return Mailbox(row.email, row.username, row.language) if row and row.email else None
+
     async def count(self) -> int:
         """How many accounts there are; the demo fills an empty store only."""
         async with self._database.read() as connection:
@@ -178,7 +195,7 @@ def name_fault(username: str) -> str | None:
 
 def email_fault(email: str) -> str | None:
     """Why an address is refused, or None. Only a mail to it can really tell."""
-    if len(email) > EMAIL_CHARS_MAX or not EMAIL.fullmatch(email):
+    if not is_address(email):
         return "This is not an e-mail address."
     return None
 

@@ -6,7 +6,8 @@ import contextlib
 import errno
 import ipaddress
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
+from typing import Any
 
 import structlog
 
@@ -30,6 +31,7 @@ from signaling.experts import Experts
 from signaling.hub import Hub
 from signaling.identity import Identities
 from signaling.limits import TrustedProxies
+from signaling.mailer import Mailer
 from signaling.metrics import LoopLag
 from signaling.passwords import Passwords
 from signaling.services import Limits, Services
@@ -142,10 +144,13 @@ async def running(services: Services, till: Till) -> AsyncIterator[None]:
     till.start()
     await services.house.start()
     try:
-        async with (
-            background(every(SEAL_PERIOD_S, "seal the journal", sealed)),
-            background(every(THUMBNAIL_STEP_S, "thumbnails", thumbnails)),
-        ):
+        async with contextlib.AsyncExitStack() as stack:
+            for work in (
+                every(SEAL_PERIOD_S, "seal the journal", sealed),
+                every(THUMBNAIL_STEP_S, "thumbnails", thumbnails),
+                *_mail(services),
+            ):
+                await stack.enter_async_context(background(work))
             yield
     finally:
         await services.house.close()
@@ -154,6 +159,15 @@ async def running(services: Services, till: Till) -> AsyncIterator[None]:
         await services.orders.close()
         await services.reload.idle()
         await services.media.close()
+
+
+def _mail(services: Services) -> list[Coroutine[Any, Any, None]]:
+    """The mailer's life, where mail is configured; elsewhere mails stay in the outbox."""
+    settings = services.config.mail
+    if not settings.smtp:
+        return []
+    mailer = Mailer(services.database, services.accounts, settings, utc_now=services.utc_now)
+    return [mailer.run()]
 
 
 def _provider(config: Config) -> Provider:

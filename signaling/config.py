@@ -17,10 +17,12 @@ import msgspec
 from msgspec import Meta, Struct
 from yarl import URL
 
+from signaling.settings_mail import MailSection
+
 ENV_PREFIX = "PARLOUR__"
 SECRET_CHARS_MIN = 32
 """256 bits of HMAC key as hex are 64 characters; 32 is the least that is not guessable."""
-SECRET_KEYS = frozenset({"auth.secret", "ice.turn_secret"})
+SECRET_KEYS = frozenset({"auth.secret", "ice.turn_secret", "mail.password"})
 
 CATEGORIES = (
     "astrology",
@@ -129,6 +131,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     auth: AuthSection = AuthSection()
     store: StoreSection = StoreSection()
     money: MoneySection = MoneySection()
+    mail: MailSection = MailSection()
     rooms: RoomsSection = RoomsSection()
     log: LogSection = LogSection()
     metrics: MetricsSection = MetricsSection()
@@ -279,8 +282,15 @@ def _check_meaning(config: Config) -> None:
         raise ConfigError("ice.turn_urls is set but ice.turn_secret is empty")
     if config.ice.transport_policy == "relay" and not config.ice.turn_urls:
         raise ConfigError('ice.transport_policy = "relay" needs ice.turn_urls')
+    _check_mail(config.mail)
     if config.production:
         _check_production(config)
+
+
+def _check_mail(mail: MailSection) -> None:
+    at_home = bool(mail.smtp) and is_loopback(host_port(mail.smtp, "mail.smtp")[0])
+    for fault in mail.faults(server_is_loopback=at_home):
+        raise ConfigError(fault)
 
 
 def _check_network(key: str, text: str) -> None:

@@ -146,6 +146,45 @@ def test_shown_hides_secrets() -> None:
     assert shown(config)["auth"]["secret"] == "(set, not shown)"
 
 
+MAIL = {
+    "smtp": "mx.example.org:587",
+    "sender": "mail@example.org",
+    "support": "help@example.org",
+    "username": "u",
+    "password": "the-mail-password",
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"smtp": "mx.example.org"}, "mail.smtp"),
+        ({"sender": ""}, "mail.sender"),
+        ({"sender": "a@b.test\nBcc: c@d.test"}, "mail.sender"),
+        ({"sender_name": "a\r\nBcc: b@c.test"}, "mail.sender_name"),
+        ({"support": ""}, "mail.support"),
+        ({"support": "help@example.org\n"}, "mail.support"),
+        ({"support": "http://example.org/help"}, "mail.support"),
+        ({"security": "none"}, "password would cross"),
+        ({"security": "none", "username": "", "password": ""}, "mails would cross"),
+        ({"security": "ssl"}, "mail.security"),
+        ({"password": ""}, "mail.username and mail.password"),
+        ({"timeout_s": 0}, "mail.timeout_s"),
+    ],
+)
+def test_mail_settings_are_refused_by_name(change: dict[str, object], says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        load(None, {}, {"mail": MAIL | change})
+
+
+def test_mail_settings_that_are_right() -> None:
+    config = load(None, {}, {"mail": MAIL})
+    assert "the-mail-password" not in repr(shown(config))
+    assert load(None, {}, {"mail": MAIL | {"support": "https://example.org/help"}}).mail.support
+    at_home = MAIL | {"smtp": "127.0.0.1:25", "security": "none"}
+    assert load(None, {}, {"mail": at_home}).mail.smtp_server().port == 25
+
+
 def test_host_port() -> None:
     assert host_port("[::1]:80", "k") == ("::1", 80)
     assert host_port("localhost:0", "k") == ("localhost", 0)
