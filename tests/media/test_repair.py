@@ -7,6 +7,7 @@ import pytest
 
 from media import nack, rtcp
 from media.api import Direction, Kind, QualityChanged, QualityLevel
+from media.forward import REPORTS_AT_ONCE_MAX
 from media.publisher import NACKED_BURST_MAX, NACKED_PER_S_MAX, TIMES_REMEMBERED
 from media.track import PLI_INTERVAL_NS
 from tests.media.farends import (
@@ -498,6 +499,31 @@ def test_sender_reports_keep_sound_and_picture_in_step(world: World) -> None:
         ticks = (stamps[ssrc] - reported[ssrc].rtp_timestamp + 2**31) % 2**32 - 2**31
         taken_ns[ssrc] = rtcp.ns_from_ntp(reported[ssrc].ntp) + ticks * SECOND_NS // rate_hz
     assert abs(taken_ns[viewer.audio_ssrc] - taken_ns[viewer.video_ssrc]) < MS
+
+
+def test_reports_come_every_second_and_several_at_once(world: World) -> None:
+    publisher, first = live(world)
+    viewers = [first]
+    for number in range(39):
+        world.now_ns += 25 * MS
+        viewers.append(world.viewer(f"v{number}"))
+        world.forwarder.forward("s", f"v{number}")
+    told_ns: dict[int, list[int]] = {}
+    for tick in range(200):
+        publisher.audio(b"a", 1_000 + tick, 960 * tick)
+        world.pass_ms(20)
+        for number, viewer in enumerate(viewers):
+            if any(isinstance(report, rtcp.SenderReport) for report in viewer.drain()[1]):
+                told_ns.setdefault(number, []).append(world.now_ns)
+    assert len(told_ns) == len(viewers)
+    for times_ns in told_ns.values():
+        gaps_ms = {(after - before) // MS for before, after in itertools.pairwise(times_ns)}
+        assert gaps_ms <= set(range(800, 1_041)), gaps_ms
+    last_second = [
+        ns for times in told_ns.values() for ns in times if ns > world.now_ns - SECOND_NS
+    ]
+    assert len(set(last_second)) <= 8
+    assert max(map(last_second.count, last_second)) <= REPORTS_AT_ONCE_MAX
 
 
 def test_a_viewers_reports_become_its_quality(world: World) -> None:
