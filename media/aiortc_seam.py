@@ -8,6 +8,7 @@ it is done too, `DtlsSrtp.settle` lets OpenSSL go.
 
 import contextlib
 import enum
+import functools
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -309,13 +310,24 @@ def _srtp(profile: SRTPProtectionProfile, direction: int, key: bytes) -> Any:
 
     pylibsrtp's own object would bring a buffer of 1,500 bytes along that nobody uses.
     """
-    policy = Policy(key=key, ssrc_type=direction, srtp_profile=profile.libsrtp_profile)
+    policy = _policy(profile.libsrtp_profile, direction)
+    session = _binding.ffi.new("srtp_t *")
+    policy.key = key
+    try:
+        if _binding.lib.srtp_create(session, policy._policy):
+            raise RuntimeError("libsrtp took no keys")
+    finally:
+        policy.key = None
+    return _binding.ffi.gc(session, _free)
+
+
+@functools.cache
+def _policy(libsrtp_profile: int, direction: int) -> Policy:
+    """All but the key of a session: one for every peer, prepared once."""
+    policy = Policy(ssrc_type=direction, srtp_profile=libsrtp_profile)
     policy.allow_repeat_tx = True
     policy.window_size = REPLAY_WINDOW_PACKETS
-    session = _binding.ffi.new("srtp_t *")
-    if _binding.lib.srtp_create(session, policy._policy):
-        raise RuntimeError("libsrtp took no keys")
-    return _binding.ffi.gc(session, _free)
+    return policy
 
 
 def _free(session: Any) -> None:

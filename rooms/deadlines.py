@@ -36,10 +36,15 @@ class Deadlines:
         self._at_ns[key] = at_ns
         heapq.heappush(self._heap, (at_ns, key))
 
-    def set_unless_set(self, key: Key, at_ns: int) -> None:
-        """Set a deadline, but leave an earlier wish alone: for work that is put off once."""
-        if key not in self._at_ns:
-            self.set(key, at_ns)
+    def set_unless_set(self, key: Key, at_ns: int) -> bool:
+        """Set a deadline, but leave an earlier wish alone: for work that is put off once.
+
+        True when it was set.
+        """
+        if key in self._at_ns:
+            return False
+        self.set(key, at_ns)
+        return True
 
     def cancel(self, key: Key) -> None:
         """Forget a deadline, if there is one."""

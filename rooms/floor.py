@@ -233,8 +233,8 @@ class Floor:
     def announce_soon(self, expert_id: str) -> None:
         """Something that changes often changed (a viewer count): tell, but not each time."""
         at_ns = self.clock_ns() + CARD_DELAY_NS
-        self.deadlines.set_unless_set(Key(Due.CARD, expert_id), at_ns)
-        self.deadline_set.set()
+        if self.deadlines.set_unless_set(Key(Due.CARD, expert_id), at_ns):
+            self.deadline_set.set()
 
     # --- time and tasks -----------------------------------------------------------------------
 

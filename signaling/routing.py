@@ -107,22 +107,21 @@ class Call:
         """The raw body, bounded in size and in time."""
         if self.request.headers.get(hdrs.CONTENT_ENCODING, "identity") != "identity":
             raise Problem(415, "wrong_content_encoding", "Send the body uncompressed.")
-        too_large = Problem(
-            413,
-            "too_large",
-            "The body is too large.",
-            limit=BODY_BYTES_MAX,
-            headers={"Connection": "close"},
-        )
         if (self.request.content_length or 0) > BODY_BYTES_MAX:
-            raise too_large
+            raise _too_large()
+        content = self.request.content
+        if content.is_eof():  # all of it came with the head, or right behind
+            whole = content.read_nowait()
+            if len(whole) > BODY_BYTES_MAX:
+                raise _too_large()
+            return whole
         received = bytearray()
         try:
             async with asyncio.timeout(BODY_TIMEOUT_S):
-                async for chunk in self.request.content.iter_any():
+                async for chunk in content.iter_any():
                     received += chunk
                     if len(received) > BODY_BYTES_MAX:
-                        raise too_large
+                        raise _too_large()
         except TimeoutError:
             raise Problem(
                 408,
@@ -131,6 +130,16 @@ class Call:
                 headers={"Connection": "close"},
             ) from None
         return bytes(received)
+
+
+def _too_large() -> Problem:
+    return Problem(
+        413,
+        "too_large",
+        "The body is too large.",
+        limit=BODY_BYTES_MAX,
+        headers={"Connection": "close"},
+    )
 
 
 def install(app: web.Application, services: Services, routes: Iterable[Route]) -> None:

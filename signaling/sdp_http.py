@@ -73,26 +73,31 @@ def answer_reply(call: Call, outcome: Connected | Refusal, base: str) -> web.Res
     """
     if isinstance(outcome, Refusal):
         raise refusal_problem(outcome)
-    response = _sdp_reply(201, outcome.answer.sdp, SDP_TYPE, outcome.answer.etag)
-    response.headers["Location"] = f"{base}/{outcome.resource}"
-    response.headers["Accept-Patch"] = FRAGMENT_TYPE
+    response = _sdp_reply(
+        201,
+        outcome.answer.sdp,
+        SDP_TYPE,
+        outcome.answer.etag,
+        {"Location": f"{base}/{outcome.resource}", "Accept-Patch": FRAGMENT_TYPE},
+    )
     add_links(call, response)
     return response
 
 
-def _sdp_reply(status: int, text: str, media_type: str, etag: str) -> web.Response:
-    response = web.Response(status=status, text=text, content_type=media_type)
-    # aiohttp adds a charset to text; application/sdp has no such parameter (RFC 8866 §8.1).
-    response.headers["Content-Type"] = media_type
-    response.headers["ETag"] = f'"{etag}"'
-    response.headers["Cache-Control"] = "no-store"
-    return response
+def _sdp_reply(
+    status: int, text: str, media_type: str, etag: str, others: dict[str, str] | None = None
+) -> web.Response:
+    # As bytes: to text aiohttp adds a charset, and application/sdp has none (RFC 8866 §8.1).
+    headers = {"Content-Type": media_type, "ETag": f'"{etag}"', "Cache-Control": "no-store"}
+    return web.Response(status=status, body=text.encode(), headers=headers | (others or {}))
 
 
 def add_links(call: Call, response: web.Response) -> None:
     """The ICE servers, one `Link` each (RFC 9725 §4.6)."""
-    now_s = int(call.services.utc_now().timestamp())
-    servers = ice_servers(call.services.config.ice, "encoder", now_s)
+    ice = call.services.config.ice
+    if not ice.stun_urls and not ice.turn_urls:
+        return
+    servers = ice_servers(ice, "encoder", int(call.services.utc_now().timestamp()))
     for link in link_headers(servers):
         response.headers.add("Link", link)
 
