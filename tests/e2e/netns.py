@@ -63,6 +63,12 @@ class Namespace:
         text = "flush ruleset\n" + "\n".join(rules) + "\n"
         subprocess.run([*self.prefix, "nft", "-f", "-"], input=text, text=True, check=True)
 
+    def narrow(self, rate_kbps: int, burst_bytes: int, wait_ms: int) -> None:
+        """What leaves over the cable has to fit (tbf); what would wait longer is dropped."""
+        shape = ["rate", f"{rate_kbps}kbit", "burst", f"{burst_bytes}", "latency", f"{wait_ms}ms"]
+        command = [*self.prefix, "tc", "qdisc", "add", "dev", CABLE, "root", "tbf", *shape]
+        subprocess.run(command, check=True)
+
     def lose_udp_of(self, port: int, percent: int) -> None:
         """That share of the datagrams of one UDP port vanishes, each way, until `heal`."""
         chance = f"numgen random mod 100 < {percent} drop"

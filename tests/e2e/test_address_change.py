@@ -8,16 +8,15 @@ way at once.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from pathlib import Path
 
+from tests.e2e.across import across_a_cable
 from tests.e2e.bidi import firefox
-from tests.e2e.harness import CHROMIUM, Person, Server, chromium, running_server
-from tests.e2e.netns import CLIENT_ADDRESS, OTHER_ADDRESS, SERVER_ADDRESS, Namespace, cable
+from tests.e2e.harness import CHROMIUM, Person, chromium
+from tests.e2e.netns import CLIENT_ADDRESS, OTHER_ADDRESS
 from tests.e2e.people import (
     EXPERT,
-    MEMBER,
     accept,
     ask_private,
     charged_units,
@@ -63,29 +62,10 @@ async def until_a_picture(visitor: Person, began: float) -> float:
     return asyncio.get_running_loop().time() - began
 
 
-@asynccontextmanager
-async def across_a_cable(folder: Path) -> AsyncIterator[tuple[Server, Namespace]]:
-    """A server at one end, with TLS, since cameras need it; and the namespace at the other."""
-    async with (
-        cable(folder) as (at_server, at_browser),
-        running_server(
-            folder / "data",
-            "--tls",
-            "self-signed",
-            http=f"{SERVER_ADDRESS}:0",
-            media=f"{SERVER_ADDRESS}:0",
-            prefix=at_server.prefix,
-        ) as server,
-    ):
-        server.expert(EXPERT, "--cam2cam", "--two-way-audio")
-        server.member(MEMBER, "20")
-        yield server, at_browser
-
-
 async def test_a_private_session_survives_another_network(tmp_path: Path) -> None:
     """Cam2Cam and two-way audio: four peer connections, none of them replaced, no gap charged."""
     async with AsyncExitStack() as stack:
-        server, at_browser = await stack.enter_async_context(across_a_cable(tmp_path))
+        server, _, at_browser = await stack.enter_async_context(across_a_cable(tmp_path))
         browser = await stack.enter_async_context(
             chromium(
                 "--ignore-certificate-errors",
@@ -129,7 +109,7 @@ async def test_a_private_session_survives_another_network(tmp_path: Path) -> Non
 async def test_firefox_stays_on_air_and_watching_over_another_network(tmp_path: Path) -> None:
     """The free room: both connections go on, neither is replaced."""
     async with (
-        across_a_cable(tmp_path) as (server, at_browser),
+        across_a_cable(tmp_path) as (server, _, at_browser),
         firefox(tmp_path / "profile", at_browser) as browser,
     ):
         expert = await go_live(browser, server.url)
