@@ -1,10 +1,12 @@
 """The one SQL door of the process: a single writer, many readers, durable at every commit.
 
+What a write transaction has read is still true when it writes, also with several processes: SQLite
+opens it with BEGIN IMMEDIATE, PostgreSQL with one lock of the whole database (`postgres.py`). What
+durability needs is set and then read back, and a database that does not take it is refused by
+name: WAL, `synchronous=FULL` and foreign keys, or `synchronous_commit` and `fsync`.
+
 SQLite (aiosqlite) runs each connection in its own thread, so the event loop never waits for an
-fsync. One connection writes; it opens every transaction with BEGIN IMMEDIATE, so what a
-transaction has read is still true when it writes. The readers are `query_only`. Money needs WAL,
-`synchronous=FULL` and foreign keys; they are set and then read back, and a database that does not
-take them is refused by name.
+fsync; its readers are `query_only`.
 """
 
 from __future__ import annotations
@@ -13,21 +15,26 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from threading import Thread
-from typing import Any
+from typing import Any, NoReturn
 
 import aiosqlite
 import sqlalchemy as sa
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError, StatementError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
+
+from billing_meter import postgres
 
 METADATA = sa.MetaData()
 """All tables of the process register here (money, rooms, accounts)."""
 
 BUSY_TIMEOUT_MS = 5_000
 """How long the writer waits for another process; far below the supervision of a session."""
+UPGRADE_WAIT_S = 10
+"""How long a starting process waits for another one that migrates."""
 READERS_MAX = 4
+DRIVERS = ("sqlite+aiosqlite", "postgresql+asyncpg")
 WORKER_END_S = 5.0
 """How long closing waits for a connection's thread, which at most finishes one statement."""
 _SYNCHRONOUS_FULL = 2
@@ -43,7 +50,15 @@ class DatabaseRefused(Exception):
 
 
 class DatabaseUnavailable(Exception):
-    """The database did not take a write or a read now (busy, full, gone); the cause is chained."""
+    """The database did not take a write or a read now (busy, full, gone); the cause is chained.
+
+    `lost` when the connection broke: the server is there again or will be, and what was asked for
+    last may have taken effect.
+    """
+
+    def __init__(self, text: str, *, lost: bool = False) -> None:
+        super().__init__(text)
+        self.lost = lost
 
 
 class Database:
@@ -62,21 +77,19 @@ class Database:
         Tables are made by the migrations, or in tests by `METADATA.create_all`.
         """
         workers: list[Thread] = []
-        try:
-            parsed = make_url(url)
-            if parsed.get_backend_name() == "sqlite":
-                writer, reader = _sqlite_engines(parsed, workers)
-            else:
-                writer = create_async_engine(parsed, pool_size=1, max_overflow=0)
-                reader = create_async_engine(parsed, pool_size=READERS_MAX, max_overflow=0)
-        except (SQLAlchemyError, ImportError) as error:
-            raise DatabaseRefused(f"database address is not usable: {error}") from error
+        parsed = parsed_address(url)
+        if parsed.get_backend_name() == "sqlite":
+            writer, reader = _sqlite_engines(parsed, workers)
+        else:
+            writer, reader = _postgres_engines(parsed)
         database = cls(writer, reader, workers)
         try:
             await database._prove()
         except (SQLAlchemyError, OSError) as error:
             await database.close()
-            raise DatabaseRefused(f"database cannot be opened: {error}") from error
+            raise DatabaseRefused(
+                f"database {shown_address(parsed)} cannot be opened: {reason(error)}"
+            ) from error
         except DatabaseRefused:
             await database.close()
             raise
@@ -115,26 +128,26 @@ class Database:
     async def _write(self) -> AsyncGenerator[AsyncConnection]:
         async with self._turn:
             try:
-                async with self._writer.begin() as connection:
+                async with _transaction(self._writer) as connection:
                     yield connection
             except sa.exc.IntegrityError:
                 raise
-            except (DBAPIError, sa.exc.TimeoutError, OSError) as error:
-                raise DatabaseUnavailable(f"write failed: {error}") from error
+            except _FAILURES as error:
+                _report("write", error)
 
     @asynccontextmanager
     async def _read(self) -> AsyncGenerator[AsyncConnection]:
         try:
-            async with self._reader.begin() as connection:
+            async with _transaction(self._reader) as connection:
                 yield connection
-        except (DBAPIError, sa.exc.TimeoutError, OSError) as error:
-            raise DatabaseUnavailable(f"read failed: {error}") from error
+        except _FAILURES as error:
+            _report("read", error)
 
     async def _prove(self) -> None:
         """Read the durability settings back: some builds and file systems quietly differ."""
-        async with self._writer.connect() as connection:
-            if self.dialect != "sqlite":
-                await connection.execute(sa.text("SELECT 1"))
+        async with _transaction(self._writer) as connection:
+            if self.dialect == "postgresql":
+                await refuse_unsafe(connection)
                 return
             for pragma, wanted in _REQUIRED_PRAGMAS.items():
                 got = (await connection.exec_driver_sql(f"PRAGMA {pragma}")).scalar()
@@ -142,6 +155,87 @@ class Database:
                     raise DatabaseRefused(
                         f"SQLite has {pragma}={got}, but money needs {pragma}={wanted}"
                     )
+
+
+def parsed_address(url: str) -> sa.URL:
+    """A database's address, or DatabaseRefused unless it is one of the two kinds."""
+    try:
+        parsed = make_url(url)
+    except (SQLAlchemyError, ValueError) as error:
+        raise DatabaseRefused(f"database address is not usable: {error}") from error
+    if parsed.drivername not in DRIVERS:
+        raise DatabaseRefused(
+            f"database address is not usable: {parsed.drivername!r} is none of {', '.join(DRIVERS)}"
+        )
+    return parsed
+
+
+def upgrade_engine(url: sa.URL) -> AsyncEngine:
+    """The writer for schema changes: its `begin` waits for the writer's turn, as all writers do."""
+    if url.get_backend_name() == "postgresql":
+        engine = postgres.upgrade_engine(url)
+        _on_begin(engine, postgres.TAKE_TURN)
+        return engine
+    # The driver would commit behind our back at each CREATE TABLE; we begin ourselves.
+    options = {"isolation_level": None, "timeout": UPGRADE_WAIT_S}
+    engine = create_async_engine(url, connect_args=options, poolclass=sa.pool.NullPool)
+    _on_begin(engine, "BEGIN IMMEDIATE")
+    return engine
+
+
+async def refuse_unsafe(connection: AsyncConnection) -> None:
+    """DatabaseRefused when this PostgreSQL, asked on a writer's connection, must not keep money."""
+    fault = await postgres.fault(connection)
+    if fault is not None:
+        raise DatabaseRefused(fault)
+
+
+def shown_address(url: sa.URL) -> str:
+    """An address for people to recognise, without its password."""
+    return url.render_as_string(hide_password=True)
+
+
+def reason(error: BaseException) -> str:
+    """What the driver says, without the statement and the address of an explanation."""
+    cause = error.orig if isinstance(error, StatementError) else error
+    return str(cause).strip() or type(cause).__name__
+
+
+@asynccontextmanager
+async def _transaction(engine: AsyncEngine) -> AsyncGenerator[AsyncConnection]:
+    """Begin, commit on leaving, roll back on any exception."""
+    async with engine.connect() as connection:
+        try:
+            transaction = await connection.begin()
+        except DBAPIError as error:
+            if not error.connection_invalidated:
+                raise
+            # It had died in the pool, before anything was asked of it: a new one is the same.
+            transaction = await connection.begin()
+        yield connection
+        await transaction.commit()
+
+
+_FAILURES = (StatementError, sa.exc.TimeoutError, OSError)
+"""What drivers and the pool raise; a silent server and one that is gone are an OSError."""
+
+
+def _report(what: str, error: Exception) -> NoReturn:
+    """Raise the typed failure for callers; what is no failure of the database stays what it is."""
+    cause: BaseException = error
+    if isinstance(error, StatementError) and not isinstance(error, DBAPIError):
+        if not isinstance(error.orig, OSError):
+            raise error  # a parameter that does not fit: a bug of the caller
+        cause = error.orig  # a connection that could not be made again
+    lost = not isinstance(cause, DBAPIError) or cause.connection_invalidated
+    raise DatabaseUnavailable(f"{what} failed: {cause}", lost=lost) from error
+
+
+def _postgres_engines(url: sa.URL) -> tuple[AsyncEngine, AsyncEngine]:
+    writer, reader = postgres.engines(url, READERS_MAX)
+    _on_begin(writer, postgres.TAKE_TURN)
+    _on_begin(reader, postgres.LOOK)
+    return writer, reader
 
 
 def _sqlite_engines(url: sa.URL, workers: list[Thread]) -> tuple[AsyncEngine, AsyncEngine]:

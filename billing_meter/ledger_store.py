@@ -33,7 +33,6 @@ from billing_meter.ledger import (
     VoidHold,
 )
 from billing_meter.ledger_rows import (
-    ROWS_PER_STATEMENT,
     Balance,
     GuardFailed,
     hold_row,
@@ -42,6 +41,7 @@ from billing_meter.ledger_rows import (
     read_balances,
     read_buckets,
 )
+from billing_meter.row_updates import ROWS_PER_STATEMENT
 
 __all__ = [
     "ROWS_PER_STATEMENT",

@@ -96,8 +96,7 @@ async def _last(connection: AsyncConnection) -> tuple[int, int, str]:
 async def _rows(connection: AsyncConnection, first: int, last: int) -> tuple[Rows, Rows]:
     heads = sa.select(schema.transfers).where(schema.transfers.c.transfer.between(first, last))
     lines = sa.select(schema.postings).where(schema.postings.c.transfer.between(first, last))
-    found = await connection.execute(heads.order_by(schema.transfers.c.transfer))
-    posted = await connection.execute(
-        lines.order_by(schema.postings.c.transfer, schema.postings.c.account)
-    )
-    return [tuple(row) for row in found], [tuple(row) for row in posted]
+    found = [tuple(row) for row in await connection.execute(heads)]
+    posted = [tuple(row) for row in await connection.execute(lines)]
+    # Ordered by us: a database may order text by the rules of a language, and those change.
+    return sorted(found, key=lambda row: row[0]), sorted(posted, key=lambda row: row[:2])

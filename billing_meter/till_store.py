@@ -8,11 +8,13 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.types import TypeEngine
 
 from billing_meter import ledger, schema
 from billing_meter.ledger import Draw, Entry
 from billing_meter.ledger_store import ROWS_PER_STATEMENT
 from billing_meter.meter import Plan, SessionMeter, SessionOrder
+from billing_meter.row_updates import Given, RowUpdates
 from billing_meter.tariff import Component, Tariff
 
 SESSION_CHARGE = "session_charge"
@@ -151,16 +153,18 @@ _FIGURES = (
 _BOOKS = ("state", "reason", "posted_units", "expert_units", "entries", "ended_at_ms")
 
 
-def _update(columns: Sequence[str]) -> sa.Update:
-    return (
-        sa.update(schema.sessions)
-        .where(
-            _T.session_id == sa.bindparam("b_session_id"),
-            _T.epoch == sa.bindparam("b_epoch"),
-            _T.state == "open",
-        )
-        .values({name: sa.bindparam(f"b_{name}") for name in columns})
-    )
+def _update(columns: Sequence[str]) -> RowUpdates:
+    def build(given: Given) -> sa.Update:
+        mine = _T.session_id == given["b_session_id"]
+        ours = sa.and_(mine, _T.epoch == given["b_epoch"], _T.state == "open")
+        values = {name: given[f"b_{name}"] for name in columns}
+        return sa.update(schema.sessions).where(ours).values(values)
+
+    return RowUpdates(_types(schema.sessions, ("session_id", "epoch", *columns)), build)
+
+
+def _types(table: sa.Table, columns: Iterable[str]) -> dict[str, TypeEngine[Any]]:
+    return {f"b_{name}": table.c[name].type for name in columns}
 
 
 _WRITE_FIGURES = _update(_FIGURES)
@@ -198,8 +202,7 @@ async def write_marks(
     statement, row_of = (_WRITE_BOOKS, _books_row) if books else (_WRITE_FIGURES, _figures_row)
     for start in range(0, len(marks), ROWS_PER_STATEMENT):
         part = marks[start : start + ROWS_PER_STATEMENT]
-        result = await connection.execute(statement, [row_of(mark) for mark in part])
-        if result.rowcount != len(part):
+        if await statement.run(connection, [row_of(mark) for mark in part]) != len(part):
             raise Fenced(await _lost(connection, part))
 
 
@@ -217,26 +220,20 @@ async def _lost(connection: AsyncConnection, marks: Sequence[Mark]) -> list[str]
     return lost or [mark.session_id for mark in marks]
 
 
-_WRITE_HOLD = (
-    sa.update(schema.holds)
-    .where(schema.holds.c.hold_id == sa.bindparam("b_hold_id"), schema.holds.c.state == "open")
-    .values(
-        {
-            name: sa.bindparam(f"b_{name}")
-            for name in (
-                "state",
-                "promo_units",
-                "paid_units",
-                "posted_units",
-                "closed_at_ms",
-            )
-        }
-        | {
-            "taken_units": schema.holds.c.taken_units + sa.bindparam("b_taken"),
-            "returned_units": schema.holds.c.returned_units + sa.bindparam("b_returned"),
-        }
-    )
-)
+_HOLD = ("hold_id", "state", "promo_units", "paid_units", "posted_units", "closed_at_ms")
+
+
+def _held(given: Given) -> sa.Update:
+    table = schema.holds.c
+    values = {name: given[f"b_{name}"] for name in _HOLD[1:]} | {
+        "taken_units": table.taken_units + given["b_taken_units"],
+        "returned_units": table.returned_units + given["b_returned_units"],
+    }
+    mine = table.hold_id == given["b_hold_id"]
+    return sa.update(schema.holds).where(mine, table.state == "open").values(values)
+
+
+_WRITE_HOLD = RowUpdates(_types(schema.holds, (*_HOLD, "taken_units", "returned_units")), _held)
 
 
 def hold_change(before: Books, after: Books, closed: bool, at_ms: int) -> dict[str, Any]:
@@ -249,8 +246,8 @@ def hold_change(before: Books, after: Books, closed: bool, at_ms: int) -> dict[s
         "b_promo_units": after.hold.promo,
         "b_paid_units": after.hold.paid,
         "b_posted_units": after.posted_units,
-        "b_taken": max(0, more),
-        "b_returned": max(0, -more),
+        "b_taken_units": max(0, more),
+        "b_returned_units": max(0, -more),
         "b_closed_at_ms": at_ms if closed else None,
     }
 
@@ -259,8 +256,7 @@ async def write_holds(connection: AsyncConnection, changes: Sequence[Mapping[str
     """Apply `hold_change` rows; a missing one is a broken book and rolls back."""
     for start in range(0, len(changes), ROWS_PER_STATEMENT):
         part = changes[start : start + ROWS_PER_STATEMENT]
-        result = await connection.execute(_WRITE_HOLD, part)
-        if result.rowcount != len(part):
+        if await _WRITE_HOLD.run(connection, part) != len(part):
             raise Fenced([str(change["b_hold_id"]) for change in part])
 
 

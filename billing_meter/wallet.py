@@ -182,7 +182,7 @@ async def _insert_missing(
     connection: AsyncConnection, table: sa.Table, key: str, row: Mapping[str, Any]
 ) -> bool:
     """Insert unless the key exists, in one statement that every dialect has."""
-    values = [sa.literal(value).label(name) for name, value in row.items()]
+    values = [sa.literal(value, table.c[name].type).label(name) for name, value in row.items()]
     exists = sa.select(table.c[key]).where(table.c[key] == row[key]).exists()
     source = sa.select(*values).where(~exists)
     result = await connection.execute(sa.insert(table).from_select(list(row), source))

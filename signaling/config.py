@@ -17,6 +17,7 @@ import msgspec
 from msgspec import Meta, Struct
 from yarl import URL
 
+from billing_meter.database import DatabaseRefused, parsed_address, shown_address
 from signaling.settings_mail import MailSection
 
 ENV_PREFIX = "PARLOUR__"
@@ -182,6 +183,8 @@ def shown(config: Config) -> dict[str, dict[str, object]]:
         section, key = name.split(".")
         if plain[section][key]:
             plain[section][key] = "(set, not shown)"
+    if config.store.database_url:
+        plain["store"]["database_url"] = shown_address(parsed_address(config.store.database_url))
     return plain
 
 
@@ -270,6 +273,7 @@ def _check_meaning(config: Config) -> None:
     for address in config.media.advertised:
         _check_address("media.advertised", address)
     _check_urls(config)
+    _check_store(config)
     if config.server.tls == "files" and not (
         config.server.tls_certificate_file and config.server.tls_key_file
     ):
@@ -291,6 +295,15 @@ def _check_mail(mail: MailSection) -> None:
     at_home = bool(mail.smtp) and is_loopback(host_port(mail.smtp, "mail.smtp")[0])
     for fault in mail.faults(server_is_loopback=at_home):
         raise ConfigError(fault)
+
+
+def _check_store(config: Config) -> None:
+    if not config.store.database_url:
+        return
+    try:
+        parsed_address(config.store.database_url)
+    except DatabaseRefused as error:
+        raise ConfigError(f"store.database_url: {error}") from None
 
 
 def _check_network(key: str, text: str) -> None:

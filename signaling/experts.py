@@ -65,10 +65,10 @@ class Experts:
             select(experts)
             .join(accounts, accounts.c.account_id == experts.c.account_id)
             .where(accounts.c.suspended.is_(False))
-            .order_by(experts.c.name)
         )
         async with self._database.read() as connection:
-            rows = (await connection.execute(query)).all()
+            # Ordered here: a database may order text by the rules of a language.
+            rows = sorted(await connection.execute(query), key=lambda row: row.name)
         known, now = self._by_id, {row.account_id: _profile(row) for row in rows}
         for expert_id, profile in known.items():
             if expert_id not in now:  # while others still find the profile

@@ -13,11 +13,17 @@ from alembic.config import Config as AlembicConfig
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import create_async_engine
+
+from billing_meter.database import (
+    parsed_address,
+    reason,
+    refuse_unsafe,
+    shown_address,
+    upgrade_engine,
+)
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 VERSION_TABLE = "alembic_version"
-BUSY_TIMEOUT_S = 10
 
 
 class SchemaRefused(Exception):
@@ -25,20 +31,21 @@ class SchemaRefused(Exception):
 
 
 async def upgrade(url: str) -> tuple[str | None, str]:
-    """Migrate to the newest revision; gives (before, after). SchemaRefused leaves all untouched."""
-    parsed = sa.engine.make_url(url)
-    sqlite = parsed.get_backend_name() == "sqlite"
-    options = {"isolation_level": None, "timeout": BUSY_TIMEOUT_S} if sqlite else {}
-    engine = create_async_engine(parsed, connect_args=options, poolclass=sa.pool.NullPool)
-    if sqlite:
-        # The driver would commit behind our back at each CREATE TABLE; we begin ourselves, and as
-        # a writer at once, so that two starting processes take turns.
-        sa.event.listen(engine.sync_engine, "begin", _begin_immediate)
+    """Migrate to the newest revision; gives (before, after); a refusal leaves all untouched.
+
+    SchemaRefused: not a schema for this version. DatabaseRefused: not a database for money.
+    """
+    parsed = parsed_address(url)
+    engine = upgrade_engine(parsed)
     try:
         async with engine.begin() as connection:
+            if engine.dialect.name == "postgresql":
+                await refuse_unsafe(connection)
             return await connection.run_sync(_upgrade)
     except (SQLAlchemyError, OSError) as error:
-        raise SchemaRefused(f"database cannot be opened: {error}") from error
+        raise SchemaRefused(
+            f"database {shown_address(parsed)} cannot be opened: {reason(error)}"
+        ) from error
     finally:
         await engine.dispose()
 
@@ -48,10 +55,6 @@ def newest() -> str:
     head = _scripts().get_current_head()
     assert head is not None
     return head
-
-
-def _begin_immediate(connection: sa.Connection) -> None:
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 def _scripts() -> ScriptDirectory:

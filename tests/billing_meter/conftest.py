@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 import tempfile
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -14,16 +13,16 @@ from pathlib import Path
 import pytest
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from billing_meter import schema
-from billing_meter.database import METADATA, Database, DatabaseUnavailable
+from billing_meter.database import Database, DatabaseUnavailable
 from billing_meter.meter import MeterEvent, SessionOrder
 from billing_meter.tariff import Component
 from billing_meter.till import Opened, Till
 from billing_meter.wallet import Wallet, prepare_ledger
+from tests.postgres import memory_dir
+from tests.stores import KINDS, PostgresStore, SqliteStore, Store
 
 SECOND = 1_000_000_000
 MS = 1_000_000
-assert schema.METADATA is METADATA
 
 
 class Clock:
@@ -189,9 +188,8 @@ class FaultyDatabase(Database):
 
 
 async def make_house(url: str, clock: Clock) -> House:
+    """A house on a database that has its tables."""
     database = await FaultyDatabase.open(url)
-    async with database.write() as connection:
-        await connection.run_sync(METADATA.create_all)
     await prepare_ledger(database)
     wallet = Wallet(database, utc_now=clock.utc)
     till = Till(database, wallet, clock_ns=clock.ns, on_event=lambda _session, _event: None)
@@ -210,19 +208,33 @@ def clock() -> Clock:
 @pytest.fixture
 def quick_dir(tmp_path: Path) -> Iterator[Path]:
     """A directory in memory where there is one: these tests prove logic, not the disk."""
-    memory = Path("/dev/shm")
-    with tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else tmp_path) as d:
-        yield Path(d)
+    with tempfile.TemporaryDirectory(dir=memory_dir() or tmp_path) as directory:
+        yield Path(directory)
+
+
+@pytest.fixture(params=KINDS)
+def store_of(request: pytest.FixtureRequest) -> Store:
+    """Every test that uses it, or the house, runs on both databases."""
+    if request.param == "postgresql":
+        return PostgresStore(request.getfixturevalue("cluster"))
+    return SqliteStore(request.getfixturevalue("quick_dir"))
 
 
 @pytest.fixture
-async def house(quick_dir: Path, clock: Clock) -> AsyncIterator[House]:
-    made = await make_house(f"sqlite+aiosqlite:///{quick_dir}/money.db", clock)
+async def databases(store_of: Store) -> AsyncIterator[Store]:
+    """Fresh databases for tests that make their own houses."""
+    yield store_of
+    await store_of.close()
+
+
+@pytest.fixture
+async def house(databases: Store, clock: Clock) -> AsyncIterator[House]:
+    made = await make_house(await databases.fresh(), clock)
     yield made
     await made.database.close()
 
 
 @pytest.fixture
 def make() -> object:
-    """Houses for tests that need more than one, or another directory."""
+    """Houses for tests that need more than one."""
     return make_house

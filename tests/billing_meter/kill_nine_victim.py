@@ -1,6 +1,6 @@
 """A process with live private sessions on a real database, made to be killed at any instant.
 
-Started with a database path and a run number. It recovers, says `recovered`, waits for a line,
+Started with a database's address and a run number. It recovers, says `recovered`, waits for a line,
 opens its sessions and reports every durable mark until it is killed. Time runs ten times as fast,
 so that a fraction of a second holds several ticks.
 """
@@ -13,7 +13,7 @@ import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from billing_meter.database import METADATA, Database
+from billing_meter.database import Database
 from billing_meter.meter import MeterEvent, SessionOrder, Ticked
 from billing_meter.tariff import Component, Tariff
 from billing_meter.till import Till
@@ -64,13 +64,10 @@ def report(session_id: str, event: MeterEvent) -> None:
         say("mark", session_id, event.snapshot.cost_units)
 
 
-async def main(path: str, run: str) -> None:
+async def main(url: str, run: str) -> None:
     """Recover, wait for the word, live."""
-    database = await Database.open(f"sqlite+aiosqlite:///{path}")
-    if run == "0":
-        async with database.write() as connection:
-            await connection.run_sync(METADATA.create_all)
-        await prepare_ledger(database)
+    database = await Database.open(url)
+    await prepare_ledger(database)
     wallet = Wallet(database, utc_now=lambda: datetime.now(UTC))
     till = Till(database, wallet, clock_ns=fast_ns, on_event=report)
     say("recovered", await till.recover())

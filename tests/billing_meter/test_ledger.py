@@ -204,17 +204,21 @@ async def test_two_processes_race_for_the_last_credit(house, store) -> None:
         await database.close()
 
 
-async def test_durability_is_read_back(house, tmp_path) -> None:
-    async with house.database.write() as connection:
+async def test_durability_is_read_back(tmp_path) -> None:
+    """SQLite's; PostgreSQL's is in test_postgres."""
+    database = await Database.open(f"sqlite+aiosqlite:///{tmp_path}/money.db")
+    async with database.write() as connection:
         for pragma, wanted in (("journal_mode", "wal"), ("synchronous", 2), ("foreign_keys", 1)):
             got = (await connection.exec_driver_sql(f"PRAGMA {pragma}")).scalar()
             assert got == wanted
+    await database.close()
     with pytest.raises(DatabaseRefused, match="memory"):
         await Database.open("sqlite+aiosqlite://")
     with pytest.raises(DatabaseRefused):
         await Database.open(f"sqlite+aiosqlite:///{tmp_path}/no/such/directory/money.db")
-    with pytest.raises(DatabaseRefused):
-        await Database.open("not an address")
+    for address in ("not an address", "mysql+aiomysql://host/money", "postgresql://host/money"):
+        with pytest.raises(DatabaseRefused, match="address is not usable"):
+            await Database.open(address)
 
 
 async def test_readers_cannot_write(house) -> None:

@@ -79,6 +79,8 @@ def test_environment_has_numbers_and_lists() -> None:
         ('[ice]\ntransport_policy = "relay"\n', "ice.turn_urls"),
         ('[money]\nstatement_descriptor = "a<b>cdef"\n', "money.statement_descriptor"),
         ('[rooms]\ncategories = ["Tarot Cards"]\n', "rooms.categories"),
+        ('[store]\ndatabase_url = "parlour.db"\n', "store.database_url"),
+        ('[store]\ndatabase_url = "postgresql://h/p"\n', "none of sqlite+aiosqlite, postgresql+"),
     ],
 )
 def test_refused_by_name_in_one_line(tmp_path: Path, text: str, says: str) -> None:
@@ -99,6 +101,12 @@ def test_refused_by_name_in_one_line(tmp_path: Path, text: str, says: str) -> No
 def test_environment_is_refused_by_name(environ: dict[str, str], says: str) -> None:
     with pytest.raises(ConfigError, match=says.replace("?", r"\?")):
         load(None, environ)
+
+
+def test_the_password_of_a_database_is_not_shown(tmp_path: Path) -> None:
+    text = '[store]\ndatabase_url = "postgresql+asyncpg://parlour:swordfish@db/parlour"\n'
+    plain = shown(load(written(tmp_path, text), {}))
+    assert plain["store"]["database_url"] == "postgresql+asyncpg://parlour:***@db/parlour"
 
 
 def test_missing_file_is_one_line() -> None:
