@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing_meter import receipts, schema
 from billing_meter.packages import Package
+from billing_meter.promotions import Price
 
 _O = schema.orders.c
 _A = schema.attempts.c
@@ -46,12 +47,22 @@ class Order:
     created_at_ms: int
     authorized_at_ms: int | None
     settled_at_ms: int | None
+    list_price_minor: int
+    promotion_id: str | None
+    country: str | None
 
 
 def new_order(
-    member_id: str, package: Package, method: str, origin: str, descriptor: str, at_ms: int
+    member_id: str,
+    package: Package,
+    price: Price,
+    method: str,
+    country: str | None,
+    origin: str,
+    descriptor: str,
+    at_ms: int,
 ) -> Order:
-    """A fresh order of a package at its list price."""
+    """A fresh order of a package at this price, which it keeps."""
     return Order(
         order_id=uuid.uuid4().hex,
         member_id=member_id,
@@ -59,7 +70,7 @@ def new_order(
         package_id=package.id,
         method=method,
         credits_units=package.credits_units,
-        price_minor=package.price_minor,
+        price_minor=price.price_minor,
         currency=package.currency,
         descriptor=descriptor,
         state=OrderState.CREATED,
@@ -67,6 +78,9 @@ def new_order(
         created_at_ms=at_ms,
         authorized_at_ms=None,
         settled_at_ms=None,
+        list_price_minor=price.list_price_minor,
+        promotion_id=None if price.promotion is None else price.promotion.promotion_id,
+        country=country,
     )
 
 
@@ -86,6 +100,9 @@ def _order(row: sa.RowMapping) -> Order:
         created_at_ms=row["created_at_ms"],
         authorized_at_ms=row["authorized_at_ms"],
         settled_at_ms=row["settled_at_ms"],
+        list_price_minor=row["list_price_minor"],
+        promotion_id=row["promotion_id"],
+        country=row["country"],
     )
 
 
@@ -101,7 +118,9 @@ async def insert(connection: AsyncConnection, order: Order, key: str, digest: st
         "method": order.method,
         "credits_units": order.credits_units,
         "price_minor": order.price_minor,
-        "list_price_minor": order.price_minor,
+        "list_price_minor": order.list_price_minor,
+        "promotion_id": order.promotion_id,
+        "country": order.country,
         "currency": order.currency,
         "descriptor": order.descriptor,
         "state": order.state.value,
@@ -136,6 +155,18 @@ async def orders_of(connection: AsyncConnection, member_id: str, limit: int) -> 
         .limit(limit)
     )
     return [_order(row) for row in (await connection.execute(query)).mappings()]
+
+
+async def last_country(connection: AsyncConnection, member_id: str) -> str | None:
+    """Where the member's last own order came from: what auto-reload goes by."""
+    query = (
+        sa.select(_O.country)
+        .where(_O.member_id == member_id, _O.origin == "member")
+        .order_by(_O.created_at_ms.desc(), _O.order_id)
+        .limit(1)
+    )
+    found: str | None = await connection.scalar(query)
+    return found
 
 
 async def order_of_attempt(connection: AsyncConnection, attempt_id: str) -> Order | None:

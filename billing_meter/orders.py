@@ -19,12 +19,13 @@ from typing import Literal
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from billing_meter import ledger, order_store, schema
+from billing_meter import ledger, order_store, promotion_store, promotions, schema
 from billing_meter.database import Database, DatabaseUnavailable
 from billing_meter.ledger import Posted, Purchase
 from billing_meter.ledger_store import LedgerTransaction
 from billing_meter.order_store import Order, OrderState
 from billing_meter.packages import PACKAGES, Package
+from billing_meter.promotions import Price
 from billing_meter.providers import (
     Charge,
     ChargeResult,
@@ -68,7 +69,9 @@ RefusedCode = Literal[
     "unknown_method",
     "unknown_order",
     "order_closed",
+    "price_changed",
 ]
+EVERYWHERE: Mapping[str, frozenset[str]] = {}
 ResolvedHook = Callable[[LedgerTransaction, Order], Awaitable[None]]
 
 
@@ -89,12 +92,14 @@ class Orders:
         provider: Provider,
         *,
         catalog: Mapping[str, Package] = PACKAGES,
+        method_countries: Mapping[str, frozenset[str]] = EVERYWHERE,
         utc_now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._database = database
         self._wallet = wallet
         self._provider = provider
         self.catalog = catalog
+        self._method_countries = method_countries
         self._utc_now = utc_now
         self._poller: asyncio.Task[None] | None = None
         self.on_resolved: ResolvedHook | None = None
@@ -108,8 +113,30 @@ class Orders:
 
     @property
     def methods(self) -> Sequence[Method]:
-        """How it can be paid."""
+        """How it can be paid, somewhere."""
         return self._provider.methods
+
+    def methods_in(self, country: str | None) -> Sequence[Method]:
+        """How it can be paid there. Where the country is not known: what works in every one."""
+        return [
+            method
+            for method in self.methods
+            if method.id not in self._method_countries
+            or country in self._method_countries[method.id]
+        ]
+
+    async def prices(self, country: str | None) -> Mapping[tuple[str, str], Price]:
+        """(package, method) → what it costs there now."""
+        at_ms = self._wallet.ledger.now_ms()
+        async with self._database.read() as connection:
+            open_now = await promotion_store.current(connection, at_ms)
+        return {
+            (package.id, method.id): promotions.price(
+                open_now, package.id, package.price_minor, method.id, country, at_ms
+            )
+            for package in self.catalog.values()
+            for method in self.methods_in(country)
+        }
 
     @property
     def descriptor(self) -> str:
@@ -130,19 +157,36 @@ class Orders:
     # --- buying ---------------------------------------------------------------------------
 
     async def create(
-        self, member_id: str, package_id: str, method: str, key: str
+        self,
+        member_id: str,
+        package_id: str,
+        method: str,
+        key: str,
+        *,
+        country: str | None = None,
+        accepted_price_minor: int | None = None,
     ) -> Order | OrderRefused:
-        """Order a package. The same key and body give the same order for ever."""
+        """Order a package. The same key and body give the same order for ever, at its price.
+
+        A buyer who was shown another price than it has now is asked again (`price_changed`).
+        """
         if not 1 <= len(key) <= KEY_CHARS_MAX:
             return OrderRefused("key_invalid")
         package = self.catalog.get(package_id)
         if package is None:
             return OrderRefused("unknown_package")
-        if method not in {known.id for known in self.methods}:
+        if method not in {known.id for known in self.methods_in(country)}:
             return OrderRefused("unknown_method")
         async with self._wallet.ledger.transaction() as transaction:
             return await self.create_in(
-                transaction, member_id, package, method, f"{member_id}:{key}", "member"
+                transaction,
+                member_id,
+                package,
+                method,
+                f"{member_id}:{key}",
+                "member",
+                country=country,
+                accepted_price_minor=accepted_price_minor,
             )
 
     async def create_in(
@@ -153,16 +197,31 @@ class Orders:
         method: str,
         key: str,
         origin: str,
+        *,
+        country: str | None = None,
+        accepted_price_minor: int | None = None,
     ) -> Order | OrderRefused:
         """The same inside an open transaction; `key` is already the member's own."""
-        body = {"member": member_id, "package": package.id, "method": method, "origin": origin}
+        body: dict[str, str | int | None] = {
+            "member": member_id,
+            "package": package.id,
+            "method": method,
+            "origin": origin,
+        }
+        if accepted_price_minor is not None:
+            body["accepted_price_minor"] = accepted_price_minor
         digest = ledger.request_hash("order", body)
         known = await order_store.find_by_key(transaction.connection, key)
         if known is not None:
             order, known_digest = known
             return order if known_digest == digest else OrderRefused("key_reused")
+        at_ms = transaction.at_ms
+        open_now = await promotion_store.current(transaction.connection, at_ms)
+        price = promotions.price(open_now, package.id, package.price_minor, method, country, at_ms)
+        if accepted_price_minor not in (None, price.price_minor):
+            return OrderRefused("price_changed")
         order = order_store.new_order(
-            member_id, package, method, origin, self.descriptor, transaction.at_ms
+            member_id, package, price, method, country, origin, self.descriptor, at_ms
         )
         await order_store.insert(transaction.connection, order, key, digest)
         return order

@@ -126,7 +126,13 @@ class FakeProvider:
     """No money moves: `tok_ok` settles, `tok_slow` settles later, others decline by their name."""
 
     name = "fake"
-    methods: tuple[Method, ...] = (Method("card", "Card"),)
+    methods: tuple[Method, ...] = (
+        Method("card", "Card"),
+        Method("pay_by_phone", "Pay by phone"),
+        Method("paysafecard", "Paysafecard"),
+        Method("bitcoin", "Bitcoin"),
+        Method("gift_card", "Gift card"),
+    )
     descriptor = "PRLR SERVICES"
 
     def __init__(self, stored: Callable[[str], str | None] = lambda _member_id: "tok_ok") -> None:

@@ -38,6 +38,7 @@ def _facts(order: Order) -> dict[str, str | int | None]:
         "origin": order.origin,
         "credits_units": order.credits_units,
         "price_minor": order.price_minor,
+        "list_price_minor": order.list_price_minor,
         "currency": order.currency,
         "method": order.method,
         "descriptor": order.descriptor,

@@ -243,8 +243,9 @@ class Reload:
             return None
         serial = row["serial"] + 1
         key = f"reload:{member_id}:{serial}"
+        country = await order_store.last_country(connection, member_id)
         order = await self._orders.create_in(
-            transaction, member_id, package, row["method"], key, "auto_reload"
+            transaction, member_id, package, row["method"], key, "auto_reload", country=country
         )
         if isinstance(order, OrderRefused):
             raise RuntimeError(f"auto-reload order refused: {order.code}")

@@ -304,6 +304,23 @@ outbox = sa.Table(
 """Mails, written in the transaction they tell of; `event_id` makes them once. `facts` is JSON
 without an address: who gets it, and in which language, is looked up when it is sent."""
 
+promotions = sa.Table(
+    "promotions",
+    METADATA,
+    sa.Column("promotion_id", sa.String(ID_CHARS), primary_key=True),
+    sa.Column("percent", sa.Integer, nullable=False),
+    sa.Column("starts_at_ms", sa.BigInteger, nullable=False),
+    sa.Column("ends_at_ms", sa.BigInteger, nullable=False),
+    sa.Column("packages", sa.Text, nullable=False),
+    sa.Column("countries", sa.Text, nullable=False),
+    sa.Column("excluded_methods", sa.Text, nullable=False),
+    sa.Column("created_at_ms", sa.BigInteger, nullable=False),
+    sa.CheckConstraint("percent BETWEEN 1 AND 90", name="ck_promotions_percent"),
+    sa.CheckConstraint("starts_at_ms <= ends_at_ms", name="ck_promotions_window"),
+    sa.Index("ix_promotions_window", "ends_at_ms", "starts_at_ms"),
+)
+"""Discounts. The lists are words with blanks between; an ended one has a closed window."""
+
 TABLES = (
     accounts,
     head,
@@ -319,5 +336,6 @@ TABLES = (
     attempts,
     reloads,
     outbox,
+    promotions,
 )
 """Every table of this package."""

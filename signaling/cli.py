@@ -20,6 +20,7 @@ from signaling.cli_common import (
     show,
 )
 from signaling.cli_ledger import ledger_cli
+from signaling.cli_promotions import promotion_cli
 from signaling.config import ConfigError, load, shown
 
 EXIT_USAGE = 2
@@ -38,6 +39,7 @@ config_cli = typer.Typer(no_args_is_help=True, help="Show or check the configura
 cli.add_typer(expert_cli, name="expert")
 cli.add_typer(member_cli, name="member")
 cli.add_typer(ledger_cli, name="ledger")
+cli.add_typer(promotion_cli, name="promotion")
 cli.add_typer(config_cli, name="config")
 cli.command("token")(token)
 

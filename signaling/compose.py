@@ -81,7 +81,13 @@ def build(config: Config, database: Database, hasher: Passwords) -> tuple[Servic
     wallet.on_balance = house.on_balance
     wallet.on_premium = house.on_premium
     provider = _provider(config)
-    orders = Orders(database, wallet, provider, utc_now=utc_now)
+    orders = Orders(
+        database,
+        wallet,
+        provider,
+        method_countries=config.money.countries_of_methods(),
+        utc_now=utc_now,
+    )
     reload = Reload(database, wallet, orders, provider, utc_now=utc_now)
     till.listen_spent(reload.on_spent)
     services = Services(

@@ -52,6 +52,7 @@ class ServerSection(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     data: str = "./data"
     origins: list[str] = []
     trusted_proxies: list[str] = []
+    country_header: Annotated[str, Meta(pattern=r"\A[A-Za-z0-9-]{0,64}\Z")] = ""
     tls: Literal["off", "files", "self-signed"] = "off"
     tls_certificate_file: str = ""
     tls_key_file: str = ""
@@ -100,6 +101,15 @@ class MoneySection(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         str, Meta(min_length=5, max_length=22, pattern="^[A-Za-z0-9 .+-]+$")
     ] = "PRL SERVICES"
     expert_share_percent: Annotated[int, Meta(ge=0, le=100)] = 60
+    country: Annotated[str, Meta(pattern=r"\A([A-Z]{2})?\Z")] = ""
+    method_countries: list[
+        Annotated[str, Meta(pattern=r"\A[a-z][a-z0-9_]{0,31}=[A-Z]{2}( [A-Z]{2})*\Z")]
+    ] = []
+
+    def countries_of_methods(self) -> dict[str, frozenset[str]]:
+        """Method → where it is offered; a method that is not named is offered everywhere."""
+        pairs = (text.split("=") for text in self.method_countries)
+        return {method: frozenset(countries.split()) for method, countries in pairs}
 
 
 class RoomsSection(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

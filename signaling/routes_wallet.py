@@ -7,7 +7,8 @@ from typing import Annotated
 from aiohttp import web
 from msgspec import Meta, Struct
 
-from billing_meter.orders import Order, OrderRefused
+from billing_meter.orders import Method, Order, OrderRefused
+from billing_meter.promotions import Price
 from billing_meter.reload import DAILY_CAP_MAX, ReloadRefused, ReloadSettings
 from billing_meter.statements import SESSION_SUBJECT, StatementLine, transactions
 from signaling import wire, wire_out
@@ -17,6 +18,8 @@ from signaling.services import take
 
 KEY_HEADER = "Idempotency-Key"
 PAGE_ITEMS = 30
+PRICE_MINOR_MAX = 10**9
+"""More cents than any package costs."""
 Id = Annotated[str, Meta(min_length=1, max_length=64)]
 
 
@@ -39,14 +42,24 @@ class WalletReply(Struct, kw_only=True):
     auto_reload: AutoReload
 
 
+class Reduction(Struct, kw_only=True):
+    """What a package costs now with one way to pay, and until when."""
+
+    method: str
+    price_minor: int
+    percent: int
+    ends_at_ms: int
+
+
 class PackageView(Struct, kw_only=True):
-    """Credits for a price in cents."""
+    """Credits for a price in cents; `reductions` are the ways to pay that cost less now."""
 
     id: str
     credits_units: int
     price_minor: int
     currency: str
     preselected: bool
+    reductions: list[Reduction]
 
 
 class MethodView(Struct, kw_only=True):
@@ -65,10 +78,15 @@ class PackagesReply(Struct, kw_only=True):
 
 
 class NewOrder(Struct, forbid_unknown_fields=True, kw_only=True):
-    """A package and a way to pay. Needs the header Idempotency-Key."""
+    """A package and a way to pay. Needs the header Idempotency-Key.
+
+    The server alone sets the price. `accepted_price_minor` is what the buyer saw: if it is not
+    the price any more, nothing is ordered.
+    """
 
     package: Id
     method: Id
+    accepted_price_minor: Annotated[int, Meta(ge=0, le=PRICE_MINOR_MAX)] | None = None
 
 
 class Payment(Struct, forbid_unknown_fields=True, kw_only=True):
@@ -78,13 +96,18 @@ class Payment(Struct, forbid_unknown_fields=True, kw_only=True):
 
 
 class OrderView(Struct, kw_only=True, omit_defaults=True):
-    """`failure` is `funds`, `card_expired`, `bank_blocked` or `other`."""
+    """`failure` is `funds`, `card_expired`, `bank_blocked` or `other`.
+
+    `list_price_minor` is there when a promotion made it cheaper.
+    """
 
     id: str
     state: str
     package: str
+    method: str
     credits_units: int
     price_minor: int
+    list_price_minor: int | None = None
     currency: str
     descriptor: str
     origin: str
@@ -138,6 +161,7 @@ REFUSALS = {
     "unknown_method": (422, "There is no such way to pay here."),
     "unknown_order": (404, "There is no such order."),
     "order_closed": (409, "This order is closed; make a new one."),
+    "price_changed": (409, "The price has changed; look at the new one first."),
     "package_too_small": (422, "This package is too small for auto-reload."),
     "bad_cap": (422, f"The daily cap is 1 to {DAILY_CAP_MAX}."),
     "no_payment_method": (409, "Buy credits once; then auto-reload knows a card."),
@@ -158,8 +182,11 @@ async def wallet(call: Call) -> web.Response:
 
 
 async def packages(call: Call) -> web.Response:
-    """The price list; empty methods mean that nothing is sold here."""
+    """The price list of the visitor's country; empty methods mean that nothing is sold here."""
     orders = call.services.orders
+    country = call.services.country(call.request)
+    methods = orders.methods_in(country)
+    prices = await orders.prices(country)
     return json_reply(
         PackagesReply(
             packages=[
@@ -169,10 +196,15 @@ async def packages(call: Call) -> web.Response:
                     price_minor=package.price_minor,
                     currency=package.currency,
                     preselected=package.preselected,
+                    reductions=[
+                        reduction
+                        for method in methods
+                        if (reduction := _reduction(method, prices[package.id, method.id]))
+                    ],
                 )
                 for package in await orders.packages()
             ],
-            methods=[MethodView(id=method.id, label=method.label) for method in orders.methods],
+            methods=[MethodView(id=method.id, label=method.label) for method in methods],
             descriptor=orders.descriptor,
         )
     )
@@ -188,7 +220,14 @@ async def create_order(call: Call) -> web.Response:
     take(call.services.limits.purchases, member_id, "orders")
     if not call.services.orders.methods:
         raise Problem(503, "payments_unavailable", "Credits cannot be bought here now.")
-    outcome = await call.services.orders.create(member_id, body.package, body.method, key)
+    outcome = await call.services.orders.create(
+        member_id,
+        body.package,
+        body.method,
+        key,
+        country=call.services.country(call.request),
+        accepted_price_minor=body.accepted_price_minor,
+    )
     return json_reply(OrderReply(order=_order(_accepted(outcome))), status=201)
 
 
@@ -256,6 +295,17 @@ def _refused(code: str) -> Problem:
     return Problem(status, code, detail)
 
 
+def _reduction(method: Method, price: Price) -> Reduction | None:
+    if price.promotion is None:
+        return None
+    return Reduction(
+        method=method.id,
+        price_minor=price.price_minor,
+        percent=price.promotion.percent,
+        ends_at_ms=price.promotion.ends_at_ms,
+    )
+
+
 def _transaction(line: StatementLine) -> Transaction:
     subject = line.subject or ""
     return Transaction(
@@ -273,8 +323,12 @@ def _order(order: Order) -> OrderView:
         id=order.order_id,
         state=order.state.value,
         package=order.package_id,
+        method=order.method,
         credits_units=order.credits_units,
         price_minor=order.price_minor,
+        list_price_minor=(
+            order.list_price_minor if order.list_price_minor != order.price_minor else None
+        ),
         currency=order.currency,
         descriptor=order.descriptor,
         origin=order.origin,
@@ -347,6 +401,7 @@ ROUTES = (
             "400 key_missing",
             "400 key_invalid",
             "409 key_reused",
+            "409 price_changed",
             "422 unknown_package",
             "422 unknown_method",
             "429 rate_limited",

@@ -12,6 +12,7 @@ from aiohttp import web
 
 from billing_meter.database import Database
 from billing_meter.orders import Orders
+from billing_meter.promotions import COUNTRY
 from billing_meter.reload import Reload
 from billing_meter.wallet import Wallet
 from media.server import MediaPlane
@@ -28,6 +29,9 @@ from signaling.metrics import LoopLag
 from signaling.problem import too_many
 from signaling.routing import Route
 from signaling.tickets import Tickets
+
+NO_COUNTRY = frozenset({"XX", "ZZ"})
+"""Reserved by ISO 3166 for users; proxies say "unknown" with them."""
 
 
 @dataclass(slots=True)
@@ -106,6 +110,15 @@ class Services:
     def client_address(self, request: web.Request) -> str:
         """The client's address, X-Forwarded-For counting only from trusted proxies."""
         return self.proxies.client(request.remote or "", request.headers.get("X-Forwarded-For"))
+
+    def country(self, request: web.Request) -> str | None:
+        """The visitor's country, as a proxy of ours names it; else what is configured, if it is."""
+        header = self.config.server.country_header
+        if header and self.proxies.trusts(request.remote or ""):
+            named = request.headers.get(header, "").strip().upper()
+            if COUNTRY.fullmatch(named) and named not in NO_COUNTRY:
+                return named
+        return self.config.money.country or None
 
     def is_operator(self, address: str) -> bool:
         """Whether the address may read metrics."""

@@ -10,7 +10,7 @@ from msgspec import Meta, Struct
 from signaling.addresses import is_address
 from signaling.smtp import Security, SmtpServer
 
-ONE_LINE = r"^[^\x00-\x1f\x7f]+$"
+ONE_LINE = r"\A[^\x00-\x1f\x7f]+\Z"
 
 
 class MailSection(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -21,10 +21,8 @@ class MailSection(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     username: str = ""
     password: str = ""
     sender: str = ""
-    sender_name: Annotated[
-        str, Meta(min_length=1, max_length=60, pattern=r"^[^\x00-\x1f\x7f]+$")
-    ] = "Parlour"
-    support: Annotated[str, Meta(max_length=200, pattern=r"^[^\s\x00-\x1f\x7f]*$")] = ""
+    sender_name: Annotated[str, Meta(min_length=1, max_length=60, pattern=ONE_LINE)] = "Parlour"
+    support: Annotated[str, Meta(max_length=200, pattern=r"\A[^\s\x00-\x1f\x7f]*\Z")] = ""
     timeout_s: Annotated[int, Meta(ge=1, le=60)] = 15
 
     def smtp_server(self) -> SmtpServer:

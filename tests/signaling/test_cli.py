@@ -111,6 +111,32 @@ def test_config_show_and_check(parlour, tmp_path) -> None:
     assert json.loads(out)["server"]["data"] == str(tmp_path / "data")
 
 
+def test_promotions_are_added_listed_and_ended(parlour) -> None:
+    words = ["--percent", "40", "--from", "2026-01-01", "--until", "2099-01-01T12:30:00+01:00"]
+    more = ["--package", "credits-9", "--country", "NO", "--country", "SE", "--json"]
+    code, out, _ = parlour("promotion", "add", "spring", *words, *more)
+    assert code == 0
+    added = json.loads(out)
+    assert added == {
+        "promotion": "spring",
+        "percent": 40,
+        "from": "2026-01-01T00:00:00Z",
+        "until": "2099-01-01T11:30:00Z",
+        "packages": ["credits-9"],
+        "countries": ["NO", "SE"],
+        "not_with": "-",
+    }
+    code, _, err = parlour("promotion", "add", "spring", *words)
+    assert (code, "already" in err) == (2, True)
+    assert json.loads(parlour("promotion", "list", "--json")[1]) == {"promotions": [added]}
+    assert parlour("promotion", "end", "spring")[0] == 0
+    assert "spring  40  2026-01-01" in parlour("promotion", "list")[1]
+    assert parlour("promotion", "end", "spring")[0] == 2
+
+
+SALE = ["promotion", "add", "sale", "--until", "2026-12-31"]
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [
@@ -127,6 +153,12 @@ def test_config_show_and_check(parlour, tmp_path) -> None:
         (["member", "add", "mia", "--credits", "-1"], "negative"),
         (["member", "add", "mia", "--credits", "nan"], "--credits"),
         (["member", "add", "mia", "--email", "x"], "not an e-mail"),
+        ([*SALE, "--percent", "91"], "1 to 90 percent"),
+        ([*SALE, "--percent", "5", "--from", "2027-01-01"], "ends before it begins"),
+        ([*SALE, "--percent", "5", "--until", "soon"], "'soon' is not"),
+        ([*SALE, "--percent", "5", "--package", "credits-1"], "no package 'credits-1'"),
+        ([*SALE, "--percent", "5", "--country", "no"], "'no' is not a country"),
+        (["promotion", "end", "nothing"], "no promotion 'nothing' goes on"),
         (["config", "check", "--config", "/nowhere.toml"], "cannot read /nowhere.toml"),
         (["serve", "--http", "nonsense"], "server.http: 'nonsense' is not HOST:PORT"),
         (["serve", "--media", "nonsense:x"], "media.listen"),

@@ -170,6 +170,7 @@ MAIL = {
         ({"sender": ""}, "mail.sender"),
         ({"sender": "a@b.test\nBcc: c@d.test"}, "mail.sender"),
         ({"sender_name": "a\r\nBcc: b@c.test"}, "mail.sender_name"),
+        ({"sender_name": "a\n"}, "mail.sender_name"),
         ({"support": ""}, "mail.support"),
         ({"support": "help@example.org\n"}, "mail.support"),
         ({"support": "http://example.org/help"}, "mail.support"),

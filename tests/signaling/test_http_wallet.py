@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from billing_meter import promotion_store
+from billing_meter.promotions import Promotion
+
 ORDER = {"package": "credits-27", "method": "card"}
 UNITS = 167_940
 
@@ -119,6 +122,57 @@ async def test_order_refusals(door, problem) -> None:
     )
     noah = await door.signed_in("noah")
     assert await problem(await noah.post(path, json={"token": "tok_ok"})) == (409, "order_closed")
+
+
+async def test_the_price_list_shows_what_is_cheaper_and_how(door, problem) -> None:
+    await door.member()
+    now_ms = int(door.services.utc_now().timestamp() * 1000)
+    sale = Promotion("sale", 50, now_ms - 1, now_ms + 600_000, frozenset({"credits-27"}))
+    async with door.services.database.write() as connection:
+        await promotion_store.add(connection, sale, now_ms)
+    client = await door.signed_in("mia")
+    price_list = await (await client.get("/api/v1/wallet/packages")).json()
+    cheaper = {one["id"]: one["reductions"] for one in price_list["packages"] if one["reductions"]}
+    assert cheaper == {
+        "credits-27": [
+            {"method": "card", "price_minor": 1_400, "percent": 50, "ends_at_ms": now_ms + 600_000}
+        ]
+    }
+    key = {"Idempotency-Key": "k"}
+    seen = ORDER | {"accepted_price_minor": 2_799}
+    reply = await client.post("/api/v1/orders", json=seen, headers=key)
+    assert await problem(reply) == (409, "price_changed")
+    for bad in (-1, 10**10, 1.5, "1400"):
+        body = ORDER | {"accepted_price_minor": bad}
+        reply = await client.post("/api/v1/orders", json=body, headers=key)
+        assert await problem(reply) == (422, "invalid")
+    order = await bought(client)
+    assert (order["price_minor"], order["list_price_minor"]) == (1_400, 2_799)
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        {
+            "server": {"trusted_proxies": ["127.0.0.1/32"], "country_header": "X-Country"},
+            "money": {"country": "SE", "method_countries": ["paysafecard=NO AT", "bitcoin=SE"]},
+        }
+    ],
+)
+async def test_methods_follow_the_country_that_our_proxy_names(door, monkeypatch) -> None:
+    async def methods(country: str | None) -> set[str]:
+        headers = {} if country is None else {"X-Country": country}
+        reply = await door.client().get("/api/v1/wallet/packages", headers=headers)
+        return {method["id"] for method in (await reply.json())["methods"]}
+
+    everywhere = {"card", "pay_by_phone", "gift_card"}
+    assert await methods("NO") == everywhere | {"paysafecard"}
+    assert await methods("at") == everywhere | {"paysafecard"}
+    assert await methods("DE") == everywhere
+    for unknown in (None, "XX", "T1", "NORWAY", "N\u00d8"):
+        assert await methods(unknown) == everywhere | {"bitcoin"}
+    monkeypatch.setattr(type(door.services.proxies), "trusts", lambda self, address: False)
+    assert await methods("NO") == everywhere | {"bitcoin"}
 
 
 async def test_a_card_number_is_not_a_token(door, problem) -> None:
