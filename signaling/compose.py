@@ -81,13 +81,8 @@ def build(config: Config, database: Database, hasher: Passwords) -> tuple[Servic
     wallet.on_balance = house.on_balance
     wallet.on_premium = house.on_premium
     provider = _provider(config)
-    orders = Orders(
-        database,
-        wallet,
-        provider,
-        method_countries=config.money.countries_of_methods(),
-        utc_now=utc_now,
-    )
+    where = config.money.countries_of_methods()
+    orders = Orders(database, wallet, provider, method_countries=where, utc_now=utc_now)
     reload = Reload(database, wallet, orders, provider, utc_now=utc_now)
     till.listen_spent(reload.on_spent)
     services = Services(
