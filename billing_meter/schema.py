@@ -321,6 +321,33 @@ promotions = sa.Table(
 )
 """Discounts. The lists are words with blanks between; an ended one has a closed window."""
 
+free_claims = sa.Table(
+    "free_credit_claims",
+    METADATA,
+    sa.Column("claim_id", sa.String(ID_CHARS), primary_key=True),
+    sa.Column("member_id", sa.String(ID_CHARS), nullable=False),
+    sa.Column("token", sa.String(KEY_CHARS), nullable=False),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("failure", sa.String(32)),
+    sa.Column("created_at_ms", sa.BigInteger, nullable=False),
+    sa.Column("resolved_at_ms", sa.BigInteger),
+    sa.CheckConstraint(
+        "state IN ('pending', 'granted', 'declined', 'not_eligible')",
+        name="ck_free_credit_claims_state",
+    ),
+    sa.Index("ix_free_credit_claims_member", "member_id", "created_at_ms"),
+)
+"""Written before the provider is asked; the id is its idempotency key."""
+
+free_marks = sa.Table(
+    "free_credit_marks",
+    METADATA,
+    sa.Column("mark", sa.String(64), primary_key=True),
+    sa.Column("kind", sa.String(8), nullable=False),
+    sa.Column("at_ms", sa.BigInteger, nullable=False),
+)
+"""Salted hashes of cards and addresses that had the free credits; kept when accounts are not."""
+
 TABLES = (
     accounts,
     head,
@@ -337,5 +364,7 @@ TABLES = (
     reloads,
     outbox,
     promotions,
+    free_claims,
+    free_marks,
 )
 """Every table of this package."""

@@ -15,6 +15,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing_meter.database import Database
+from billing_meter.schema import members
 from billing_meter.wallet import EXPERT_SHARE_PERCENT, ensure_expert, ensure_member
 from signaling.addresses import is_address
 from signaling.passwords import Passwords
@@ -162,6 +163,22 @@ class Accounts:
         async with self._database.read() as connection:
             row = (await connection.execute(query)).one_or_none()
         return Mailbox(row.email, row.username, row.language) if row and row.email else None
+
+    async def bought_elsewhere(self, account_id: str, email: str) -> bool:
+        """Whether another account with this address has ever had credits."""
+        others = members.c.member_id == accounts.c.account_id
+        query = (
+            select(accounts.c.account_id)
+            .join(members, others)
+            .where(
+                func.lower(accounts.c.email) == email.lower(),
+                accounts.c.account_id != account_id,
+                members.c.premium_since_ms.is_not(None),
+            )
+            .limit(1)
+        )
+        async with self._database.read() as connection:
+            return await connection.scalar(query) is not None
 
     async def count(self) -> int:
         """How many accounts there are; the demo fills an empty store only."""

@@ -11,7 +11,9 @@ from typing import Any
 
 import structlog
 
+from billing_meter.card_checks import FakeCardChecker
 from billing_meter.database import Database
+from billing_meter.free_credits import FreeCredits
 from billing_meter.orders import FakeProvider, NoProvider, Orders, Provider
 from billing_meter.reload import Reload
 from billing_meter.seals import seal
@@ -43,6 +45,7 @@ from signaling.tokens import Tokens, secret_of
 
 THUMBNAIL_STEP_S = 0.5
 """How often it is looked which thumbnails are due; nothing is done when nobody asked."""
+ELIGIBILITY_FILE = "eligibility.secret"
 SEAL_PERIOD_S = 60.0
 """How much of the journal a crash may leave unsealed; the next seal then covers it."""
 
@@ -96,6 +99,7 @@ def build(config: Config, database: Database, hasher: Passwords) -> tuple[Servic
         wallet=wallet,
         orders=orders,
         reload=reload,
+        free_credits=_free_credits(config, wallet),
         house=house,
         hub=hub,
         media=media,
@@ -179,6 +183,13 @@ def _provider(config: Config) -> Provider:
             provider = FakeProvider()
             provider.descriptor = config.money.statement_descriptor
             return provider
+
+
+def _free_credits(config: Config, wallet: Wallet) -> FreeCredits:
+    """Offered where the provider can validate cards."""
+    checker = FakeCardChecker() if config.money.provider == "fake" else None
+    configured = config.money.eligibility_secret
+    return FreeCredits(wallet, checker, secret_of(configured, config.data_dir, ELIGIBILITY_FILE))
 
 
 def _port_fault(address: str, error: OSError) -> str:

@@ -23,7 +23,9 @@ from signaling.settings_mail import MailSection
 ENV_PREFIX = "PARLOUR__"
 SECRET_CHARS_MIN = 32
 """256 bits of HMAC key as hex are 64 characters; 32 is the least that is not guessable."""
-SECRET_KEYS = frozenset({"auth.secret", "ice.turn_secret", "mail.password"})
+SECRET_KEYS = frozenset(
+    {"auth.secret", "ice.turn_secret", "mail.password", "money.eligibility_secret"}
+)
 
 CATEGORIES = (
     "astrology",
@@ -105,6 +107,8 @@ class MoneySection(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     method_countries: list[
         Annotated[str, Meta(pattern=r"\A[a-z][a-z0-9_]{0,31}=[A-Z]{2}( [A-Z]{2})*\Z")]
     ] = []
+
+    eligibility_secret: str = ""
 
     def countries_of_methods(self) -> dict[str, frozenset[str]]:
         """Method → where it is offered; a method that is not named is offered everywhere."""
@@ -290,8 +294,12 @@ def _check_meaning(config: Config) -> None:
         raise ConfigError(
             'server.tls = "files" needs server.tls_certificate_file and server.tls_key_file'
         )
-    if config.auth.secret and len(config.auth.secret) < SECRET_CHARS_MIN:
-        raise ConfigError(f"auth.secret: shorter than {SECRET_CHARS_MIN} characters")
+    for key, secret in (
+        ("auth.secret", config.auth.secret),
+        ("money.eligibility_secret", config.money.eligibility_secret),
+    ):
+        if secret and len(secret) < SECRET_CHARS_MIN:
+            raise ConfigError(f"{key}: shorter than {SECRET_CHARS_MIN} characters")
     if config.ice.turn_urls and not config.ice.turn_secret:
         raise ConfigError("ice.turn_urls is set but ice.turn_secret is empty")
     if config.ice.transport_policy == "relay" and not config.ice.turn_urls:

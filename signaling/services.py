@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from billing_meter.database import Database
+from billing_meter.free_credits import FreeCredits
 from billing_meter.orders import Orders
 from billing_meter.promotions import COUNTRY
 from billing_meter.reload import Reload
@@ -91,6 +92,7 @@ class Services:
     wallet: Wallet
     orders: Orders
     reload: Reload
+    free_credits: FreeCredits
     house: House
     hub: Hub
     media: MediaPlane

@@ -77,11 +77,11 @@ class Tokens:
             return None
 
 
-def secret_of(configured: str, data_dir: Path) -> str:
+def secret_of(configured: str, data_dir: Path, name: str = SECRET_FILE) -> str:
     """The configured secret, or one made at the first start and kept readable to us alone."""
     if configured:
         return configured
-    file = data_dir / SECRET_FILE
+    file = data_dir / name
     if not file.exists():
         descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w", encoding="ascii") as stream:

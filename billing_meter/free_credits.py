@@ -1,0 +1,211 @@
+"""The 9.99 free credits: once per person, told by their card and their e-mail address.
+
+A claim is written before the provider is asked, so that after a crash the same check goes on. Its
+end (grant, premium, and the marks that make it once) is one transaction. The marks are salted
+hashes without an account: they outlive it, and tell nobody whose they are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import uuid
+from dataclasses import dataclass
+from typing import Literal
+
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from billing_meter import schema
+from billing_meter.card_checks import CardCheck, CardChecker, CardFound, CheckResult
+from billing_meter.ledger import Posted, PromoGrant
+from billing_meter.ledger_store import LedgerTransaction
+from billing_meter.providers import Declined, Pending
+from billing_meter.wallet import Wallet, make_premium
+
+FREE_UNITS = 59_940
+"""9.99 credits."""
+SUBJECT = "free_credits"
+DAY_MS = 24 * 60 * 60 * 1_000
+DECLINES_PER_DAY_MAX = 5
+"""Validating is how stolen cards are tried out; an honest member has fewer cards."""
+
+_C = schema.free_claims.c
+_M = schema.free_marks.c
+
+ClaimState = Literal["unavailable", "eligible", "pending", "declined", "granted", "not_eligible"]
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """How it stands with a member's free credits; `failure` is a DeclineReason."""
+
+    state: ClaimState
+    failure: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TooManyTries:
+    """So many cards were declined today that no further one is tried."""
+
+
+class FreeCredits:
+    """`secret` salts the marks and must never change; without a checker nothing is offered."""
+
+    def __init__(self, wallet: Wallet, checker: CardChecker | None, secret: str) -> None:
+        self._wallet = wallet
+        self._checker = checker
+        self._secret = secret.encode()
+
+    async def offer(self, member_id: str, email: str | None, *, known: bool = False) -> Claim:
+        """What the wallet shows. `known`: the address belongs to somebody who bought before."""
+        if self._checker is None:
+            return Claim("unavailable")
+        async with self._wallet.database.read() as connection:
+            return await self._standing(connection, member_id, email, known)
+
+    async def claim(
+        self, member_id: str, email: str | None, token: str, *, known: bool = False
+    ) -> Claim | TooManyTries:
+        """Validate the card and grant. Raises ProviderUnavailable; then the same claim goes on.
+
+        However often and however many at once: one grant, and everybody hears of it.
+        """
+        if self._checker is None:
+            return Claim("unavailable")
+        async with self._wallet.ledger.transaction() as transaction:
+            begun = await self._begin(transaction, member_id, email, token, known)
+        if not isinstance(begun, CardCheck):
+            return begun
+        return await self.confirm(begun.check_id, email, await self._checker.check_card(begun))
+
+    async def confirm(self, check_id: str, email: str | None, result: CheckResult) -> Claim:
+        """Take the provider's word, from its answer or from a webhook; the first one counts."""
+        try:
+            return await self._confirm(check_id, email, result)
+        except IntegrityError:
+            # Another process has just written the same mark: now it can be read.
+            return await self._confirm(check_id, email, result)
+
+    async def _confirm(self, check_id: str, email: str | None, result: CheckResult) -> Claim:
+        async with self._wallet.ledger.transaction() as transaction:
+            query = sa.select(schema.free_claims).where(_C.claim_id == check_id).with_for_update()
+            row = (await transaction.connection.execute(query)).mappings().one_or_none()
+            if row is None:
+                return Claim("not_eligible")
+            if row["state"] != "pending":
+                return Claim(row["state"], row["failure"])
+            match result:
+                case Pending():
+                    return Claim("pending")
+                case Declined(reason):
+                    ended = Claim("declined", reason.value)
+                case CardFound(fingerprint):
+                    ended = await self._grant(transaction, row, email, fingerprint)
+            values = {
+                "state": ended.state,
+                "failure": ended.failure,
+                "resolved_at_ms": transaction.at_ms,
+            }
+            await transaction.connection.execute(
+                sa.update(schema.free_claims).where(_C.claim_id == check_id).values(values)
+            )
+            return ended
+
+    async def _begin(
+        self,
+        transaction: LedgerTransaction,
+        member_id: str,
+        email: str | None,
+        token: str,
+        known: bool,
+    ) -> CardCheck | Claim | TooManyTries:
+        """Write the claim, or find the one that is under way."""
+        connection = transaction.connection
+        standing = await self._standing(connection, member_id, email, known)
+        if standing.state == "pending":
+            query = sa.select(_C.claim_id, _C.token).where(
+                _C.member_id == member_id, _C.state == "pending"
+            )
+            row = (await connection.execute(query)).one()
+            return CardCheck(row.claim_id, member_id, row.token)
+        if standing.state not in ("eligible", "declined"):
+            return standing
+        if await self._declined_today(connection, member_id, transaction.at_ms):
+            return TooManyTries()
+        check = CardCheck(uuid.uuid4().hex, member_id, token)
+        claim = {
+            "claim_id": check.check_id,
+            "member_id": member_id,
+            "token": token,
+            "state": "pending",
+            "created_at_ms": transaction.at_ms,
+        }
+        await connection.execute(sa.insert(schema.free_claims), [claim])
+        return check
+
+    async def _standing(
+        self, connection: AsyncConnection, member_id: str, email: str | None, known: bool
+    ) -> Claim:
+        """How it stands: a claim that is under way or ended for good, else whether there may be
+        one, with the reason of the last card's refusal."""
+        declined = sa.case((_C.state == "declined", 1), else_=0)
+        query = (
+            sa.select(_C.state, _C.failure)
+            .where(_C.member_id == member_id)
+            .order_by(declined, _C.created_at_ms.desc())
+            .limit(1)
+        )
+        last = (await connection.execute(query)).one_or_none()
+        if last is not None and last.state != "declined":
+            return Claim(last.state)
+        bought = sa.select(schema.members.c.last_purchase_at_ms).where(
+            schema.members.c.member_id == member_id
+        )
+        marked = email is not None and await _is_marked(connection, [self._email_mark(email)])
+        if known or marked or await connection.scalar(bought) is not None:
+            return Claim("not_eligible")
+        return Claim("eligible") if last is None else Claim("declined", last.failure)
+
+    async def _declined_today(
+        self, connection: AsyncConnection, member_id: str, now_ms: int
+    ) -> bool:
+        query = sa.select(sa.func.count()).where(
+            _C.member_id == member_id, _C.state == "declined", _C.created_at_ms > now_ms - DAY_MS
+        )
+        return int(await connection.scalar(query) or 0) >= DECLINES_PER_DAY_MAX
+
+    async def _grant(
+        self, transaction: LedgerTransaction, row: sa.RowMapping, email: str | None, found: str
+    ) -> Claim:
+        member_id: str = row["member_id"]
+        marks = {self._mark("card", found): "card"}
+        if email is not None:
+            marks[self._email_mark(email)] = "email"
+        if await _is_marked(transaction.connection, list(marks)):
+            return Claim("not_eligible")
+        rows = [
+            {"mark": mark, "kind": kind, "at_ms": transaction.at_ms} for mark, kind in marks.items()
+        ]
+        await transaction.connection.execute(sa.insert(schema.free_marks), rows)
+        request = PromoGrant(f"free-credits:{member_id}", member_id, FREE_UNITS, SUBJECT)
+        outcome = await transaction.execute(request)
+        if not isinstance(outcome, Posted) or outcome.replayed:
+            return Claim("not_eligible")
+        if await make_premium(transaction, member_id, purchase=False):
+            transaction.after_commit.append(lambda: self._wallet.on_premium(member_id))
+        return Claim("granted")
+
+    def _email_mark(self, email: str) -> str:
+        """Case and +tags do not make another person."""
+        local, _, domain = email.casefold().rpartition("@")
+        return self._mark("email", f"{local.partition('+')[0]}@{domain}")
+
+    def _mark(self, kind: str, value: str) -> str:
+        return hmac.new(self._secret, f"{kind}:{value}".encode(), hashlib.sha256).hexdigest()
+
+
+async def _is_marked(connection: AsyncConnection, marks: list[str]) -> bool:
+    query = sa.select(_M.mark).where(_M.mark.in_(marks)).limit(1)
+    return await connection.scalar(query) is not None
