@@ -22,6 +22,8 @@ KEYFRAME_AGE_NS_MAX: Final = 5_000_000_000
 """A joining viewer is not started further back than this: a new keyframe costs less."""
 RESEND_AGE_NS_MAX: Final = 2_000_000_000
 """What is older is of no use to anybody's jitter buffer."""
+FORGOTTEN_AT_ONCE_MAX: Final = 4
+"""Packets let go for one that comes: the ring shrinks quickly, and no packet pays for all."""
 
 
 @dataclass(slots=True, eq=False)
@@ -44,23 +46,47 @@ class Packet:
 
 
 class PacketRing:
-    """The last `size` packets (a power of two) by index."""
+    """At most the last `size` packets (a power of two) by index, while they are of use."""
 
-    __slots__ = ("_keyframe", "_mask", "_slots")
+    __slots__ = ("_keyframe", "_mask", "_newest", "_oldest", "_slots")
 
     def __init__(self, size: int) -> None:
         self._slots: list[Packet | None] = [None] * size
         self._mask = size - 1
         self._keyframe: Packet | None = None
+        self._oldest: int | None = None  # nothing of use is kept before this index
+        self._newest = 0
 
     def put(self, packet: Packet) -> None:
-        """Store; the packet `size` indexes ago makes room."""
+        """Store; the packet `size` indexes ago makes room, and so do those of no use any more."""
         self._slots[packet.index & self._mask] = packet
         if packet.keyframe:
             last = self._keyframe
             # Several packets of one picture may be marked; it starts at the first of them.
             if last is None or (packet.timestamp, -packet.index) > (last.timestamp, -last.index):
                 self._keyframe = packet
+        if self._oldest is None:
+            self._oldest = self._newest = packet.index
+        elif packet.index > self._newest:
+            self._newest = packet.index
+            self._forget_some(self._oldest, packet.arrived_ns)
+
+    def _forget_some(self, index: int, now_ns: int) -> None:
+        """From `index` on: who asks again wants two seconds, who joins the last keyframe and on."""
+        slots, mask, keyframe = self._slots, self._mask, self._keyframe
+        wanted_from = self._newest
+        if keyframe is not None and now_ns - keyframe.arrived_ns <= KEYFRAME_AGE_NS_MAX:
+            wanted_from = keyframe.index
+        for _ in range(FORGOTTEN_AT_ONCE_MAX):
+            if index >= wanted_from:
+                break
+            packet = slots[index & mask]
+            if packet is not None and packet.index == index:
+                if now_ns - packet.arrived_ns <= RESEND_AGE_NS_MAX:
+                    break
+                slots[index & mask] = None
+            index += 1
+        self._oldest = index
 
     def get(self, index: int) -> Packet | None:
         """The packet with this index, None when it is gone or never came."""
@@ -86,4 +112,4 @@ class PacketRing:
     def clear(self) -> None:
         """Forget everything."""
         self._slots = [None] * len(self._slots)
-        self._keyframe = None
+        self._keyframe = self._oldest = None

@@ -1,7 +1,7 @@
 """The ring of a source: what it keeps, for how long, and where its keyframe starts."""
 
 from media.links import CodecFormat
-from media.ring import KEYFRAME_AGE_NS_MAX, Packet, PacketRing
+from media.ring import KEYFRAME_AGE_NS_MAX, RESEND_AGE_NS_MAX, Packet, PacketRing
 
 VP8 = CodecFormat("vp8", 96, 90_000)
 
@@ -55,3 +55,37 @@ def test_a_keyframe_is_gone_when_overwritten_too_old_or_forgotten() -> None:
     ring.clear()
     assert ring.keyframe(0) is None
     assert ring.get(6) is None
+
+
+def kept(ring: PacketRing, end: int) -> list[int]:
+    return [index for index in range(end) if ring.get(index)]
+
+
+def test_what_nobody_can_use_any_more_is_let_go() -> None:
+    """A keyframe at 10 and at 400, a packet every 10 ms."""
+    ring, step_ns = PacketRing(2_048), 10_000_000
+    for index in range(400):
+        ring.put(packet(index, timestamp=index, keyframe=index == 10, at_ns=index * step_ns))
+    assert kept(ring, 400) == list(range(10, 400)), (
+        "before the keyframe, and older than two seconds"
+    )
+    ring.put(packet(400, timestamp=400, keyframe=True, at_ns=400 * step_ns))
+    for index in range(401, 600):
+        ring.put(packet(index, timestamp=index, at_ns=index * step_ns))
+    to_resend = RESEND_AGE_NS_MAX // step_ns
+    assert kept(ring, 600) == list(range(599 - to_resend, 600))
+    for index in range(600, 2_000):
+        ring.put(packet(index, timestamp=index, at_ns=index * step_ns))
+    assert kept(ring, 2_000) == list(range(1_999 - to_resend, 2_000)), "the keyframe is too old"
+    assert ring.keyframe(1_999 * step_ns) is None
+
+
+def test_a_gap_and_a_late_packet_keep_nothing_back() -> None:
+    ring, step_ns = PacketRing(2_048), 10_000_000
+    ring.put(packet(0, timestamp=0))
+    ring.put(packet(2_900, timestamp=2_900, at_ns=1))
+    ring.put(packet(2_890, timestamp=2_890, at_ns=2))
+    assert kept(ring, 2_901) == [0, 2_890, 2_900]
+    for index in range(2_901, 5_000):
+        ring.put(packet(index, timestamp=index, at_ns=(index - 2_900) * step_ns))
+    assert min(kept(ring, 5_000)) == 4_999 - RESEND_AGE_NS_MAX // step_ns
