@@ -7,7 +7,10 @@ PIP := $(BIN)/pip --disable-pip-version-check
 PIP_PINNED := $(PIP) install --quiet --require-hashes --only-binary=:all:
 
 .DEFAULT_GOAL := help
-.PHONY: help run install install-dev lint types check test fuzz nightly prove clean
+.PHONY: help run install install-dev lint types fast check test fuzz nightly prove clean
+
+# What Python compiles is kept: the tests start it some hundred times.
+unexport PYTHONDONTWRITEBYTECODE
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,14 +42,19 @@ lint: install-dev ## ruff and the layer rules
 types: install-dev ## mypy, strict
 	$(BIN)/mypy
 
-check: lint types ## lint, types and the fast tests
+fast: install-dev ## The fast tests
 	$(BIN)/pytest -q -n 2 -m "not slow and not e2e"
 
-test: install-dev ## Everything: installs what the tests need, then runs all of them
+check: install-dev ## lint, types and the fast tests, beside each other: under a minute
+	@$(MAKE) --no-print-directory --jobs=3 lint types fast
+
+# The long tests wait most of their time, for packets and browsers: three have room on two cores.
+# One at a time is handed out, so that no worker sits on a queue while another has none.
+test: install-dev ## Everything, under 15 minutes: installs what the tests need, then runs all of them
 	scripts/install-test-needs
-	$(MAKE) check
-	$(BIN)/pytest -q -n 2 -m "slow and not e2e"
-	$(BIN)/pytest -q -m "e2e"
+	@$(MAKE) --no-print-directory check
+	$(BIN)/pytest -q -n 3 --maxschedchunk=1 -m "(slow or e2e) and not alone"
+	$(BIN)/pytest -q -m "alone"
 
 fuzz: install-dev ## Every parser and the forward path, five minutes each
 	$(BIN)/python -m tests.fuzz --seconds 300

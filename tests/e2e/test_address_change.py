@@ -11,6 +11,8 @@ import asyncio
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+import pytest
+
 from tests.e2e.across import across_a_cable
 from tests.e2e.bidi import firefox
 from tests.e2e.harness import CHROMIUM, Person, chromium
@@ -28,6 +30,7 @@ from tests.e2e.people import (
 )
 from tests.e2e.test_firefox import STEP_WAIT_S, go_live, grows
 
+pytestmark = pytest.mark.alone
 PRIVATE, CAM2CAM, TWO_WAY_AUDIO = 299, 100, 50
 BACK_WITHIN_S = 12
 """From the loss of the address to moving pictures; a full reconnect takes no longer."""

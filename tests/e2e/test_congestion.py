@@ -7,7 +7,7 @@ from media.quality import START_BPS
 from tests.e2e.media_site import Site, site
 
 __all__ = ["site"]  # a fixture
-pytestmark = pytest.mark.e2e
+pytestmark = pytest.mark.alone
 
 GOOD_BPS = 1_500_000
 RAMP_MS = 3_000

@@ -12,7 +12,7 @@ from tests.e2e.bare import Ear
 from tests.e2e.flooding import OF_PUBLISHERS, OF_VIEWERS, Flooder, Plane, offered
 from tests.media.callers import Caller, offer, rtp
 
-pytestmark = pytest.mark.e2e
+pytestmark = pytest.mark.alone
 
 DELAY_P99_MS_MAX = 50.0
 SECONDS = 2.0

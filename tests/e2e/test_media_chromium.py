@@ -13,7 +13,6 @@ from tests.e2e.media_site import Site, decodes, site, stats_when
 from tests.media.attacks import ATTACKS
 
 __all__ = ["site"]  # a fixture
-pytestmark = pytest.mark.e2e
 
 
 @pytest.mark.parametrize("codec", ["video/VP8", "video/H264", "video/VP9", "video/AV1"])

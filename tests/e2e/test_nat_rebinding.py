@@ -6,7 +6,6 @@ import asyncio
 import time
 from pathlib import Path
 
-import pytest
 from playwright.async_api import Page
 
 from media.api import SourceGone, ViewerGone
@@ -19,7 +18,6 @@ from tests.e2e.test_firefox import STEP_WAIT_S, go_live, grows
 from tests.e2e.user_nat import UserNat
 
 __all__ = ["site"]  # a fixture
-pytestmark = pytest.mark.e2e
 
 FOLLOWED_WITHIN_S = 8
 """Chromium checks every 2.5 s; then one round trip, and the next keyframe."""
