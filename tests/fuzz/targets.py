@@ -52,7 +52,7 @@ TARGETS = {
         Target("framing", framing_target.check, framing_target.seeds, 8_192, 100, 12),
         Target("payload", payload_target.check, payload_target.seeds, 1_500, 300, 15),
         Target("twcc", twcc_target.check, twcc_target.seeds, 1_500, 600, 40),
-        Target("forward", forward_target.check, forward_target.seeds, 8_192, 15_000, 60),
+        Target("forward", forward_target.check, forward_target.seeds, 8_192, 18_000, 60),
     )
 }
 
