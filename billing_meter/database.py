@@ -228,7 +228,7 @@ def _report(what: str, error: Exception) -> NoReturn:
             raise error  # a parameter that does not fit: a bug of the caller
         cause = error.orig  # a connection that could not be made again
     lost = not isinstance(cause, DBAPIError) or cause.connection_invalidated
-    raise DatabaseUnavailable(f"{what} failed: {cause}", lost=lost) from error
+    raise DatabaseUnavailable(f"{what} failed: {reason(cause)}", lost=lost) from error
 
 
 def _postgres_engines(url: sa.URL) -> tuple[AsyncEngine, AsyncEngine]:

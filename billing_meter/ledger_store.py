@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing_meter import ledger, schema
-from billing_meter.database import Database
+from billing_meter.database import Database, DatabaseUnavailable
 from billing_meter.ledger import (
     Debit,
     Draw,
@@ -95,7 +95,18 @@ class LedgerStore:
         self.publish(balances)
 
     async def execute(self, request: Request) -> Outcome:
-        """One request in its own transaction. A stale plan cannot happen under the one writer."""
+        """One request in its own transaction. A stale plan cannot happen under the one writer.
+
+        When the connection is lost, it is asked once more: its key tells whether it took effect.
+        """
+        try:
+            return await self._execute(request)
+        except DatabaseUnavailable as error:
+            if not error.lost:
+                raise
+        return await self._execute(request)
+
+    async def _execute(self, request: Request) -> Outcome:
         async with self.transaction() as transaction:
             return await transaction.execute(request)
 
@@ -190,6 +201,8 @@ class LedgerTransaction:
         if row["outcome"] == "refused":
             return Refused(row["refusal"], replayed=True)
         drawn = Draw(row["promo_units"], row["paid_units"])
+        # Who asks again may not have heard the first time, nor have those who listen.
+        self.touched.add(row["member_id"])
         return Posted(row["transfer"], row["units"], drawn, replayed=True)
 
     async def _debit(self, request: Debit) -> Entry | str:

@@ -25,8 +25,8 @@ VERSION_MIN = 14
 """The oldest major version that its makers still mend; tested with 15."""
 LOCK_WAIT_MS = 5_000
 """How long a writer waits for its turn, as with SQLite; then the write has failed."""
-IDLE_WRITER_MS = 5_000
-"""A process that stalls inside a transaction loses it after this, and the others go on."""
+IDLE_WRITER_MS = 3_000
+"""A process that stalls inside a transaction loses it after this; those who wait outlast it."""
 IDLE_READER_MS = 60_000
 """Proofs of a long book compute between their queries."""
 WRITE_STATEMENT_MS = 10_000

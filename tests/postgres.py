@@ -75,12 +75,15 @@ class Cluster:
             part for item in (SETTINGS | self.extra).items() for part in ("-c", "=".join(item))
         ]
         command = [*self._as_user(), str(BIN_DIRS[0] / "postgres"), "-D", str(self.data)]
-        self._server = subprocess.Popen([*command, "-k", str(self.directory), *flags])
+        with (self.directory / "server.log").open("ab") as log:
+            self._server = subprocess.Popen(
+                [*command, "-k", str(self.directory), *flags], stdout=log, stderr=log
+            )
         until = time.monotonic() + START_MAX_S
         ready = [str(BIN_DIRS[0] / "pg_isready"), "-q", "-h", str(self.directory), "-d", "postgres"]
         while subprocess.run(ready).returncode != 0:
             if self._server.poll() is not None or time.monotonic() > until:
-                raise RuntimeError("PostgreSQL did not start")
+                raise RuntimeError((self.directory / "server.log").read_text())
             time.sleep(0.02)
 
     def stop(self, *, immediately: bool = False) -> None:
@@ -98,25 +101,44 @@ class Cluster:
         assert self._server is not None
         return self._server.pid
 
-    async def create(self, template: str = "template0") -> str:
+    async def create(self, template: str, options: str = "STRATEGY file_copy") -> str:
         """A fresh database like `template`; its name."""
         self._made += 1
         name = f"d{self._made}"
-        await self.command(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
+        await self.command(f"CREATE DATABASE {name} TEMPLATE {template} {options}")
         return name
 
     async def drop(self, name: str) -> None:
         """Remove a database, also from under those who still use it."""
         await self.command(f"DROP DATABASE {name} WITH (FORCE)")
 
+    async def set(self, name: str, value: str | None) -> None:
+        """Change a setting of the running server, or give it its own value back."""
+        change = f"SET {name} = {value}" if value is not None else f"RESET {name}"
+        before = await self.value(name)
+        await self.command(f"ALTER SYSTEM {change}", "SELECT pg_reload_conf()")
+        while await self.value(name) == before:
+            pass
+
+    async def value(self, name: str) -> object:
+        """What a new connection finds."""
+        connection = await self._connect("postgres")
+        try:
+            return await connection.fetchval(f"SHOW {name}")
+        finally:
+            await connection.close()
+
     async def command(self, *statements: str, database: str = "postgres") -> None:
         """Run statements as the owner of everything."""
-        connection = await asyncpg.connect(host=str(self.directory), user=USER, database=database)
+        connection = await self._connect(database)
         try:
             for statement in statements:
                 await connection.execute(statement)
         finally:
             await connection.close()
+
+    async def _connect(self, database: str) -> asyncpg.Connection:
+        return await asyncpg.connect(host=str(self.directory), user=USER, database=database)
 
     def _as_user(self) -> list[str]:
         """PostgreSQL refuses to run as root. A killed test run takes its server along."""
