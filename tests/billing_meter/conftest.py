@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 import tempfile
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import aiosqlite
 import pytest
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -238,3 +239,26 @@ async def house(databases: Store, clock: Clock) -> AsyncIterator[House]:
 def make() -> object:
     """Houses for tests that need more than one."""
     return make_house
+
+
+@pytest.fixture
+def no_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """SQLite answers in the loop's own thread, at once.
+
+    For tests in virtual time that do one thing after the other: waiting for a thread there and back
+    at every statement is half of what they cost. Whatever is about races needs the threads.
+    """
+
+    async def connected(self: aiosqlite.Connection) -> aiosqlite.Connection:
+        self._connection = self._connection or self._connector()
+        return self
+
+    async def executed(
+        self: aiosqlite.Connection, call: Callable[..., object], *args: object, **options: object
+    ) -> object:
+        if not self._running or not self._connection:
+            raise ValueError("Connection closed")
+        return call(*args, **options)
+
+    monkeypatch.setattr(aiosqlite.Connection, "_connect", connected)
+    monkeypatch.setattr(aiosqlite.Connection, "_execute", executed)
