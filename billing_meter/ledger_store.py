@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from billing_meter import ledger, schema
+from billing_meter import ledger, limits_rows, schema
 from billing_meter.database import Database, DatabaseUnavailable
 from billing_meter.ledger import (
     Debit,
@@ -41,12 +42,15 @@ from billing_meter.ledger_rows import (
     read_balances,
     read_buckets,
 )
+from billing_meter.limits import Limits, counted_units, spends
+from billing_meter.meter_types import FUNDS_CODES, UNLIMITED, FundsCode, Leeway
 from billing_meter.row_updates import ROWS_PER_STATEMENT
 
 __all__ = [
     "ROWS_PER_STATEMENT",
     "Balance",
     "BalanceListener",
+    "Funds",
     "GuardFailed",
     "LedgerStore",
     "LedgerTransaction",
@@ -59,6 +63,25 @@ __all__ = [
 ]
 
 BalanceListener = Callable[[str, Balance], None]
+LeewayListener = Callable[[str, Leeway], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Funds:
+    """What a member can spend now, by bucket, and what their own limits let them spend of it."""
+
+    available: Draw
+    leeway: Leeway = UNLIMITED
+
+    def refusal(self, units: int) -> FundsCode | None:
+        """Why `units` cannot be taken, or None. A limit is told before an empty balance."""
+        if self.leeway.units is not None and units > self.leeway.units:
+            return FUNDS_CODES[self.leeway.end]
+        return None if units <= self.available.units else "insufficient_credits"
+
+    def left(self, available: Draw) -> Funds:
+        """After a step that leaves `available`."""
+        return Funds(available, self.leeway.taken(self.available.units - available.units))
 
 
 def utc_ms(moment: datetime) -> int:
@@ -74,10 +97,16 @@ class LedgerStore:
         self.database = database
         self._utc_now = utc_now
         self._listeners: list[BalanceListener] = []
+        self._leeway_listeners: list[LeewayListener] = []
 
     def listen(self, listener: BalanceListener) -> None:
         """Call `listener(member_id, balance)` after every commit that changed a member."""
         self._listeners.append(listener)
+
+    def listen_leeway(self, listener: LeewayListener) -> None:
+        """Call `listener(member_id, leeway)` after every commit that changed a member's limits
+        or what is left of them, after the balances."""
+        self._leeway_listeners.append(listener)
 
     def now_ms(self) -> int:
         """UTC label for rows."""
@@ -93,6 +122,9 @@ class LedgerStore:
         for callback in transaction.after_commit:
             callback()
         self.publish(balances)
+        for member_id, leeway in transaction.leeways.items():
+            for listener in self._leeway_listeners:
+                listener(member_id, leeway)
 
     async def execute(self, request: Request) -> Outcome:
         """One request in its own transaction. A stale plan cannot happen under the one writer.
@@ -141,6 +173,9 @@ class LedgerTransaction:
         self.touched: set[str] = set()
         self.after_commit: list[Callable[[], None]] = []
         """Called in order once the commit is durable, before balances are published."""
+        self.leeways: dict[str, Leeway] = {}
+        """Members whose limits, or what is left of them, this transaction changes."""
+        self._limits: dict[str, Limits | None] = {}
 
     async def execute(self, request: Request, *, hold_state: str | None = None) -> Outcome:
         """Plan and write one request, or give the outcome that its key already has."""
@@ -168,8 +203,48 @@ class LedgerTransaction:
         first = await self.write([planned])
         return Posted(first, planned.units, planned.draw)
 
+    async def funds(self, member_ids: Sequence[str]) -> dict[str, Funds]:
+        """What members can spend until the transaction ends: every debit asks this."""
+        buckets = await read_buckets(self.connection, member_ids)
+        unread = [member_id for member_id in member_ids if member_id not in self._limits]
+        found = await limits_rows.read_limits(self.connection, unread, self.at_ms)
+        self._limits |= {member_id: found.get(member_id) for member_id in unread}
+        funds = {}
+        for member_id, available in buckets.items():
+            limits = self._limits[member_id]
+            funds[member_id] = Funds(available, UNLIMITED if limits is None else limits.leeway)
+        return funds
+
+    async def limits(self, member_id: str) -> Limits | None:
+        """A member's limits as they are now; None for members who never set any."""
+        await self.funds([member_id])
+        return self._limits[member_id]
+
+    async def _count(self, counted: Mapping[str, int]) -> None:
+        """Move the windows of limited members; whatever was planned, none passes its limit."""
+        before = {m: limits for m in counted if (limits := self._limits[m]) is not None}
+        after: dict[str, Limits] = {}
+        for member_id, limits in before.items():
+            counting = limits.counting(counted[member_id])
+            if counting is None:
+                raise GuardFailed("a spend limit would be passed")
+            after[member_id] = counting
+            self.leeways[member_id] = counting.leeway
+        await limits_rows.count(self.connection, before, after)
+        self._limits |= after
+
     async def write(self, entries: Sequence[Entry]) -> int:
         """Write finished transfers and move the balances; returns the first one's number."""
+        counted: dict[str, int] = {}
+        for entry in entries:
+            # Also what only turns held into spent: it may be the first of a new window.
+            if entry.member_id is not None and spends(entry):
+                before = counted.get(entry.member_id, 0)
+                counted[entry.member_id] = before + counted_units(entry)
+        unread = [member_id for member_id in counted if member_id not in self._limits]
+        if unread:
+            await self.funds(unread)
+        await self._count(counted)
         first = await self._number(len(entries))
         heads = [_head_row(first + n, entry, self.at_ms) for n, entry in enumerate(entries)]
         lines = [
@@ -206,10 +281,11 @@ class LedgerTransaction:
         return Posted(row["transfer"], row["units"], drawn, replayed=True)
 
     async def _debit(self, request: Debit) -> Entry | str:
-        available = (await read_buckets(self.connection, [request.member_id]))[request.member_id]
-        drawn = ledger.draw(request.units, available)
-        if drawn is None:
-            return "insufficient_credits"
+        funds = (await self.funds([request.member_id]))[request.member_id]
+        drawn = ledger.draw(request.units, funds.available)
+        refusal = funds.refusal(request.units)
+        if drawn is None or refusal is not None:
+            return refusal or "insufficient_credits"
         percent = await self._share_percent(request.expert_id)
         parts = ledger.member_parts(request.member_id, Draw() - drawn)
         expert_units = ledger.share(request.units, percent)
@@ -225,10 +301,11 @@ class LedgerTransaction:
         )
 
     async def _hold(self, request: Hold) -> Entry | str:
-        available = (await read_buckets(self.connection, [request.member_id]))[request.member_id]
-        drawn = ledger.draw(request.units, available)
-        if drawn is None:
-            return "insufficient_credits"
+        funds = (await self.funds([request.member_id]))[request.member_id]
+        drawn = ledger.draw(request.units, funds.available)
+        refusal = funds.refusal(request.units)
+        if drawn is None or refusal is not None:
+            return refusal or "insufficient_credits"
         row = hold_row(request.hold_id, request.member_id, drawn, self.at_ms)
         row["expires_at_ms"] = request.expires_at_ms
         await self.connection.execute(sa.insert(schema.holds), [row])

@@ -16,10 +16,12 @@ from datetime import datetime
 
 from billing_meter.ledger import share
 from billing_meter.meter_types import (
+    UNLIMITED,
     End,
     Exhausted,
     HeldMedia,
     LedgerLost,
+    Leeway,
     Line,
     LowBalance,
     MeterEvent,
@@ -44,11 +46,13 @@ __all__ = [
     "NS_PER_S",
     "RENEW_BELOW_NS",
     "START_NEEDS_S",
+    "UNLIMITED",
     "WARNINGS_S",
     "End",
     "Exhausted",
     "HeldMedia",
     "LedgerLost",
+    "Leeway",
     "Line",
     "LowBalance",
     "MeterEvent",
@@ -105,6 +109,7 @@ class SessionMeter:
         self.posted_units = 0
         self.hold_units = 0
         self.available_units = 0
+        self.leeway = UNLIMITED
         self._lines = tuple(Line(c, False, lane.rate, 0, 0) for c, lane in self._lanes.items())
         self.end: End | None = None
         self.charged_units = 0
@@ -151,7 +156,7 @@ class SessionMeter:
     def time_left_s(self) -> int:
         """Whole seconds that balance and limit still pay at the current rate."""
         rate = self.total_rate
-        return self._spendable(self.available_units) // rate if rate else 0
+        return self._spendable(self.available_units, self.leeway)[0] // rate if rate else 0
 
     # --- media in -------------------------------------------------------------------------
 
@@ -301,12 +306,12 @@ class SessionMeter:
 
     def _why_over(self) -> MeterEvent:
         match self.end:
-            case End.FUNDS:
-                return Exhausted()
-            case End.LIMIT:
-                return SpendLimit()
             case None:
                 return self.lost()
+            case End.FUNDS:
+                return Exhausted()
+            case limit:
+                return SpendLimit(limit)
 
     def lost(self) -> LedgerLost:
         """The session ends because its ledger is gone."""
@@ -330,17 +335,26 @@ class SessionMeter:
     # --- the ledger -----------------------------------------------------------------------
 
     def renewal_ns(self) -> int | None:
-        """How much granted time is left, or None when no further grant can come."""
-        if self.over or self.end is End.LIMIT:
-            return None
-        return self.funded_ns()
+        """How much granted time is left, or None when no further grant can come.
+
+        At the end of the funds or of a limit one still may: credits are bought, another session
+        gives back what it held, a new day begins.
+        """
+        return None if self.over else self.funded_ns()
 
     def renewal_due(self) -> bool:
         """Half of the grant is used."""
         left_ns = self.renewal_ns()
         return left_ns is not None and left_ns < RENEW_BELOW_NS
 
-    def plan(self, available_units: int, *, extra_rate: int = 0, shrink: bool = False) -> Plan:
+    def plan(
+        self,
+        available_units: int,
+        leeway: Leeway = UNLIMITED,
+        *,
+        extra_rate: int = 0,
+        shrink: bool = False,
+    ) -> Plan:
         """Post what is used and hold a full grant, or all whole seconds that are left.
 
         `extra_rate` is the surcharge about to be switched on; `shrink` gives a surplus back.
@@ -348,40 +362,46 @@ class SessionMeter:
         rate = self.total_rate + extra_rate
         free = self.free_units
         target = rate * GRANT_S
-        funds = self._spendable(available_units)
+        funds, bound = self._spendable(available_units, leeway)
         wanted = min(target, funds // rate * rate) if rate else 0
         if not shrink:
             wanted = max(wanted, min(free, funds))
-        end: End | None = None
-        if wanted < target:
-            limited = funds < free + available_units
-            end = End.LIMIT if limited else End.FUNDS
-        return Plan(self.charged_units, wanted, end)
+        return Plan(self.charged_units, wanted, bound if wanted < target else None)
 
     def final_plan(self) -> Plan:
         """Post what is used, hold nothing more."""
         return Plan(self.charged_units, 0, self.end)
 
-    def _spendable(self, available_units: int) -> int:
-        funds = self.free_units + available_units
-        limit = self.order.spend_limit_units
-        return funds if limit is None else max(0, min(funds, limit - self.charged_units))
+    def _spendable(self, available_units: int, leeway: Leeway) -> tuple[int, End]:
+        """Units that may still be used, and what they end with.
 
-    def granted(self, plan: Plan, available_units: int) -> None:
+        A limit that was lowered takes nothing back that is held already: gates are open on it.
+        """
+        more, end = available_units, End.FUNDS
+        if leeway.units is not None and leeway.units < more:
+            more, end = leeway.units, leeway.end
+        for limit in (self.order.spend_limit_units, leeway.session_units):
+            if limit is not None and limit - self.posted_units - self.hold_units < more:
+                more, end = limit - self.posted_units - self.hold_units, End.LIMIT_SESSION
+        return self.free_units + max(0, more), end
+
+    def granted(self, plan: Plan, available_units: int, leeway: Leeway = UNLIMITED) -> None:
         """The plan is durable."""
         self.posted_units = plan.posted_units
         self.hold_units = plan.hold_units
         self.end = plan.end
         self.available_units = available_units
+        self.leeway = leeway
 
-    def funds_changed(self, available_units: int) -> None:
-        """Another transfer of the member was committed."""
-        if available_units > self.available_units:
-            before = self.time_left_s()
-            self.available_units = available_units
-            after = self.time_left_s()
-            self._warned -= {s for s in self._warned if before <= s < after}
-        self.available_units = available_units
+    def funds_changed(self, available_units: int, leeway: Leeway | None = None) -> None:
+        """Another transfer of the member was committed, or the member's limits changed."""
+        leeway = leeway or self.leeway
+        if (available_units, leeway) == (self.available_units, self.leeway):
+            return
+        before = self.time_left_s()
+        self.available_units, self.leeway = available_units, leeway
+        after = self.time_left_s()
+        self._warned -= {s for s in self._warned if before <= s < after}
 
     def warning(self) -> LowBalance | None:
         """The warning that is due now, if one is; several at once make one."""
@@ -392,7 +412,7 @@ class SessionMeter:
         if not due:
             return None
         self._warned |= due
-        return LowBalance(left)
+        return LowBalance(left, self._spendable(self.available_units, self.leeway)[1])
 
     # --- views ----------------------------------------------------------------------------
 

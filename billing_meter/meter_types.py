@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Protocol
+from typing import Literal, Protocol
 
 from billing_meter.tariff import Component, Tariff
 
@@ -23,6 +23,50 @@ class HeldMedia(Protocol):
 
     def open_until(self, until_ns: int) -> None:
         """Packets pass only while now < until_ns; 0 closes."""
+
+
+class End(enum.StrEnum):
+    """Why no further grant is to be expected; the codes that people and programs see."""
+
+    FUNDS = "balance_empty"
+    LIMIT_SESSION = "limit_session"
+    LIMIT_DAY = "limit_day"
+    LIMIT_WEEK = "limit_week"
+    LIMIT_MONTH = "limit_month"
+    ON_BREAK = "on_break"
+
+
+FundsCode = Literal[
+    "insufficient_credits", "limit_session", "limit_day", "limit_week", "limit_month", "on_break"
+]
+FUNDS_CODES: Mapping[End, FundsCode] = {
+    End.FUNDS: "insufficient_credits",
+    End.LIMIT_SESSION: "limit_session",
+    End.LIMIT_DAY: "limit_day",
+    End.LIMIT_WEEK: "limit_week",
+    End.LIMIT_MONTH: "limit_month",
+    End.ON_BREAK: "on_break",
+}
+"""What a refusal is called when this is what keeps a member from spending."""
+
+
+@dataclass(frozen=True, slots=True)
+class Leeway:
+    """What a member's own limits let a session set aside beyond what is set aside already."""
+
+    units: int | None = None
+    """Over all that they do; None: no limit. Below zero after a limit was lowered."""
+    end: End = End.FUNDS
+    """Whose limit `units` is."""
+    session_units: int | None = None
+    """What one session may cost in all; None: no limit."""
+
+    def taken(self, units: int) -> Leeway:
+        """After `units` more (or fewer) were set aside."""
+        return self if self.units is None else replace(self, units=self.units - units)
+
+
+UNLIMITED = Leeway()
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +154,8 @@ class LowBalance:
     """Once at each of WARNINGS_S; a top-up arms those again that it lifts the balance above."""
 
     seconds_left: int
+    cause: End = End.FUNDS
+    """What ends the session then: the balance, or a limit of the member's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +165,9 @@ class Exhausted:
 
 @dataclass(frozen=True, slots=True)
 class SpendLimit:
-    """The session's own limit cannot pay another whole second; media is cut already."""
+    """A limit of the member's own does not let another second begin; media is cut already."""
+
+    end: End
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,13 +176,6 @@ class LedgerLost:
 
 
 MeterEvent = Started | Ticked | Paused | Resumed | LowBalance | Exhausted | SpendLimit | LedgerLost
-
-
-class End(enum.Enum):
-    """Why no further grant is to be expected."""
-
-    FUNDS = "funds"
-    LIMIT = "limit"
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,12 +30,13 @@ from billing_meter.ledger_store import (
     LedgerTransaction,
     hold_row,
     insert_rows,
-    read_buckets,
 )
 from billing_meter.meter import (
     NS_PER_S,
     START_NEEDS_S,
+    End,
     HeldMedia,
+    Leeway,
     MeterEvent,
     MeterSnapshot,
     Plan,
@@ -44,6 +45,7 @@ from billing_meter.meter import (
     Summary,
     Ticked,
 )
+from billing_meter.meter_types import FUNDS_CODES, FundsCode
 from billing_meter.tariff import Component
 from billing_meter.till_seat import Seat, Step
 from billing_meter.till_store import Books, Fenced
@@ -65,7 +67,7 @@ T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
-RefusedCode = Literal["insufficient_credits", "ledger_unavailable", "already_open", "not_open"]
+RefusedCode = FundsCode | Literal["ledger_unavailable", "already_open", "not_open"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +128,7 @@ class Till:
         self.tick_commits_ns: deque[int] = deque(maxlen=TICKS_MEASURED)
         """How long the last ticks' transactions took, from asking for the writer to durable."""
         self._ledger.listen(self._funds_changed)
+        self._ledger.listen_leeway(self._leeway_changed)
 
     # --- life -----------------------------------------------------------------------------
 
@@ -220,11 +223,14 @@ class Till:
         meter = SessionMeter(order, percent)
         for component in order.wanted:
             meter.switch(component, True, self._clock_ns())
-        available = (await read_buckets(connection, [order.member_id]))[order.member_id]
-        plan = meter.plan(available.units)
-        if available.units < START_NEEDS_S * meter.total_rate or not plan.hold_units:
-            return Refused("insufficient_credits")
-        settled = till_store.settle(order, epoch, percent, Books(order.session_id), plan, available)
+        funds = (await transaction.funds([order.member_id]))[order.member_id]
+        plan = meter.plan(funds.available.units, funds.leeway)
+        refusal = funds.refusal(START_NEEDS_S * meter.total_rate)
+        if refusal is not None or not plan.hold_units:
+            return Refused(refusal or FUNDS_CODES[plan.end or End.FUNDS])
+        settled = till_store.settle(
+            order, epoch, percent, Books(order.session_id), plan, funds.available
+        )
         if settled is None:
             raise GuardFailed("a first hold moved nothing")
         hold = hold_row(order.session_id, order.member_id, settled.books.hold, at_ms)
@@ -232,7 +238,7 @@ class Till:
         row = till_store.session_row(order, self._node, epoch, percent, at_ms)
         await insert_rows(connection, schema.sessions, [row])
         await transaction.write([settled.entry])
-        meter.granted(plan, settled.available.units)
+        meter.granted(plan, settled.available.units, funds.left(settled.available).leeway)
         seat = Seat(meter, settled.books)
         transaction.after_commit.append(partial(self._seated, seat))
         return seat
@@ -275,17 +281,18 @@ class Till:
         self, transaction: LedgerTransaction, seat: Seat, component: Component
     ) -> Refused | None:
         await self._repair(transaction.connection, [seat])
-        buckets = await read_buckets(transaction.connection, [seat.member_id])
-        available = buckets[seat.member_id]
+        funds = (await transaction.funds([seat.member_id]))[seat.member_id]
         if not seat.running():
             return Refused("not_open")
         seat.absorb(self._clock_ns(), transaction.at_ms)
         meter = seat.meter
         extra = meter.order.tariff.rate(component)
-        plan = meter.plan(available.units, extra_rate=extra)
+        plan = meter.plan(funds.available.units, funds.leeway, extra_rate=extra)
+        if funds.leeway.end is End.ON_BREAK:
+            return Refused("on_break")
         if plan.hold_units < meter.total_rate + extra:
-            return Refused("insufficient_credits")
-        step = till_seat.make_step(seat, plan, available, self._epoch or 0, transaction.at_ms)
+            return Refused(FUNDS_CODES[plan.end or End.FUNDS])
+        step = till_seat.make_step(seat, plan, funds, self._epoch or 0, transaction.at_ms)
         await self._write(transaction, [step])
 
         def durable() -> None:
@@ -374,6 +381,14 @@ class Till:
             if meter.end is not None and meter.renewal_due():
                 self._wake.set()
 
+    def _leeway_changed(self, member_id: str, leeway: Leeway) -> None:
+        for session_id in self._by_member.get(member_id, ()):
+            meter = self._seats[session_id].meter
+            if leeway != meter.leeway:
+                meter.funds_changed(meter.available_units, leeway)
+                if meter.end is not None and meter.renewal_due():
+                    self._wake.set()
+
     def _seated(self, seat: Seat) -> None:
         self._seats[seat.session_id] = seat
         self._by_member.setdefault(seat.member_id, set()).add(seat.session_id)
@@ -415,8 +430,8 @@ class Till:
     def _close_forgotten(self, seat: Seat, now_ns: int) -> None:
         since = seat.over_since_ns
         if seat.closing is None and since is not None and now_ns - since > OVER_CLOSES_AFTER_NS:
-            ran_out = seat.meter.end is not None
-            self._begin_closing(seat, "balance_empty" if ran_out else "ledger_unavailable")
+            end = seat.meter.end
+            self._begin_closing(seat, "ledger_unavailable" if end is None else end.value)
 
     async def _commit(
         self, seats: Sequence[Seat], *, tick: bool = False, give_back: bool = False
@@ -452,12 +467,12 @@ class Till:
             await self._repair(transaction.connection, present)
             due = till_seat.due_for_ledger(present, give_back=give_back)
             members = sorted({seat.member_id for seat in due.values()})
-            buckets = await read_buckets(transaction.connection, members)
+            funds = await transaction.funds(members)
             steps: list[Step] = []
             snapshots: list[tuple[Seat, MeterSnapshot]] = []
             for part in _slices(present):
                 steps += till_seat.make_steps(
-                    part, due, buckets, self._epoch or 0, transaction.at_ms, give_back=give_back
+                    part, due, funds, self._epoch or 0, transaction.at_ms, give_back=give_back
                 )
                 # Taken with the marks: what is told later must not be ahead of the disk.
                 snapshots += [(seat, seat.meter.snapshot()) for seat in part if seat.running()]
@@ -517,7 +532,7 @@ class Till:
                 raise Fenced([session_id])
             meter = seat.meter
             plan = Plan(books.posted_units, books.hold.units, meter.end)
-            meter.granted(plan, meter.available_units)
+            meter.granted(plan, meter.available_units, meter.leeway)
             seat.books, seat.doubtful = books, False
 
     def _drop_fenced(self, fenced: Fenced) -> None:

@@ -7,12 +7,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from billing_meter import till_store
-from billing_meter.ledger import Draw
+from billing_meter.ledger_store import Funds
 from billing_meter.meter import (
     EARLY_RENEW_BELOW_NS,
     HELD_WINDOW_NS,
     RENEW_BELOW_NS,
+    UNLIMITED,
     HeldMedia,
+    Leeway,
     Plan,
     SessionMeter,
 )
@@ -97,6 +99,8 @@ class Step:
     mark: Mark
     plan: Plan | None = None
     settlement: Settlement | None = None
+    leeway: Leeway = UNLIMITED
+    """What the member's limits leave after this step."""
 
     @property
     def moves_money(self) -> bool:
@@ -125,7 +129,7 @@ class Step:
         if self.plan is not None:
             settled = self.settlement
             available = seat.meter.available_units if settled is None else settled.available.units
-            seat.meter.granted(self.plan, available)
+            seat.meter.granted(self.plan, available, self.leeway)
 
 
 def due_for_ledger(seats: Sequence[Seat], *, give_back: bool) -> dict[str, Seat]:
@@ -148,42 +152,44 @@ def due_for_ledger(seats: Sequence[Seat], *, give_back: bool) -> dict[str, Seat]
     return due
 
 
-def make_step(seat: Seat, plan: Plan, available: Draw, epoch: int, at_ms: int) -> Step:
+def make_step(seat: Seat, plan: Plan, funds: Funds, epoch: int, at_ms: int) -> Step:
     """A plan as rows. A plan that takes nothing waits: the seconds stay in the hold until then."""
     meter = seat.meter
-    settled = None
+    settled, leeway = None, funds.leeway
     if plan.hold_units == meter.free_units and seat.closing is None:
         plan = Plan(meter.posted_units, meter.hold_units, plan.end)
     else:
         settled = till_store.settle(
-            meter.order, epoch, meter.share_percent, seat.books, plan, available
+            meter.order, epoch, meter.share_percent, seat.books, plan, funds.available
         )
+    if settled is not None:
+        leeway = funds.left(settled.available).leeway
     books = seat.books if settled is None else settled.books
     mark = till_store.mark_of(meter, epoch, books, seat.started_at_ms, at_ms, seat.closing)
-    return Step(seat, mark, plan, settled)
+    return Step(seat, mark, plan, settled, leeway)
 
 
 def make_steps(
     seats: Iterable[Seat],
     due: Mapping[str, Seat],
-    buckets: dict[str, Draw],
+    funds: dict[str, Funds],
     epoch: int,
     at_ms: int,
     *,
     give_back: bool = False,
 ) -> list[Step]:
-    """Steps of all seats of one transaction; `buckets` is reduced as the steps take from it."""
+    """Steps of all seats of one transaction; `funds` are reduced as the steps take from them."""
     steps = []
     for seat in seats:
         if seat.session_id in due:
-            available = buckets[seat.member_id]
+            mine = funds[seat.member_id]
             if seat.closing:
                 plan = seat.meter.final_plan()
             else:
-                plan = seat.meter.plan(available.units, shrink=give_back)
-            step = make_step(seat, plan, available, epoch, at_ms)
+                plan = seat.meter.plan(mine.available.units, mine.leeway, shrink=give_back)
+            step = make_step(seat, plan, mine, epoch, at_ms)
             if step.settlement is not None:
-                buckets[seat.member_id] = step.settlement.available
+                funds[seat.member_id] = mine.left(step.settlement.available)
             steps.append(step)
         elif seat.meter.revision != seat.marked:
             mark = till_store.mark_of(seat.meter, epoch, seat.books, seat.started_at_ms, at_ms)

@@ -10,10 +10,11 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from billing_meter import ledger, schema
+from billing_meter import ledger, limits_rows, schema
 from billing_meter.database import Database
 from billing_meter.ledger import Outcome, Posted, PromoGrant, Purchase
 from billing_meter.ledger_store import Balance, LedgerStore, LedgerTransaction, read_balances
+from billing_meter.meter_types import UNLIMITED, Leeway
 
 EXPERT_SHARE_PERCENT = 60
 """What an expert earns of each debit unless their row says otherwise."""
@@ -79,6 +80,13 @@ class Wallet:
         """Up to the last durable second of running sessions; zero for the unknown."""
         async with self.database.read() as connection:
             return (await read_balances(connection, [member_id]))[member_id]
+
+    async def leeway(self, member_id: str) -> Leeway:
+        """What the member's own limits leave now; a look, no promise: debits ask again."""
+        now_ms = self.ledger.now_ms()
+        async with self.database.read() as connection:
+            found = await limits_rows.read_limits(connection, [member_id], now_ms)
+        return found[member_id].leeway if member_id in found else UNLIMITED
 
     async def standing(self, member_id: str) -> Standing:
         """Premium, and the extras of feature A7."""

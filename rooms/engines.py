@@ -3,7 +3,7 @@
 from typing import Protocol
 
 from billing_meter.ledger_store import Balance
-from billing_meter.meter import HeldMedia, SessionOrder, Summary
+from billing_meter.meter import HeldMedia, Leeway, SessionOrder, Summary
 from billing_meter.tariff import Component
 from billing_meter.till import Opened, Refused, Switched
 from media.api import (
@@ -123,8 +123,12 @@ class MeterEngine(Protocol):
 
 
 class Purse(Protocol):
-    """Members' balances, read-only."""
+    """Members' balances and limits, read-only."""
 
     async def balance(self, member_id: str) -> Balance:
         """The member's balance now."""
+        ...
+
+    async def leeway(self, member_id: str) -> Leeway:
+        """What the member's own limits leave now."""
         ...

@@ -205,10 +205,12 @@ class Hud:
 
 @dataclass(frozen=True, slots=True)
 class LowBalance:
-    """The member's money lasts this much longer."""
+    """The member's money, or a limit of their own, lasts this much longer."""
 
     session_id: str
     seconds_left: int
+    cause: EndReason
+    """What would end the session then."""
 
 
 @dataclass(frozen=True, slots=True)

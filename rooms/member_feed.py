@@ -6,6 +6,7 @@ Law: a surcharge's row is laid after its hold is durable, and removed before its
 import asyncio
 from dataclasses import dataclass
 
+from billing_meter.meter_types import FUNDS_CODES
 from billing_meter.tariff import Component
 from billing_meter.till import Refused
 from media.api import BOTH_KINDS, Answer, Direction, Kind, SdpRefused
@@ -154,8 +155,8 @@ class MemberFeed:
         result = await self._till.switch(session.session_id, component, True)
         if isinstance(result, Refused):
             session.wanted.discard(component)
-            poor = result.code == "insufficient_credits"
-            return Refusal(Code.INSUFFICIENT_CREDITS if poor else Code.LEDGER_UNAVAILABLE)
+            poor = result.code in FUNDS_CODES.values()
+            return Refusal(Code(result.code) if poor else Code.LEDGER_UNAVAILABLE)
         if session.phase not in SWITCHABLE:
             return Refusal(Code.NOT_ACTIVE)
         if component not in session.wanted:  # switched off again while the hold was written

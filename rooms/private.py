@@ -28,7 +28,11 @@ class EndReason(enum.StrEnum):
     MEMBER_LEFT = "member_left"
     EXPERT_LEFT = "expert_left"
     BALANCE_EMPTY = "balance_empty"
-    SPEND_LIMIT = "spend_limit"
+    LIMIT_SESSION = "limit_session"
+    LIMIT_DAY = "limit_day"
+    LIMIT_WEEK = "limit_week"
+    LIMIT_MONTH = "limit_month"
+    ON_BREAK = "on_break"
     MEDIA_LOST = "media_lost"
     CONNECT_FAILED = "connect_failed"
     DECLINED = "declined"
@@ -52,7 +56,11 @@ class Cue(enum.StrEnum):
     MEMBER_LEFT = "member_left"
     EXPERT_LEFT = "expert_left"
     BALANCE_EMPTY = "balance_empty"
-    SPEND_LIMIT = "spend_limit"
+    LIMIT_SESSION = "limit_session"
+    LIMIT_DAY = "limit_day"
+    LIMIT_WEEK = "limit_week"
+    LIMIT_MONTH = "limit_month"
+    ON_BREAK = "on_break"
     LEDGER_LOST = "ledger_lost"
     SERVER_STOPPED = "server_stopped"
     SUSPENDED = "suspended"
@@ -91,7 +99,11 @@ def _table() -> dict[tuple[Phase, Cue], tuple[Phase, EndReason | None]]:
             (phase, Cue.MEMBER_LEFT): (ending, EndReason.MEMBER_LEFT),
             (phase, Cue.EXPERT_LEFT): (ending, EndReason.EXPERT_LEFT),
             (phase, Cue.BALANCE_EMPTY): (ending, EndReason.BALANCE_EMPTY),
-            (phase, Cue.SPEND_LIMIT): (ending, EndReason.SPEND_LIMIT),
+            (phase, Cue.LIMIT_SESSION): (ending, EndReason.LIMIT_SESSION),
+            (phase, Cue.LIMIT_DAY): (ending, EndReason.LIMIT_DAY),
+            (phase, Cue.LIMIT_WEEK): (ending, EndReason.LIMIT_WEEK),
+            (phase, Cue.LIMIT_MONTH): (ending, EndReason.LIMIT_MONTH),
+            (phase, Cue.ON_BREAK): (ending, EndReason.ON_BREAK),
             (phase, Cue.LEDGER_LOST): (ending, EndReason.LEDGER_UNAVAILABLE),
             (phase, Cue.SERVER_STOPPED): (ending, EndReason.SERVER_STOPPED),
             (phase, Cue.SUSPENDED): (ending, EndReason.SUSPENDED),

@@ -21,6 +21,7 @@ from billing_meter.meter import (
     Ticked,
 )
 from billing_meter.meter import LowBalance as MeterLowBalance
+from billing_meter.meter_types import FUNDS_CODES
 from billing_meter.tariff import Component
 from billing_meter.till import Opened, Refused
 from media.api import BOTH_KINDS
@@ -43,6 +44,9 @@ from rooms.refusals import Code, Refusal
 from rooms.room import Room
 
 log = logging.getLogger(__name__)
+
+_CUES_OF_REFUSALS = {str(code): Cue(end.value) for end, code in FUNDS_CODES.items()}
+"""Why a session that was accepted could not begin, as far as it is the member's money."""
 
 
 class PrivateDesk:
@@ -77,6 +81,7 @@ class PrivateDesk:
             return refusal
         try:
             balance = await self._purse.balance(place.visitor.account_id)
+            leeway = await self._purse.leeway(place.visitor.account_id)
         except DatabaseUnavailable:
             return Refusal(Code.LEDGER_UNAVAILABLE)
         room = self._floor.room_of(place)
@@ -84,6 +89,11 @@ class PrivateDesk:
         if refusal is not None or room is None:
             return refusal or Refusal(Code.NOT_IN_ROOM)
         needed_units = MINIMUM_BALANCE_S * ask.accepted_units_per_s
+        if leeway.units is not None and leeway.units < needed_units:
+            return Refusal(Code(FUNDS_CODES[leeway.end]), {"needed_units": needed_units})
+        own = leeway.session_units
+        if own is not None and own < ask.accepted_units_per_s:
+            return Refusal(Code.LIMIT_SESSION, {"needed_units": ask.accepted_units_per_s})
         if balance.available < needed_units:
             return Refusal(Code.INSUFFICIENT_CREDITS, {"needed_units": needed_units})
         session = new_session(self._floor, place, room.expert_id, ask)
@@ -273,10 +283,8 @@ class PrivateDesk:
                 watcher = self._airing.watcher_of(session.member_place)
                 if watcher is not None:
                     self._lay_private_row(self._floor.room(session.expert_id), watcher)
-            case Refused(code="insufficient_credits"):
-                self._cue(live, Cue.BALANCE_EMPTY)
-            case Refused():
-                self._cue(live, Cue.LEDGER_LOST)
+            case Refused(code=code):
+                self._cue(live, _CUES_OF_REFUSALS.get(code, Cue.LEDGER_LOST))
 
     async def _settle(self, live: Live) -> None:
         """The rows are gone already; write the final post, free the room, tell what it came to.
@@ -314,9 +322,10 @@ class PrivateDesk:
             case Ticked(snapshot=snapshot):
                 for place_id, is_expert in self._floor.parties(live.session):
                     self._floor.tell(place_id, Hud(snapshot, is_expert))
-            case MeterLowBalance(seconds_left=seconds_left):
+            case MeterLowBalance(seconds_left=seconds_left, cause=cause):
+                warning = LowBalance(session_id, seconds_left, EndReason(cause.value))
                 for place_id, _ in self._floor.parties(live.session):
-                    self._floor.tell(place_id, LowBalance(session_id, seconds_left))
+                    self._floor.tell(place_id, warning)
             case Started():
                 self._cue(live, Cue.FIRST_MEDIA)
             case Paused():
@@ -325,8 +334,8 @@ class PrivateDesk:
                 self._cue(live, Cue.MEDIA_BACK)
             case Exhausted():
                 self._cue(live, Cue.BALANCE_EMPTY)
-            case SpendLimit():
-                self._cue(live, Cue.SPEND_LIMIT)
+            case SpendLimit(end=end):
+                self._cue(live, Cue(end.value))
             case LedgerLost():
                 self._cue(live, Cue.LEDGER_LOST)
 

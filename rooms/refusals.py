@@ -37,6 +37,11 @@ class Code(enum.StrEnum):
     NOT_AVAILABLE = "not_available"
     PRICE_CHANGED = "price_changed"
     INSUFFICIENT_CREDITS = "insufficient_credits"
+    LIMIT_SESSION = "limit_session"
+    LIMIT_DAY = "limit_day"
+    LIMIT_WEEK = "limit_week"
+    LIMIT_MONTH = "limit_month"
+    ON_BREAK = "on_break"
     LEDGER_UNAVAILABLE = "ledger_unavailable"
     NO_SESSION = "no_session"
     NOT_ACTIVE = "not_active"
@@ -71,6 +76,11 @@ TEXTS: dict[Code, str] = {
     Code.NOT_AVAILABLE: "This expert does not offer this.",
     Code.PRICE_CHANGED: "The price has changed; confirm the new one.",
     Code.INSUFFICIENT_CREDITS: "There are not enough credits for one minute.",
+    Code.LIMIT_SESSION: "Your limit for a session does not allow this.",
+    Code.LIMIT_DAY: "Your daily limit does not leave enough for this.",
+    Code.LIMIT_WEEK: "Your weekly limit does not leave enough for this.",
+    Code.LIMIT_MONTH: "Your monthly limit does not leave enough for this.",
+    Code.ON_BREAK: "You are on a break; nothing paid can be started until it ends.",
     Code.LEDGER_UNAVAILABLE: "Payments are not available now; nothing was charged.",
     Code.NO_SESSION: "There is no such session.",
     Code.NOT_ACTIVE: "This works only in a running private session.",

@@ -381,8 +381,10 @@ def _told_of_session(event: events.SessionEvent) -> wire.ServerMessage:
             return wire.PrivateState(session=wire_out.session(session))
         case events.Hud():
             return wire_out.hud(event)
-        case events.LowBalance(session_id=session_id, seconds_left=seconds_left):
-            return wire.PrivateLowBalance(session=session_id, seconds_left=seconds_left)
+        case events.LowBalance(session_id=session_id, seconds_left=seconds_left, cause=cause):
+            return wire.PrivateLowBalance(
+                session=session_id, seconds_left=seconds_left, cause=cause.value
+            )
         case events.SessionSummary():
             return wire_out.summary(event)
 

@@ -72,7 +72,11 @@ EndReason = Literal[
     "member_left",
     "expert_left",
     "balance_empty",
-    "spend_limit",
+    "limit_session",
+    "limit_day",
+    "limit_week",
+    "limit_month",
+    "on_break",
     "media_lost",
     "connect_failed",
     "declined",
@@ -512,10 +516,11 @@ class PrivateHud(ServerStruct, tag="private.hud", kw_only=True):
 
 
 class PrivateLowBalance(ServerStruct, tag="private.low_balance", kw_only=True):
-    """Once each at 180, 60, 30 and 10 seconds left. The expert gets it without money."""
+    """Once each at 180, 60, 30 and 10 seconds left. `cause` is how the session would end."""
 
     session: str
     seconds_left: int
+    cause: EndReason
 
 
 class PrivateSummary(ServerStruct, tag="private.summary", kw_only=True):

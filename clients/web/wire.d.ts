@@ -7,7 +7,7 @@ export type ComponentName = "private" | "cam2cam" | "two_way_audio";
 export type Role = "guest" | "member" | "expert" | "system";
 export type PresenceState = "offline" | "live_free" | "ringing" | "entering_private" | "in_private" | "group_pre" | "group_live" | "going_offline";
 export type Phase = "ringing" | "connecting" | "active" | "paused" | "ending" | "ended";
-export type EndReason = "member_left" | "expert_left" | "balance_empty" | "spend_limit" | "media_lost" | "connect_failed" | "declined" | "ring_timeout" | "cancelled" | "server_stopped" | "ledger_unavailable" | "suspended";
+export type EndReason = "member_left" | "expert_left" | "balance_empty" | "limit_session" | "limit_day" | "limit_week" | "limit_month" | "on_break" | "media_lost" | "connect_failed" | "declined" | "ring_timeout" | "cancelled" | "server_stopped" | "ledger_unavailable" | "suspended";
 export type QualityLevel = "good" | "fair" | "poor" | "unknown";
 export type Direction = "publish" | "watch";
 export type MediaKind = "audio" | "video";
@@ -501,12 +501,13 @@ export interface PrivateHud {
   earned_units?: number | null;
 }
 
-/** Once each at 180, 60, 30 and 10 seconds left. The expert gets it without money. */
+/** Once each at 180, 60, 30 and 10 seconds left. `cause` is how the session would end. */
 export interface PrivateLowBalance {
   type: "private.low_balance";
   seq: number;
   session: string;
   seconds_left: number;
+  cause: EndReason;
 }
 
 /** After the session, to both; the expert's has `earned_units` and no balance. */

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from billing_meter.meter import (
     CUT_GAP_NS,
+    End,
     Exhausted,
     LedgerLost,
     LowBalance,
@@ -215,7 +216,7 @@ def test_a_spend_limit_ends_the_session_by_its_name() -> None:
         meter.absorb(PRIVATE, [(second * S, (second + 1) * S)])
         left = grant(meter, left)
     assert meter.time_left_s() == 0
-    assert SpendLimit() in meter.beat(10 * S)
+    assert SpendLimit(End.LIMIT_SESSION) in meter.beat(10 * S)
     assert meter.charged_units == 2_990
 
 

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from billing_meter import schema
 from billing_meter.ledger import Debit, Posted
 from billing_meter.meter import (
+    End,
     Exhausted,
     LedgerLost,
     LowBalance,
@@ -255,9 +256,9 @@ async def test_a_spend_limit_cuts_the_session_not_the_balance(house) -> None:
     await house.fund("ann", PACKAGE)
     gate = await house.start(order(spend_limit_units=299 * 20 + 100))
     await house.run(25)
-    assert house.of(SpendLimit) == [SpendLimit()]
+    assert house.of(SpendLimit) == [SpendLimit(End.LIMIT_SESSION)]
     assert gate.sum_held_s in (19, 20)
-    summary = await house.till.close("s1", "spend_limit")
+    summary = await house.till.close("s1", "limit_session")
     assert summary.cost_units == 299 * 20
 
 

@@ -41,7 +41,7 @@ test("a session from ringing to its summary", () => {
   assert.ok(!inPrivate(after));
   after = [state({ phase: "connecting" }), state({ phase: "active" }), hud()].reduce(reduce, after);
   assert.equal(after.hud.cost_units, 897);
-  after = reduce(after, { type: "private.low_balance", session: "s1", seconds_left: 60 });
+  after = reduce(after, { type: "private.low_balance", session: "s1", seconds_left: 60, cause: "limit_day" });
   assert.equal(after.lowBalanceS, 60);
   after = [state({ phase: "ending" }), summary(), state({ phase: "ended", reason: "member_left" })].reduce(reduce, after);
   assert.equal(after.session, null);
@@ -66,7 +66,7 @@ for (const reason of ["declined", "ring_timeout", "cancelled", "connect_failed"]
 }
 
 test("a top-up takes the low-balance warning away", () => {
-  let after = run(entered(), state({ phase: "active" }), { type: "private.low_balance", session: "s1", seconds_left: 30 });
+  let after = run(entered(), state({ phase: "active" }), { type: "private.low_balance", session: "s1", seconds_left: 30, cause: "balance_empty" });
   after = reduce(after, hud({ time_left_s: 29 }));
   assert.equal(after.lowBalanceS, 30);
   after = reduce(after, hud({ time_left_s: 600 }));

@@ -5,7 +5,16 @@ import dataclasses
 
 import pytest
 
-from billing_meter.meter import Exhausted, LedgerLost, LowBalance, Paused, Resumed, SpendLimit
+from billing_meter.meter import (
+    End,
+    Exhausted,
+    LedgerLost,
+    Leeway,
+    LowBalance,
+    Paused,
+    Resumed,
+    SpendLimit,
+)
 from billing_meter.tariff import Component, Tariff
 from billing_meter.till import Refused
 from media.api import BOTH_KINDS, Kind, SourceStale
@@ -122,11 +131,12 @@ async def test_hud_and_low_balance_reach_the_two_and_nobody_else(world: World) -
     expert, member, guest = await world.live_expert(), world.member(), world.guest()
     session_id = await world.active(member, expert)
     world.tick_meter(session_id, 1_000)
-    world.house.on_meter(session_id, LowBalance(180))
+    world.house.on_meter(session_id, LowBalance(180, End.LIMIT_DAY))
     assert [h.for_expert for h in world.heard(member, Hud)] == [False]
     assert [h.for_expert for h in world.heard(expert, Hud)] == [True]
     for place in (member, expert):
         assert world.heard(place, LowBalanceTold)[0].seconds_left == 180
+        assert world.heard(place, LowBalanceTold)[0].cause is EndReason.LIMIT_DAY
     assert not world.heard(guest, Hud)
     assert not world.heard(guest, LowBalanceTold)
 
@@ -135,7 +145,11 @@ async def test_hud_and_low_balance_reach_the_two_and_nobody_else(world: World) -
     ("event", "reason"),
     [
         (Exhausted(), EndReason.BALANCE_EMPTY),
-        (SpendLimit(), EndReason.SPEND_LIMIT),
+        (SpendLimit(End.LIMIT_SESSION), EndReason.LIMIT_SESSION),
+        (SpendLimit(End.LIMIT_DAY), EndReason.LIMIT_DAY),
+        (SpendLimit(End.LIMIT_WEEK), EndReason.LIMIT_WEEK),
+        (SpendLimit(End.LIMIT_MONTH), EndReason.LIMIT_MONTH),
+        (SpendLimit(End.ON_BREAK), EndReason.ON_BREAK),
         (LedgerLost(), EndReason.LEDGER_UNAVAILABLE),
     ],
 )
@@ -218,9 +232,31 @@ async def test_connecting_without_a_picture_fails_after_fifteen_free_seconds(wor
 
 
 @pytest.mark.parametrize(
+    ("leeway", "code"),
+    [
+        (Leeway(60 * 299 - 1, End.LIMIT_DAY), Code.LIMIT_DAY),
+        (Leeway(-1, End.LIMIT_MONTH), Code.LIMIT_MONTH),
+        (Leeway(0, End.ON_BREAK), Code.ON_BREAK),
+        (Leeway(session_units=298), Code.LIMIT_SESSION),
+        (Leeway(60 * 299, End.LIMIT_DAY, 299), None),
+    ],
+)
+async def test_a_limit_that_leaves_no_minute_keeps_a_request_from_ringing(
+    world: World, leeway: Leeway, code: Code | None
+) -> None:
+    await world.live_expert()
+    member = world.member()
+    world.purse.leeways["mia"] = leeway
+    answer = await world.house.request_private(member, Ask(299, frozenset()))
+    assert (answer.code if isinstance(answer, Refusal) else None) is code
+
+
+@pytest.mark.parametrize(
     ("code", "reason"),
     [
         ("insufficient_credits", EndReason.BALANCE_EMPTY),
+        ("limit_month", EndReason.LIMIT_MONTH),
+        ("on_break", EndReason.ON_BREAK),
         ("ledger_unavailable", EndReason.LEDGER_UNAVAILABLE),
     ],
 )

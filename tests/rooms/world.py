@@ -8,7 +8,9 @@ from datetime import UTC, datetime, timedelta
 
 from billing_meter.ledger_store import Balance
 from billing_meter.meter import (
+    UNLIMITED,
     HeldMedia,
+    Leeway,
     Line,
     MeterSnapshot,
     SessionOrder,
@@ -267,6 +269,11 @@ class FakePurse:
 
     def __init__(self) -> None:
         self.units: dict[str, int] = {}
+        self.leeways: dict[str, Leeway] = {}
+
+    async def leeway(self, member_id: str) -> Leeway:
+        await asyncio.sleep(0)
+        return self.leeways.get(member_id, UNLIMITED)
 
     async def balance(self, member_id: str) -> Balance:
         await asyncio.sleep(0)

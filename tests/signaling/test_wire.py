@@ -105,7 +105,7 @@ def test_deep_json_is_refused() -> None:
 
 
 def test_both_encodings_carry_the_same() -> None:
-    message = wire.PrivateLowBalance(seq=3, session="s", seconds_left=60)
+    message = wire.PrivateLowBalance(seq=3, session="s", seconds_left=60, cause="limit_day")
     assert wire.decode_server_json(wire.encode_json(message)) == message
     packed = wire.encode_msgpack(message)
     assert msgspec.msgpack.decode(packed, type=wire.PrivateLowBalance) == message

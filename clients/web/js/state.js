@@ -34,6 +34,7 @@
  * @property {SessionView | null} session the running one
  * @property {PrivateHud | null} hud
  * @property {number | null} lowBalanceS the warning that stands, in seconds left
+ * @property {string} lowCause what ends the session then: the balance or a limit
  * @property {PrivateIncoming | null} incoming the request that rings (experts only)
  * @property {PrivateSummary | null} summary of the session that ended last
  * @property {{session: SessionView, reason: EndReason} | null} unstarted a request that came to nothing
@@ -65,6 +66,7 @@ export const INITIAL = Object.freeze({
   session: null,
   hud: null,
   lowBalanceS: null,
+  lowCause: "balance_empty",
   incoming: null,
   summary: null,
   unstarted: null,
@@ -126,7 +128,7 @@ export function reduce(state, message) {
       return hudShown(state, message);
     case "private.low_balance":
       if (state.session?.session !== message.session) return state;
-      return { ...state, lowBalanceS: message.seconds_left };
+      return { ...state, lowBalanceS: message.seconds_left, lowCause: message.cause };
     case "private.summary":
       return summarised(state, message);
     case "wallet.balance":

@@ -57,13 +57,16 @@ export function HudFigures({ hud, low }) {
 }
 
 /** Said once per threshold, not every second; the seconds themselves stand in the HUD. */
-export function LowBalance({ secondsLeft, onDismiss }) {
+export function LowBalance({ secondsLeft, cause, onDismiss }) {
+  const funds = cause === "balance_empty";
+  const text = t(funds ? "room.low_balance" : `room.low.${cause}`, { time: clock(secondsLeft * 1000) });
   return html`<div class="banner banner-warn" data-testid="low-balance">
     <${Icon} name="alert" />
-    <p role="alert" class="banner-text">${t("room.low_balance", { time: clock(secondsLeft * 1000) })}</p>
-    <button type="button" class="button button-accent" onClick=${() => void openTopUp()} data-testid="top-up">
+    <p role="alert" class="banner-text">${text}</p>
+    ${funds &&
+    html`<button type="button" class="button button-accent" onClick=${() => void openTopUp()} data-testid="top-up">
       ${t("room.top_up")}
-    </button>
+    </button>`}
     <button type="button" class="icon-button" aria-label=${t("action.dismiss")} onClick=${onDismiss}>
       <${Icon} name="close" size=${16} />
     </button>

@@ -156,7 +156,7 @@ function Room({ controller, server, local, onClosed }) {
         ${server.drainingS !== null && html`<${Notice} kind="warn">${t("room.draining")}<//>`}
         ${session?.phase === "paused" && html`<${Paused} session=${session} hud=${hud} />`}
         ${server.lowBalanceS !== null &&
-        html`<${LowBalance} secondsLeft=${server.lowBalanceS} onDismiss=${() => controller.dismiss("lowBalance")} />`}
+        html`<${LowBalance} secondsLeft=${server.lowBalanceS} cause=${server.lowCause} onDismiss=${() => controller.dismiss("lowBalance")} />`}
       </div>
       ${room && session !== null && !active && html`<${Waiting} controller=${controller} server=${server} />`}
       ${server.unstarted && html`<${Unstarted} controller=${controller} server=${server} />`}

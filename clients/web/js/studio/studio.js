@@ -166,7 +166,7 @@ function Stage({ controller, server, local, live, refs, sound }) {
       <${LinkLost} lost=${server.link === "offline"} />
       ${server.drainingS !== null && html`<${Notice} kind="warn">${t("room.draining")}<//>`}
       ${session?.phase === "paused" && html`<${Paused} session=${session} hud=${hud} asExpert />`}
-      ${running && server.lowBalanceS !== null && html`<${MemberLow} secondsLeft=${server.lowBalanceS} />`}
+      ${running && server.lowBalanceS !== null && html`<${MemberLow} secondsLeft=${server.lowBalanceS} cause=${server.lowCause} />`}
       ${running && session.phase === "connecting" && html`<div class="banner" role="status"><span class="spinner" aria-hidden="true"></span><p class="banner-text">${t("studio.connecting", { member: session.member })}</p></div>`}
       ${server.unstarted && html`<${Missed} controller=${controller} unstarted=${server.unstarted} />`}
     </div>
@@ -199,10 +199,11 @@ function Figures({ controller, server, local }) {
   />`;
 }
 
-function MemberLow({ secondsLeft }) {
+function MemberLow({ secondsLeft, cause }) {
+  const key = cause === "balance_empty" ? "studio.member_low" : "studio.member_limit";
   return html`<div class="banner banner-warn" data-testid="member-low">
     <${Icon} name="alert" />
-    <p class="banner-text" role="status">${t("studio.member_low", { time: clock(secondsLeft * 1000) })}</p>
+    <p class="banner-text" role="status">${t(key, { time: clock(secondsLeft * 1000) })}</p>
   </div>`;
 }
 
