@@ -241,9 +241,8 @@ class Forwarder:
         if not publisher.bucket.take(now_ns):
             self._counters.dropped_flood += 1
             return
-        ssrc = int.from_bytes(buffer.view[8:12], "big")
         size = 0
-        if publisher.may_decrypt(ssrc):
+        if publisher.may_decrypt(int.from_bytes(buffer.data[8:12])):
             size = buffer.unprotect(link.srtp_rx, length)
         if not size:
             self._counters.dropped_srtp += 1

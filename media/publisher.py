@@ -50,36 +50,39 @@ NO_ELEMENTS: Final[Mapping[int, bytes]] = {}
 
 
 class TokenBucket:
-    """A packet rate limit; cheap enough to ask before decrypting."""
+    """A packet rate limit; cheap enough to ask before decrypting.
 
-    __slots__ = ("_cost_ns", "_full_ns", "_level_ns", "_updated_ns")
+    Kept as the time at which the bucket is full again (the virtual scheduling form of the generic
+    cell rate algorithm, ITU-T I.371): one number, and nothing to refill.
+    """
+
+    __slots__ = ("_burst_ns", "_cost_ns", "_full_at_ns")
 
     def __init__(self, per_s: int, burst: int) -> None:
         self._cost_ns = SECOND_NS // per_s
-        self._full_ns = self._level_ns = burst * self._cost_ns
-        self._updated_ns: int | None = None
+        self._burst_ns = burst * self._cost_ns
+        self._full_at_ns = 0
 
     def take(self, now_ns: int) -> bool:
         """True when one more packet is allowed now."""
-        if self._updated_ns is not None:
-            self._level_ns = min(self._level_ns + now_ns - self._updated_ns, self._full_ns)
-        self._updated_ns = now_ns
-        if self._level_ns < self._cost_ns:
+        full_at_ns = self._full_at_ns
+        if full_at_ns < now_ns:
+            full_at_ns = now_ns
+        full_at_ns += self._cost_ns
+        if full_at_ns - now_ns > self._burst_ns:
             return False
-        self._level_ns -= self._cost_ns
+        self._full_at_ns = full_at_ns
         return True
 
     def level(self, now_ns: int) -> int:
         """How many are allowed now."""
-        if self._updated_ns is not None:
-            self._level_ns = min(self._level_ns + now_ns - self._updated_ns, self._full_ns)
-        self._updated_ns = now_ns
-        return self._level_ns // self._cost_ns
+        owed_ns = max(self._full_at_ns - now_ns, 0)
+        return (self._burst_ns - owed_ns) // self._cost_ns
 
     def take_up_to(self, count: int, now_ns: int) -> int:
         """How many of `count` are allowed now; those are taken."""
         taken = min(count, self.level(now_ns))
-        self._level_ns -= taken * self._cost_ns
+        self._full_at_ns = max(self._full_at_ns, now_ns) + taken * self._cost_ns
         return taken
 
 
@@ -194,7 +197,7 @@ class Publisher:
         else:
             if stream.loss is not None:
                 stream.loss.arrived(sequence, now_ns)
-            payload = bytes(data[header.payload_start : header.payload_end])
+            payload = bytes(buffer.view[header.payload_start : header.payload_end])
             self._deliver(track, meaning, stream.ssrc, header, payload, elements, now_ns)
         return track
 

@@ -106,29 +106,48 @@ def parse(data: bytes | bytearray | memoryview, length: int) -> Header:
 
 def extensions(data: bytes | bytearray | memoryview, header: Header) -> dict[int, bytes]:
     """The header extension's elements by id; a malformed rest is left out, nothing is raised."""
+    profile = header.extension_profile
+    block = bytes(data[header.extension_start : header.extension_end])
+    if profile == ONE_BYTE_PROFILE:
+        return _one_byte_elements(block)
+    if profile & 0xFFF0 == TWO_BYTE_PROFILE:
+        return _two_byte_elements(block)
+    return {}
+
+
+def _one_byte_elements(block: bytes) -> dict[int, bytes]:
+    """RFC 8285 §4.2."""
     found: dict[int, bytes] = {}
-    position, end = header.extension_start, header.extension_end
-    one_byte = header.extension_profile == ONE_BYTE_PROFILE
-    if not one_byte and header.extension_profile & 0xFFF0 != TWO_BYTE_PROFILE:
-        return found
+    position, end = 0, len(block)
     while position < end:
-        head = data[position]
+        head = block[position]
         position += 1
-        if head == 0:  # padding between elements
+        if not head:  # padding between elements
             continue
-        if one_byte:
-            element, size = head >> 4, (head & 0x0F) + 1
-            if element == 15:  # RFC 8285 §4.2: stop here
-                break
-        else:
-            if position >= end:
-                break
-            element, size = head, data[position]
-            position += 1
-        if position + size > end:
+        after = position + (head & 0x0F) + 1
+        if after > end or head >= 0xF0:  # cut off, or the id that means "stop here"
             break
-        found[element] = bytes(data[position : position + size])
-        position += size
+        found[head >> 4] = block[position:after]
+        position = after
+    return found
+
+
+def _two_byte_elements(block: bytes) -> dict[int, bytes]:
+    """RFC 8285 §4.3."""
+    found: dict[int, bytes] = {}
+    position, end = 0, len(block)
+    while position < end:
+        head = block[position]
+        position += 1
+        if not head:
+            continue
+        if position >= end:
+            break
+        after = position + 1 + block[position]
+        if after > end:
+            break
+        found[head] = block[position + 1 : after]
+        position = after
     return found
 
 
