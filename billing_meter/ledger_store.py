@@ -98,6 +98,8 @@ class LedgerStore:
         self._utc_now = utc_now
         self._listeners: list[BalanceListener] = []
         self._leeway_listeners: list[LeewayListener] = []
+        self.on_standing: Callable[[str], None] = lambda member_id: None
+        """Called after a commit that changed what a member's purchases give them."""
 
     def listen(self, listener: BalanceListener) -> None:
         """Call `listener(member_id, balance)` after every commit that changed a member."""
@@ -121,6 +123,8 @@ class LedgerStore:
             balances = await read_balances(connection, transaction.touched)
         for callback in transaction.after_commit:
             callback()
+        for member_id in transaction.standings:
+            self.on_standing(member_id)
         self.publish(balances)
         for member_id, leeway in transaction.leeways.items():
             for listener in self._leeway_listeners:
@@ -171,6 +175,8 @@ class LedgerTransaction:
         self.connection = connection
         self.at_ms = at_ms
         self.touched: set[str] = set()
+        self.standings: dict[str, None] = {}
+        """Members whose purchases or premium changed."""
         self.after_commit: list[Callable[[], None]] = []
         """Called in order once the commit is durable, before balances are published."""
         self.leeways: dict[str, Leeway] = {}

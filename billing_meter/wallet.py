@@ -29,20 +29,28 @@ class Standing:
     premium: bool
     premium_since_ms: int | None
     last_purchase_at_ms: int | None
-    extras: bool
-    """Whether albums for active members, emojis, the translator and likes are unlocked."""
+    extras_until_ms: int
+    """When albums for active members, emojis, the translator and likes are locked."""
+
+
+NOBODY = Standing(False, None, None, 0)
 
 
 def standing(
-    premium_since_ms: int | None, last_purchase_at_ms: int | None, now_ms: int
+    created_at_ms: int, premium_since_ms: int | None, last_purchase_at_ms: int | None
 ) -> Standing:
-    """Extras end exactly 30 × 24 h after the last settled purchase, or after becoming premium."""
-    since = last_purchase_at_ms if last_purchase_at_ms is not None else premium_since_ms
+    """Extras end exactly 30 × 24 h after the last settled purchase that still stands.
+
+    Without one: after the day on which the account became premium, else after it was made.
+    """
+    since_ms = created_at_ms
+    for later_ms in (premium_since_ms, last_purchase_at_ms):
+        since_ms = since_ms if later_ms is None else later_ms
     return Standing(
         premium=premium_since_ms is not None,
         premium_since_ms=premium_since_ms,
         last_purchase_at_ms=last_purchase_at_ms,
-        extras=since is not None and now_ms - since < ACTIVE_WINDOW_MS,
+        extras_until_ms=since_ms + ACTIVE_WINDOW_MS,
     )
 
 
@@ -62,7 +70,10 @@ class Wallet:
         self.ledger = LedgerStore(database, utc_now=utc_now)
         self.on_balance: Callable[[str, Balance], None] = _ignore_balance
         self.on_premium: Callable[[str], None] = _ignore_premium
+        self.on_standing: Callable[[str], None] = _ignore_premium
+        """Like `on_premium`, and at every purchase that settles or goes back."""
         self.ledger.listen(lambda member_id, balance: self.on_balance(member_id, balance))
+        self.ledger.on_standing = lambda member_id: self.on_standing(member_id)
 
     async def open_member(self, member_id: str) -> None:
         """Make a member's accounts; again is harmless."""
@@ -91,13 +102,12 @@ class Wallet:
     async def standing(self, member_id: str) -> Standing:
         """Premium, and the extras of feature A7."""
         table = schema.members
-        query = sa.select(table.c.premium_since_ms, table.c.last_purchase_at_ms).where(
-            table.c.member_id == member_id
-        )
+        query = sa.select(
+            table.c.created_at_ms, table.c.premium_since_ms, table.c.last_purchase_at_ms
+        ).where(table.c.member_id == member_id)
         async with self.database.read() as connection:
             row = (await connection.execute(query)).one_or_none()
-        since, last = (None, None) if row is None else (row[0], row[1])
-        return standing(since, last, self.ledger.now_ms())
+        return NOBODY if row is None else standing(*row)
 
     async def is_premium(self, member_id: str) -> bool:
         """Whether any credits ever arrived."""
@@ -137,6 +147,7 @@ async def make_premium(transaction: LedgerTransaction, member_id: str, *, purcha
     """Note a credit in the member's row; True when it made a basic member premium."""
     table = schema.members
     mine = table.c.member_id == member_id
+    transaction.standings[member_id] = None
     if purchase:
         await transaction.connection.execute(
             sa.update(table).where(mine).values(last_purchase_at_ms=transaction.at_ms)
@@ -147,6 +158,32 @@ async def make_premium(transaction: LedgerTransaction, member_id: str, *, purcha
         .values(premium_since_ms=transaction.at_ms)
     )
     return result.rowcount == 1
+
+
+async def recount_purchases(transaction: LedgerTransaction, member_id: str) -> None:
+    """After a purchase went back, or came again: the last one that still stands counts.
+
+    Refunded and charged-back orders do not; imports that no order made do.
+    """
+    orders, transfers = schema.orders.c, schema.transfers.c
+    settled = sa.select(sa.func.max(orders.settled_at_ms)).where(
+        orders.member_id == member_id, orders.state == "settled"
+    )
+    of_order = sa.select(orders.order_id).where(orders.transfer == transfers.transfer)
+    imported = sa.select(sa.func.max(transfers.at_ms)).where(
+        transfers.member_id == member_id,
+        transfers.kind == "purchase",
+        transfers.outcome == "posted",
+        ~of_order.exists(),
+    )
+    found = [await transaction.connection.scalar(query) for query in (settled, imported)]
+    last_at_ms = max((at_ms for at_ms in found if at_ms is not None), default=None)
+    await transaction.connection.execute(
+        sa.update(schema.members)
+        .where(schema.members.c.member_id == member_id)
+        .values(last_purchase_at_ms=last_at_ms)
+    )
+    transaction.standings[member_id] = None
 
 
 async def ensure_member(connection: AsyncConnection, member_id: str, at_ms: int) -> None:

@@ -4,6 +4,7 @@ import unicodedata
 from collections import deque
 from dataclasses import dataclass
 
+from rooms.emoji import has_emoji
 from rooms.limits import CHAT_CODE_POINTS_MAX, CHAT_KEPT_LINES
 from rooms.presets import PRESETS
 from rooms.refusals import Code, Refusal
@@ -39,6 +40,8 @@ class Author:
     name: str
     role: Role
     rank: str
+    emoji: bool = True
+    """Whether they may use emojis now."""
 
 
 def clean_text(text: str) -> str | Refusal:
@@ -87,6 +90,8 @@ class ChatLog:
         cleaned = clean_text(text)
         if isinstance(cleaned, Refusal):
             return cleaned
+        if not author.emoji and has_emoji(cleaned):
+            return Refusal(Code.FEATURE_LOCKED_EMOJI)
         return self._append(author, cleaned, None, at_ms)
 
     def choose_preset(self, author: Author, preset: str, at_ms: int) -> ChatLine | Refusal:

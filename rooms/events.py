@@ -233,10 +233,12 @@ class BalanceChanged:
 
 @dataclass(frozen=True, slots=True)
 class Upgraded:
-    """The member became premium."""
+    """The member may do more than before: became premium, or has the extras again."""
 
     visitor: Visitor
     standing: Standing
+    at_ms: int
+    """UTC, for what is locked by now."""
 
 
 @dataclass(frozen=True, slots=True)

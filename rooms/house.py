@@ -39,6 +39,7 @@ from rooms.private import Cue
 from rooms.private_desk import PrivateDesk
 from rooms.quality import QualityNews
 from rooms.refusals import Code, Refusal
+from rooms.rights import locked
 from rooms.roles import VisitorKind
 from rooms.thumbnails import Thumbnails
 from rooms.ways import Ways
@@ -59,7 +60,7 @@ def _new_id() -> str:
 
 class House:
     """Wire it so: `MediaPlane(on_event=house.on_media)`, `Till(on_event=house.on_meter)`,
-    `wallet.on_balance = house.on_balance`, `wallet.on_premium = house.on_premium`; the hub sets
+    `wallet.on_balance = house.on_balance`, `wallet.on_standing = house.on_standing`; the hub sets
     `house.emit`. A method that may say no returns a `Refusal` instead of its answer.
     """
 
@@ -282,14 +283,18 @@ class House:
         for place in self.floor.places_of((VisitorKind.MEMBER, member_id)):
             self.floor.tell(place.place_id, BalanceChanged(balance))
 
-    def on_premium(self, member_id: str) -> None:
-        """The member's first purchase settled: new rights without a reconnect (features A6)."""
-        self.floor.spawn(self._upgrade(member_id))
+    def on_standing(self, member_id: str) -> None:
+        """A purchase settled or went back: new rights without a reconnect (features A6, A7)."""
+        self.floor.spawn(self._look_again(member_id))
 
-    async def _upgrade(self, member_id: str) -> None:
+    async def _look_again(self, member_id: str) -> None:
+        """Whoever may do more than before is told; what is locked shows by itself."""
         for place in self.floor.places_of((VisitorKind.MEMBER, member_id)):
-            place.standing = await self.floor.directory.standing(place.visitor)
-            self.floor.tell(place.place_id, Upgraded(place.visitor, place.standing))
+            new = await self.floor.directory.standing(place.visitor)
+            old, place.standing = place.standing, new
+            now_ms = self.floor.utc_ms()
+            if (new.premium and not old.premium) or locked(old, now_ms) > locked(new, now_ms):
+                self.floor.tell(place.place_id, Upgraded(place.visitor, new, now_ms))
 
     # --- life ---------------------------------------------------------------------------------
 

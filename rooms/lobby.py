@@ -27,6 +27,7 @@ from rooms.presence import PresenceState
 from rooms.private import Cue, Phase
 from rooms.private_desk import PrivateDesk
 from rooms.refusals import Code, Refusal
+from rooms.rights import Feature, locked
 from rooms.roles import Standing, Visitor, VisitorKind
 
 GONE = frozenset({PresenceState.GOING_OFFLINE, PresenceState.OFFLINE})
@@ -220,8 +221,10 @@ class Lobby:
             return Refusal(Code.NOT_IN_ROOM)
         if not self._chat_buckets.take(place.visitor.key, self._floor.clock_ns()):
             return Refusal(Code.CHAT_TOO_FAST)
-        author = Author(place.visitor.name, place.role, place.standing.rank)
-        line = write(room.chat_of(place_id), author, self._floor.utc_ms())
+        now_ms = self._floor.utc_ms()
+        emoji = Feature.EMOJI not in locked(place.standing, now_ms)
+        author = Author(place.visitor.name, place.role, place.standing.rank, emoji)
+        line = write(room.chat_of(place_id), author, now_ms)
         if isinstance(line, ChatLine):
             for reader in room.chat_circle(place_id):
                 if reader != place_id:

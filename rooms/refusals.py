@@ -18,6 +18,7 @@ class Code(enum.StrEnum):
     CHAT_EMPTY = "chat_empty"
     CHAT_TOO_LONG = "chat_too_long"
     CHAT_TOO_FAST = "chat_too_fast"
+    FEATURE_LOCKED_EMOJI = "feature_locked:emoji"
     # media
     NOT_HOST = "not_host"
     WALLED = "walled"
@@ -59,6 +60,7 @@ TEXTS: dict[Code, str] = {
     Code.CHAT_EMPTY: "The message is empty.",
     Code.CHAT_TOO_LONG: "The message is too long.",
     Code.CHAT_TOO_FAST: "Too many messages; wait a moment.",
+    Code.FEATURE_LOCKED_EMOJI: "Emojis are locked until your next purchase of credits.",
     Code.NOT_HOST: "Only the room's expert may do this.",
     Code.WALLED: "There is no picture for you in this room now.",
     Code.NO_FEED: "There is nothing to receive or send here.",

@@ -41,10 +41,14 @@ class Visitor:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What an account has earned: premium or not, and the Reward Club rank shown in chat."""
+    """What an account has earned: premium or not, and the Reward Club rank shown in chat.
+
+    `extras_until_ms` is when the extras of `rooms.rights` are locked (UTC); None: never.
+    """
 
     premium: bool = False
     rank: str = "none"
+    extras_until_ms: int | None = None
 
 
 def role_of(visitor: Visitor, *, hosting: bool) -> Role:

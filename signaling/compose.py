@@ -82,7 +82,7 @@ def build(config: Config, database: Database, hasher: Passwords) -> tuple[Servic
     hub = Hub(house, tickets)
     _follow_profiles(experts, house, hub)
     wallet.on_balance = house.on_balance
-    wallet.on_premium = house.on_premium
+    wallet.on_standing = house.on_standing
     provider = _provider(config)
     where = config.money.countries_of_methods()
     orders = Orders(database, wallet, provider, method_countries=where, utc_now=utc_now)

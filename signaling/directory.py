@@ -33,4 +33,5 @@ class AccountsDirectory:
         """Premium is the ledger's word: the first settled purchase."""
         if visitor.kind is not VisitorKind.MEMBER:
             return Standing()
-        return Standing(premium=await self._wallet.is_premium(visitor.account_id))
+        earned = await self._wallet.standing(visitor.account_id)
+        return Standing(premium=earned.premium, extras_until_ms=earned.extras_until_ms)

@@ -94,7 +94,7 @@ class Hub:
         link.post(
             wire.Welcome(
                 id=hello.id,
-                you=wire_out.you(visitor, standing),
+                you=wire_out.you(visitor, standing, self._house.floor.utc_ms()),
                 resume=self._resume.token_for(place_id),
                 resumed=resumed,
                 heartbeat_s=wire.HEARTBEAT_S,
@@ -352,8 +352,8 @@ def _told(event: events.Event, place: Place) -> wire.ServerMessage:
             return wire_out.figures(event)
         case events.BalanceChanged(balance=balance):
             return wire.WalletBalance(balance=wire_out.balance(balance))
-        case events.Upgraded(visitor=visitor, standing=standing):
-            return wire.AccountUpgraded(you=wire_out.you(visitor, standing))
+        case events.Upgraded(visitor=visitor, standing=standing, at_ms=at_ms):
+            return wire.AccountUpgraded(you=wire_out.you(visitor, standing, at_ms))
         case events.Draining(seconds=seconds):
             return wire.ServerDraining(seconds=seconds)
         case _:

@@ -15,6 +15,7 @@ from signaling.accounts import (
     NewAccount,
     email_fault,
     folded,
+    milliseconds,
     name_fault,
 )
 from signaling.identity import Identity, guest_visitor, new_guest_token
@@ -180,7 +181,7 @@ async def _signed_in(call: Call, account: Account, status: int) -> web.Response:
 async def _you(call: Call, account: Account) -> wire.You:
     visitor = Identity(account).visitor(account.language)
     standing = await call.services.directory.standing(visitor)
-    return wire_out.you(visitor, standing)
+    return wire_out.you(visitor, standing, milliseconds(call.services.utc_now()))
 
 
 ROUTES = (

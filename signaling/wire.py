@@ -55,6 +55,8 @@ SessionId = Annotated[str, Meta(min_length=1, max_length=64)]
 
 Language = Literal["en", "nb"]
 Surcharge = Literal["cam2cam", "two_way_audio"]
+Feature = Literal["albums", "emoji", "likes", "translator"]
+"""The extras of active members, as `locked` names them."""
 ComponentName = Literal["private", "cam2cam", "two_way_audio"]
 Role = Literal["guest", "member", "expert", "system"]
 PresenceState = Literal[
@@ -290,6 +292,8 @@ class You(Struct, kw_only=True):
     premium: bool
     rank: str
     language: Language
+    locked: list[Feature]
+    """What a purchase of credits would unlock again."""
 
 
 class Balance(Struct, kw_only=True):

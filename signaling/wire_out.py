@@ -11,6 +11,7 @@ from rooms.chat import ChatLine
 from rooms.limits import NS_PER_MS, NS_PER_US, REFUND_WINDOW_NS
 from rooms.presets import PRESETS
 from rooms.refusals import Refusal
+from rooms.rights import locked
 from rooms.roles import Language, Role, Standing, Visitor, VisitorKind
 from signaling import wire
 
@@ -48,14 +49,15 @@ def card(card: events.Card) -> wire.ExpertCard:
     )
 
 
-def you(visitor: Visitor, standing: Standing) -> wire.You:
-    """Who the client is."""
+def you(visitor: Visitor, standing: Standing, now_ms: int) -> wire.You:
+    """Who the client is, at this UTC millisecond."""
     return wire.You(
         role=ROLE_OF_KIND[visitor.kind],
         name=visitor.name,
         premium=standing.premium,
         rank=standing.rank,
         language=visitor.language,
+        locked=[feature.value for feature in sorted(locked(standing, now_ms))],
     )
 
 

@@ -83,6 +83,7 @@ export interface You {
   premium: boolean;
   rank: string;
   language: Language;
+  locked: Array<"albums" | "emoji" | "likes" | "translator">;
 }
 
 /** `available` is what can be spent now: paid + promo − held. */

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pytest
+import sqlalchemy as sa
 
+from billing_meter import schema
 from billing_meter.order_store import Order, OrderState
 from billing_meter.orders import OrderRefused, Orders
 from billing_meter.packages import DEFAULT_PACKAGE_ID, PACKAGES
@@ -16,6 +18,7 @@ from billing_meter.providers import (
     ProviderUnavailable,
     Settled,
 )
+from billing_meter.wallet import recount_purchases
 
 
 @pytest.fixture
@@ -152,17 +155,71 @@ async def test_after_a_crash_before_the_provider_was_asked_it_is_asked_once(hous
     await orders.close()
 
 
-async def test_the_extras_of_a_premium_member_end_after_30_days(house, orders) -> None:
-    assert not (await house.wallet.standing("ann")).extras
+DAY_MS = 86_400_000
+
+
+async def test_the_extras_are_counted_from_the_last_purchase_that_stands(house, orders) -> None:
+    async def until() -> int:
+        return (await house.wallet.standing("ann")).extras_until_ms - 30 * DAY_MS
+
+    now_ms = house.wallet.ledger.now_ms
+    made_ms = now_ms()
+    assert await until() == made_ms  # a basic account: since it was made
+    house.clock.advance(40 * 86_400)
     await house.wallet.grant_promo("ann", 59_940, "free", "welcome")
+    premium_ms = now_ms()
     standing = await house.wallet.standing("ann")
-    assert (standing.premium, standing.extras) == (True, True)
-    assert standing.last_purchase_at_ms is None
-    house.clock.advance(30 * 86_400 - 1)
-    assert (await house.wallet.standing("ann")).extras
-    house.clock.advance(1)
-    standing = await house.wallet.standing("ann")
-    assert (standing.premium, standing.extras) == (True, False)
+    assert (standing.premium, standing.last_purchase_at_ms) == (True, None)
+    assert await until() == premium_ms == made_ms + 40 * DAY_MS
+    house.clock.advance(86_400)
+    await house.wallet.grant_promo("ann", 100, "more", "sorry")
+    assert await until() == premium_ms  # a gift is no purchase
     order = await _order(orders)
+    assert await until() == premium_ms  # nor is an order that is not settled
     await orders.pay("ann", order.order_id, "tok_ok")
-    assert (await house.wallet.standing("ann")).extras
+    first_ms = now_ms()
+    assert await until() == first_ms
+    house.clock.advance(86_400)
+    failed = await _order(orders, "k2")
+    await orders.pay("ann", failed.order_id, "tok_declined")
+    assert await until() == first_ms
+    house.clock.advance(86_400)
+    second = await _order(orders, "k3")
+    await orders.pay("ann", second.order_id, "tok_ok")
+    assert await until() == now_ms()
+
+
+@pytest.mark.parametrize("state", ["refunded", "charged_back"])
+async def test_a_purchase_that_went_back_does_not_count(house, orders, state) -> None:
+    first = await _order(orders)
+    await orders.pay("ann", first.order_id, "tok_ok")
+    first_ms = house.wallet.ledger.now_ms()
+    house.clock.advance(86_400)
+    second = await _order(orders, "k2")
+    await orders.pay("ann", second.order_id, "tok_ok")
+    told: list[str] = []
+    house.wallet.on_standing = told.append
+    for order, last_ms in ((second, first_ms), (first, None)):
+        async with house.wallet.ledger.transaction() as transaction:
+            changed = sa.update(schema.orders).values(state=state)
+            mine = changed.where(schema.orders.c.order_id == order.order_id)
+            await transaction.connection.execute(mine)
+            await recount_purchases(transaction, "ann")
+        assert (await house.wallet.standing("ann")).last_purchase_at_ms == last_ms
+    assert told == ["ann", "ann"]
+    assert await house.wallet.is_premium("ann")
+    house.clock.advance(1)
+    await house.fund("ann", 6_000)  # an import
+    async with house.wallet.ledger.transaction() as transaction:
+        await recount_purchases(transaction, "ann")
+    standing = await house.wallet.standing("ann")
+    assert standing.last_purchase_at_ms == house.wallet.ledger.now_ms()
+
+
+async def test_every_settled_purchase_says_that_rights_changed(house, orders) -> None:
+    told: list[str] = []
+    house.wallet.on_standing = told.append
+    for key in ("k1", "k2"):
+        order = await _order(orders, key)
+        await orders.pay("ann", order.order_id, "tok_ok")
+    assert told == ["ann", "ann"]

@@ -21,7 +21,7 @@ export function card(change = {}) {
 }
 
 export function you(change = {}) {
-  return { role: "member", name: "ada", premium: true, rank: "none", language: "en", ...change };
+  return { role: "member", name: "ada", premium: true, rank: "none", language: "en", locked: [], ...change };
 }
 
 export function welcome(change = {}) {

@@ -286,6 +286,7 @@ class FakeDirectory:
     def __init__(self) -> None:
         self.profiles: dict[str, ExpertProfile] = {}
         self.basic: set[str] = set()
+        self.extras_until_ms: dict[str, int] = {}
 
     def add(self, name: str, *, cam2cam: bool = True, two_way_audio: bool = True) -> None:
         self.profiles[name] = ExpertProfile(
@@ -313,7 +314,8 @@ class FakeDirectory:
     async def standing(self, visitor: Visitor) -> Standing:
         await asyncio.sleep(0)
         premium = visitor.kind is VisitorKind.MEMBER and visitor.account_id not in self.basic
-        return Standing(premium=premium, rank="bronze" if premium else "none")
+        until_ms = self.extras_until_ms.get(visitor.account_id)
+        return Standing(premium, "bronze" if premium else "none", until_ms)
 
 
 @dataclass

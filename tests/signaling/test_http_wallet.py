@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
+import sqlalchemy as sa
 
 from billing_meter import promotion_store
+from billing_meter import schema as billing_schema
 from billing_meter.promotions import Promotion
 
 ORDER = {"package": "credits-27", "method": "card"}
@@ -331,3 +333,34 @@ async def test_a_session_is_seen_by_its_two_people_only(door, problem) -> None:
         reply = await (await door.signed_in(stranger)).get(path)
         assert await problem(reply) == (404, "no_session")
     assert await problem(await door.client().get(path)) == (401, "not_signed_in")
+
+
+async def test_extras_are_locked_after_30_days_and_unlocked_by_a_purchase(door) -> None:
+    account = await door.member()
+    long_ago = sa.update(billing_schema.members).values(created_at_ms=0)
+    async with door.services.database.write() as connection:
+        await connection.execute(long_ago)
+    client = await door.signed_in("mia")
+    me = await (await client.get("/api/v1/me")).json()
+    assert me["you"]["locked"] == ["albums", "emoji", "likes", "translator"]
+    await door.expert("luna")
+    ticket = (await (await client.post("/api/v1/ws-ticket")).json())["ticket"]
+
+    async def answer(socket, **message: object) -> dict[str, object]:
+        await socket.send_json({"id": 7, **message})
+        while (reply := await socket.receive_json(timeout=5)).get("id") != 7:
+            pass
+        return reply
+
+    async with client.ws_connect("/ws", headers={"Origin": door.origin}) as socket:
+        await socket.send_json({"type": "hello", "ticket": ticket})
+        assert (await socket.receive_json(timeout=5))["you"]["locked"] != []
+        await answer(socket, type="room.enter", expert="luna")
+        refused = await answer(socket, type="chat.send", text="hi 🙂")
+        assert (refused["type"], refused["code"]) == ("error", "feature_locked:emoji")
+        order = await door.services.orders.create(account.account_id, "credits-9", "card", "k")
+        await door.services.orders.pay(account.account_id, order.order_id, "tok_ok")
+        while (told := await socket.receive_json(timeout=5))["type"] != "account.upgraded":
+            pass
+        assert told["you"]["locked"] == []
+        assert (await answer(socket, type="chat.send", text="hi 🙂"))["type"] != "error"

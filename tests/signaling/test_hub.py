@@ -256,12 +256,14 @@ async def test_a_message_without_an_id_gets_no_ack(scene: Scene) -> None:
 
 async def test_balance_premium_quality_and_broken_feeds_are_pushed(scene: Scene) -> None:
     expert = await scene.live()
+    scene.world.directory.basic.add("mia")
     member = await scene.enter(VisitorKind.MEMBER, "mia")
+    scene.world.directory.basic.remove("mia")
     house = scene.world.house
     house.on_balance("mia", Balance(5, 4, 3))
     assert member.link.last(wire.WalletBalance).balance.paid_units == 5
     assert not expert.link.has(wire.WalletBalance)
-    house.on_premium("mia")
+    house.on_standing("mia")
     await scene.world.settle()
     assert member.link.last(wire.AccountUpgraded).you.premium
     source = stream_source("luna")

@@ -3,7 +3,7 @@
 import { useEffect, useState } from "../vendor/preact-htm.js";
 
 /**
- * @typedef {{ role: string, name: string, premium: boolean, rank: string, language: string }} You
+ * @typedef {{ role: string, name: string, premium: boolean, rank: string, language: string, locked: string[] }} You
  * @typedef {{ paid_units: number, promo_units: number, held_units: number, available_units: number }} Balance
  * @typedef {{ me: You | null, balance: Balance | null, online: boolean }} Session
  */
