@@ -95,7 +95,7 @@ class House:
         hello = await line.next(wire.Hello)
         assert hello.ticket == "t1cket"
         line.resume = hello.resume
-        you = wire.You(role="expert", name="Ada", premium=False, rank="", language="en")
+        you = wire.You(role="expert", name="Ada", premium=False, rank="", language="en", locked=[])
         await line.send(
             wire.Welcome(
                 id=1, you=you, resume="r1", resumed=False, heartbeat_s=15, server_time_ms=0

@@ -98,7 +98,7 @@ async def test_hello_is_answered_by_a_welcome_with_the_balance(site: Site) -> No
     assert welcome.seq == 1
     assert welcome.id == 7
     assert welcome.you == wire.You(
-        role="member", name="mia", premium=True, rank="bronze", language="nb"
+        role="member", name="mia", premium=True, rank="bronze", language="nb", locked=[]
     )
     assert welcome.balance is not None
     assert welcome.balance.available_units == 600_000

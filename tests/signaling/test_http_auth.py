@@ -30,6 +30,7 @@ async def test_sign_up_signs_in_and_the_name_is_taken_in_every_form(door, proble
         "premium": False,
         "rank": "none",
         "language": "en",
+        "locked": [],
     }
     me = await (await client.get("/api/v1/me")).json()
     assert me["you"]["name"] == "Mia.Berg"
