@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
+from typing import Literal
 
 REVENUE = "platform:revenue"
 PROMO_COST = "platform:promo_cost"
@@ -37,6 +38,11 @@ def promo_account(member_id: str) -> str:
 def held_account(member_id: str) -> str:
     """Credits set aside by holds: neither spendable nor spent."""
     return f"member:{member_id}:held"
+
+
+def debt_account(member_id: str) -> str:
+    """What a member owes, as a negative balance: credits spent whose money was taken back."""
+    return f"member:{member_id}:debt"
 
 
 def payable_account(expert_id: str) -> str:
@@ -159,7 +165,31 @@ class Reverse:
     subject: str
 
 
-Request = Purchase | PromoGrant | Debit | Hold | PostHold | VoidHold | Reverse
+@dataclass(frozen=True, slots=True)
+class TakeBack:
+    """Take `units` of a purchase back, since its money went back (`kind` tells how).
+
+    What the member has not got any more becomes their debt, so that no balance goes below zero.
+    """
+
+    key: str
+    transfer: int
+    units: int
+    kind: Literal["purchase_refund", "charge_back"]
+    subject: str
+
+
+@dataclass(frozen=True, slots=True)
+class PayDebt:
+    """Pay a member's debt from what they bought."""
+
+    key: str
+    member_id: str
+    units: int
+    subject: str
+
+
+Request = Purchase | PromoGrant | Debit | Hold | PostHold | VoidHold | Reverse | TakeBack | PayDebt
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +252,7 @@ def checked(request: Request) -> Request:
             minimum = 0
         case VoidHold():
             return request
-        case Purchase() | PromoGrant() | Debit() | Hold() | Reverse():
+        case Purchase() | PromoGrant() | Debit() | Hold() | Reverse() | TakeBack() | PayDebt():
             minimum = 1
     if request.units < minimum:
         raise ValueError(f"{request.units} units cannot be transferred")

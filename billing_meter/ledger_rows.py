@@ -84,6 +84,32 @@ async def move_balances(connection: AsyncConnection, deltas: Mapping[str, int]) 
             raise GuardFailed("an account is missing or would go below zero")
 
 
+async def open_account(
+    connection: AsyncConnection, account: str, owner: str, *, may_be_negative: bool
+) -> None:
+    """Make an account, if it is missing."""
+    row = {"account": account, "owner": owner, "units": 0, "may_be_negative": may_be_negative}
+    await insert_missing(connection, schema.accounts, "account", row)
+
+
+async def insert_missing(
+    connection: AsyncConnection, table: sa.Table, key: str, row: Mapping[str, Any]
+) -> bool:
+    """Insert unless the key exists, in one statement that every dialect has."""
+    values = [sa.literal(value, table.c[name].type).label(name) for name, value in row.items()]
+    exists = sa.select(table.c[key]).where(table.c[key] == row[key]).exists()
+    source = sa.select(*values).where(~exists)
+    result = await connection.execute(sa.insert(table).from_select(list(row), source))
+    return result.rowcount == 1
+
+
+async def read_debt(connection: AsyncConnection, member_id: str) -> int:
+    """What a member owes, as a positive number."""
+    column = schema.accounts.c.units
+    query = sa.select(column).where(schema.accounts.c.account == ledger.debt_account(member_id))
+    return -int(await connection.scalar(query) or 0)
+
+
 async def read_buckets(connection: AsyncConnection, member_ids: Sequence[str]) -> dict[str, Draw]:
     """Spendable units per bucket; in a write transaction they stay true until its end."""
     names: dict[str, tuple[str, bool]] = {}

@@ -24,6 +24,7 @@ from billing_meter.ledger import (
     Entry,
     Hold,
     Outcome,
+    PayDebt,
     Posted,
     PostHold,
     PromoGrant,
@@ -31,6 +32,7 @@ from billing_meter.ledger import (
     Refused,
     Request,
     Reverse,
+    TakeBack,
     VoidHold,
 )
 from billing_meter.ledger_rows import (
@@ -39,8 +41,10 @@ from billing_meter.ledger_rows import (
     hold_row,
     insert_rows,
     move_balances,
+    open_account,
     read_balances,
     read_buckets,
+    read_debt,
 )
 from billing_meter.limits import Limits, counted_units, spends
 from billing_meter.meter_types import FUNDS_CODES, UNLIMITED, FundsCode, Leeway
@@ -203,6 +207,10 @@ class LedgerTransaction:
                 planned, member_id = await self._resolve(request, hold_state or "voided")
             case Reverse():
                 planned, member_id = await self._reverse(request)
+            case TakeBack():
+                planned, member_id = await self._take_back(request)
+            case PayDebt():
+                planned, member_id = await self._pay_debt(request), request.member_id
         if isinstance(planned, str):
             await self.write([ledger.refusal_entry(request, planned, member_id)])
             return Refused(planned)
@@ -414,6 +422,66 @@ class LedgerTransaction:
         )
         return entry, member_id
 
+    async def _take_back(self, request: TakeBack) -> tuple[Entry | str, str | None]:
+        table = schema.transfers
+        query = sa.select(table).where(table.c.transfer == request.transfer).with_for_update()
+        row = (await self.connection.execute(query)).mappings().one_or_none()
+        if row is None or row["outcome"] != "posted" or row["kind"] != "purchase":
+            return "not_reversible", None
+        member_id: str = row["member_id"]
+        if await self.taken_back(request.transfer) + request.units > row["units"]:
+            return "exceeds_transfer", member_id
+        available = (await read_buckets(self.connection, [member_id]))[member_id]
+        there = min(request.units, available.paid)
+        debt = ledger.debt_account(member_id)
+        if there < request.units:
+            await open_account(self.connection, debt, member_id, may_be_negative=True)
+        parts = [
+            *ledger.member_parts(member_id, Draw(paid=-there)),
+            (debt, there - request.units),
+            (ledger.GATEWAY_CLEARING, request.units),
+        ]
+        drawn = Draw(paid=request.units)  # as the purchase had given them, all paid
+        entry = _entry(
+            request,
+            request.kind,
+            parts,
+            drawn,
+            request.units,
+            member_id=member_id,
+            reverses=request.transfer,
+        )
+        return entry, member_id
+
+    async def taken_back(self, transfer: int) -> int:
+        """What was taken back of a purchase and not given again since."""
+        given_again = schema.transfers.alias()
+        taken = (await self._reversed(transfer)).units
+        query = sa.select(sa.func.coalesce(sa.func.sum(given_again.c.units), 0)).where(
+            given_again.c.outcome == "posted",
+            given_again.c.reverses.in_(
+                sa.select(schema.transfers.c.transfer).where(
+                    schema.transfers.c.reverses == transfer
+                )
+            ),
+        )
+        return taken - int(await self.connection.scalar(query) or 0)
+
+    async def _pay_debt(self, request: PayDebt) -> Entry | str:
+        available = (await read_buckets(self.connection, [request.member_id]))[request.member_id]
+        if request.units > available.paid:
+            return "insufficient_credits"
+        if request.units > await read_debt(self.connection, request.member_id):
+            return "exceeds_debt"
+        parts = [
+            (ledger.paid_account(request.member_id), -request.units),
+            (ledger.debt_account(request.member_id), request.units),
+        ]
+        drawn = Draw(paid=request.units)
+        return _entry(
+            request, "debt_payment", parts, drawn, request.units, member_id=request.member_id
+        )
+
     async def _postings(self, transfer: int) -> dict[str, int]:
         table = schema.postings
         query = sa.select(table.c.account, table.c.units).where(table.c.transfer == transfer)
@@ -438,7 +506,9 @@ class LedgerTransaction:
 
 
 _CREDIT_KINDS = frozenset({"purchase", "promo_grant"})
-_FINAL_KINDS = frozenset({"reversal", "hold", "hold_void", "session_hold"})
+_FINAL_KINDS = frozenset(
+    {"reversal", "hold", "hold_void", "session_hold", "purchase_refund", "debt_payment"}
+)
 """Nothing of these can be reversed: they spent nothing, or are the correction themselves."""
 
 

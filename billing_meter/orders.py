@@ -2,7 +2,8 @@
 
 An attempt is written before the provider is asked, so that after a crash it is known whom to ask
 what. Settling an attempt, crediting the ledger, making the member premium and queueing the
-receipt are one transaction, guarded by the attempt's state.
+receipt are one transaction, guarded by the attempt's state. What is pending is asked for again,
+less and less often, whether webhooks come or not.
 """
 
 from __future__ import annotations
@@ -17,9 +18,15 @@ from datetime import UTC, datetime
 from typing import Literal
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection
 
-from billing_meter import ledger, order_store, promotion_store, promotions, schema
+from billing_meter import (
+    ledger,
+    order_reversals,
+    order_store,
+    promotion_store,
+    promotions,
+    schema,
+)
 from billing_meter.database import Database, DatabaseUnavailable
 from billing_meter.ledger import Posted, Purchase
 from billing_meter.ledger_store import LedgerTransaction
@@ -27,7 +34,6 @@ from billing_meter.order_store import Order, OrderState
 from billing_meter.packages import PACKAGES, Package
 from billing_meter.promotions import Price
 from billing_meter.providers import (
-    Charge,
     ChargeResult,
     Declined,
     DeclineReason,
@@ -37,6 +43,8 @@ from billing_meter.providers import (
     Pending,
     Provider,
     ProviderUnavailable,
+    Redirect,
+    RefundRefused,
     Settled,
     Unknown,
 )
@@ -55,9 +63,11 @@ __all__ = [
     "Provider",
 ]
 
-POLL_S = 2.0
-"""How often pending payments are looked up."""
-POLL_FIRST_S = 0.5
+POLL_FIRST_S, POLL_NEXT_S, POLL_MAX_S = 0.5, 2.0, 120.0
+"""When a pending payment is looked up: soon, then each time after twice as long. A member may
+take an hour on the provider's page, and the provider limits how often it is asked."""
+FORGOTTEN_MS = 24 * 60 * 60 * 1_000
+"""An order that nobody tried to pay for so long is closed."""
 KEY_CHARS_MAX = 120
 
 log = logging.getLogger(__name__)
@@ -70,6 +80,8 @@ RefusedCode = Literal[
     "unknown_order",
     "order_closed",
     "price_changed",
+    "token_unusable",
+    "refund_refused",
 ]
 EVERYWHERE: Mapping[str, frozenset[str]] = {}
 ResolvedHook = Callable[[LedgerTransaction, Order], Awaitable[None]]
@@ -80,6 +92,10 @@ class OrderRefused:
     """Nothing was ordered or paid."""
 
     code: RefusedCode
+
+
+class WrongPayment(Exception):
+    """The provider reports another amount or currency than was ordered; nothing was changed."""
 
 
 class Orders:
@@ -94,6 +110,7 @@ class Orders:
         catalog: Mapping[str, Package] = PACKAGES,
         method_countries: Mapping[str, frozenset[str]] = EVERYWHERE,
         utc_now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        poll_first_s: float = POLL_FIRST_S,
     ) -> None:
         self._database = database
         self._wallet = wallet
@@ -101,7 +118,11 @@ class Orders:
         self.catalog = catalog
         self._method_countries = method_countries
         self._utc_now = utc_now
+        self._poll_first_s = poll_first_s
         self._poller: asyncio.Task[None] | None = None
+        self._wake = asyncio.Event()
+        self._looks: dict[str, tuple[float, float]] = {}
+        """Pending attempt → when (loop time) it is looked up next, and the wait after that."""
         self.on_resolved: ResolvedHook | None = None
         """Awaited inside the transaction that settles or fails an order (auto-reload)."""
 
@@ -137,6 +158,11 @@ class Orders:
             for package in self.catalog.values()
             for method in self.methods_in(country)
         }
+
+    @property
+    def redirects(self) -> bool:
+        """Whether members pay on the provider's own page."""
+        return self._provider.redirects
 
     @property
     def descriptor(self) -> str:
@@ -226,12 +252,15 @@ class Orders:
         await order_store.insert(transaction.connection, order, key, digest)
         return order
 
-    async def pay(self, member_id: str, order_id: str, token: str) -> Order | OrderRefused:
+    async def pay(self, member_id: str, order_id: str, token: str = "") -> Order | OrderRefused:
         """Ask the provider for an order's money. Paying again never charges again.
 
         The order comes back settled, failed, or authorized when the provider is slow; then the
-        balance push tells the end.
+        balance push tells the end. Still created means that `redirect` has the page to pay on,
+        or that the provider has not answered yet.
         """
+        if bool(token) == self._provider.redirects:
+            return OrderRefused("token_unusable")
         async with self._wallet.ledger.transaction() as transaction:
             order = await order_store.find(transaction.connection, order_id, lock=True)
             if order is None or order.member_id != member_id:
@@ -266,87 +295,173 @@ class Orders:
         Unless it is `fresh`, the provider may have been asked before a crash: look it up first.
         """
         async with self._database.read() as connection:
-            charge = await self._charge_of(connection, attempt_id)
+            charge = await order_store.charge_of(connection, attempt_id)
         if charge is None:
             return
         try:
-            result = Unknown() if fresh else await self._provider.lookup(attempt_id)
+            result = Unknown() if fresh else await self._provider.lookup(charge)
             if isinstance(result, Unknown):
                 result = await self._provider.charge(charge)
+            await self.confirm(attempt_id, result)
+            if isinstance(result, Settled | Declined):
+                return
         except ProviderUnavailable:
             log.warning("the payment provider did not answer for attempt %s", attempt_id)
-        else:
-            await self.confirm(attempt_id, result)
-            if not isinstance(result, Pending):
-                return
+        except WrongPayment as wrong:
+            log.error("attempt %s was not credited: %s", attempt_id, wrong)
         self.start()
 
-    async def confirm(self, attempt_id: str, result: ChargeResult) -> Order | None:
-        """Take a provider's word (answer, poll or webhook). Any number of times counts once."""
-        async with self._wallet.ledger.transaction() as transaction:
-            order, upgraded = await self._confirm_in(transaction, attempt_id, result)
-        if upgraded and order is not None:
-            self._wallet.on_premium(order.member_id)
-        return order
+    async def check(self, member_id: str, order_id: str) -> Order | OrderRefused:
+        """Ask the provider about a member's order now: they came back from its page."""
+        async with self._database.read() as connection:
+            order = await order_store.find(connection, order_id)
+            if order is None or order.member_id != member_id:
+                return OrderRefused("unknown_order")
+            attempt_id = await order_store.pending_attempt(connection, order_id)
+        if attempt_id is not None:
+            await self.charge(attempt_id)
+        return await self.order(member_id, order_id) or OrderRefused("unknown_order")
 
-    async def _confirm_in(
+    async def cancel(self, member_id: str, order_id: str) -> Order | OrderRefused:
+        """The member does not want it any more. What was paid in the meantime is credited."""
+        async with self._wallet.ledger.transaction() as transaction:
+            order = await order_store.find(transaction.connection, order_id, lock=True)
+            if order is None or order.member_id != member_id:
+                return OrderRefused("unknown_order")
+            attempt_id = await order_store.pending_attempt(transaction.connection, order_id)
+            if attempt_id is None and order.state is OrderState.CREATED:
+                await self._fail_in(transaction, order, DeclineReason.NOT_PAID.value)
+            charge = attempt_id and await order_store.charge_of(transaction.connection, attempt_id)
+        if attempt_id and charge:
+            try:
+                result = await self._provider.cancel(charge)
+                if not isinstance(result, Unknown):
+                    await self.confirm(attempt_id, result)
+            except ProviderUnavailable:
+                log.warning("the payment provider did not answer for attempt %s", attempt_id)
+            except WrongPayment as wrong:
+                log.error("attempt %s was not credited: %s", attempt_id, wrong)
+        return await self.order(member_id, order_id) or OrderRefused("unknown_order")
+
+    async def redirect(self, order: Order) -> str | None:
+        """The provider's page on which this order can be paid now."""
+        async with self._database.read() as connection:
+            now_ms = self._wallet.ledger.now_ms()
+            return await order_store.redirect_of(connection, order.order_id, now_ms)
+
+    async def stored_token(self, member_id: str) -> str | None:
+        """A card that may be charged without the member being there, if there is one."""
+        async with self._database.read() as connection:
+            known = await order_store.stored_token(connection, member_id, self._provider.name)
+        return known or self._provider.default_token
+
+    async def refund(self, order_id: str, price_minor: int, key: str) -> Order | OrderRefused:
+        """Give money of a settled order back, and take its credits. Staff only; once per key."""
+        async with self._database.read() as connection:
+            attempt_id = await order_store.paid_attempt(connection, order_id)
+            charge = attempt_id and await order_store.charge_of(
+                connection, attempt_id, pending=False
+            )
+        if not charge:
+            return OrderRefused("unknown_order")
+        try:
+            total_minor = await self._provider.refund(charge, price_minor, f"refund:{key}")
+        except RefundRefused as refused:
+            log.warning("order %s was not refunded: %s", order_id, refused)
+            return OrderRefused("refund_refused")
+        async with self._wallet.ledger.transaction() as transaction:
+            order = await order_store.find(transaction.connection, order_id, lock=True)
+            assert order is not None
+            await order_reversals.refunded(transaction, order, total_minor)
+            return await order_store.find(transaction.connection, order_id) or order
+
+    async def confirm(self, attempt_id: str, result: ChargeResult) -> Order | None:
+        """Take a provider's word (answer, poll or webhook). Any number of times counts once.
+
+        Raises WrongPayment.
+        """
+        async with self._wallet.ledger.transaction() as transaction:
+            return await self.confirm_in(transaction, attempt_id, result)
+
+    async def confirm_in(
         self, transaction: LedgerTransaction, attempt_id: str, result: ChargeResult
-    ) -> tuple[Order | None, bool]:
-        connection = transaction.connection
+    ) -> Order | None:
+        """The same inside an open transaction."""
+        connection, at_ms = transaction.connection, transaction.at_ms
         order = await order_store.order_of_attempt(connection, attempt_id)
         if order is None:
-            return None, False
-        reference: str | None
-        failure: str | None
+            return None
         match result:
+            case Redirect():
+                await order_store.keep_redirect(connection, attempt_id, result)
             case Pending(reference):
-                await order_store.authorize(
-                    connection, order, attempt_id, reference, transaction.at_ms
-                )
-                return await order_store.find(connection, order.order_id), False
-            case Settled(reference):
-                state, failure = "settled", None
+                await order_store.authorize(connection, order, attempt_id, reference, at_ms)
             case Declined(reason):
-                state, failure, reference = "declined", reason.value, None
-        fresh = await order_store.resolve_attempt(
-            connection, attempt_id, state, failure, reference, transaction.at_ms
-        )
-        if not fresh:
-            return order, False
-        upgraded = False
-        if failure is None:
-            request = Purchase(
-                f"order:{order.order_id}",
-                order.member_id,
-                order.credits_units,
-                f"order:{order.order_id}",
+                if await order_store.resolve_attempt(
+                    connection, attempt_id, "declined", reason.value, None, at_ms
+                ):
+                    await self._fail_in(transaction, order, reason.value)
+            case Settled():
+                _check_payment(order, result)
+                if await order_store.resolve_attempt(
+                    connection, attempt_id, "settled", None, result.reference, at_ms
+                ):
+                    await self._settle_in(transaction, order, result)
+        return await order_store.find(connection, order.order_id)
+
+    async def _settle_in(
+        self, transaction: LedgerTransaction, order: Order, result: Settled
+    ) -> None:
+        subject = f"order:{order.order_id}"
+        request = Purchase(subject, order.member_id, order.credits_units, subject)
+        outcome, upgraded = await credit_in(transaction, request)
+        if not isinstance(outcome, Posted):
+            raise RuntimeError(f"a purchase was refused: {outcome.code}")
+        connection, at_ms = transaction.connection, transaction.at_ms
+        await order_store.settle(connection, order, outcome.transfer, at_ms)
+        if result.card is not None:
+            await order_store.keep_card(
+                connection, order.member_id, self._provider.name, result.card, at_ms
             )
-            outcome, upgraded = await credit_in(transaction, request)
-            if not isinstance(outcome, Posted):
-                raise RuntimeError(f"a purchase was refused: {outcome.code}")
-            await order_store.settle(connection, order, outcome.transfer, transaction.at_ms)
-        else:
-            await order_store.fail(connection, order, failure, transaction.at_ms)
-        resolved = await order_store.find(connection, order.order_id)
+        if upgraded:
+            transaction.after_commit.append(lambda: self._wallet.on_premium(order.member_id))
+        await self._tell_resolved(transaction, order.order_id)
+
+    async def _fail_in(self, transaction: LedgerTransaction, order: Order, failure: str) -> None:
+        await order_store.fail(transaction.connection, order, failure, transaction.at_ms)
+        await self._tell_resolved(transaction, order.order_id)
+
+    async def _tell_resolved(self, transaction: LedgerTransaction, order_id: str) -> None:
+        resolved = await order_store.find(transaction.connection, order_id)
         if self.on_resolved is not None and resolved is not None:
             await self.on_resolved(transaction, resolved)
-        return resolved, upgraded
 
     # --- what is still pending ------------------------------------------------------------
 
     async def resume_pending(self) -> int:
-        """Ask about every pending attempt (at start, and by the poller); how many remain."""
-        async with self._database.read() as connection:
-            pending = await order_store.pending_attempts(connection, self._provider.name)
-        for attempt_id in pending:
+        """Ask about every pending attempt at once; how many remain."""
+        for attempt_id in await self._pending():
             await self.charge(attempt_id)
+        return len(await self._pending())
+
+    async def close_forgotten(self) -> int:
+        """Close orders that nobody tried to pay for a day; how many."""
+        before_ms = self._wallet.ledger.now_ms() - FORGOTTEN_MS
         async with self._database.read() as connection:
-            return len(await order_store.pending_attempts(connection, self._provider.name))
+            forgotten = await order_store.never_paid(connection, before_ms)
+        for order_id in forgotten:
+            async with self._wallet.ledger.transaction() as transaction:
+                order = await order_store.find(transaction.connection, order_id, lock=True)
+                tried = await order_store.pending_attempt(transaction.connection, order_id)
+                if order is not None and order.state is OrderState.CREATED and tried is None:
+                    await self._fail_in(transaction, order, DeclineReason.NOT_PAID.value)
+        return len(forgotten)
 
     def start(self) -> None:
-        """Resume what an earlier run left pending, in the background."""
+        """Look after what is pending, also from an earlier run, in the background."""
+        self._wake.set()
         if self._poller is None or self._poller.done():
-            self._poller = asyncio.create_task(self._poll(POLL_FIRST_S), name="orders")
+            self._poller = asyncio.create_task(self._poll(), name="orders")
 
     async def close(self) -> None:
         """Stop polling; pending attempts are resumed by the next start."""
@@ -356,30 +471,40 @@ class Orders:
                 await self._poller
             self._poller = None
 
-    async def _poll(self, wait_s: float) -> None:
+    async def _poll(self) -> None:
+        loop = asyncio.get_running_loop()
         while True:
+            self._wake.clear()
+            wait_s = POLL_NEXT_S
             try:
-                async with self._database.read() as connection:
-                    pending = await order_store.pending_attempts(connection, self._provider.name)
+                pending = await self._pending()
                 if not pending:
+                    self._looks.clear()
                     return
-                await asyncio.sleep(wait_s)
-                wait_s = POLL_S
-                await self.resume_pending()
+                now_s = loop.time()
+                known = self._looks
+                self._looks = {
+                    attempt_id: known.get(attempt_id, (now_s + self._poll_first_s, POLL_NEXT_S))
+                    for attempt_id in pending
+                }
+                for attempt_id, (at_s, next_s) in list(self._looks.items()):
+                    if at_s <= now_s:
+                        self._looks[attempt_id] = (now_s + next_s, min(next_s * 2, POLL_MAX_S))
+                        await self.charge(attempt_id)
+                wait_s = min(at_s for at_s, _ in self._looks.values()) - loop.time()
             except DatabaseUnavailable:
                 log.exception("pending payments could not be looked up")
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(max(wait_s, 0)):
+                    await self._wake.wait()
 
-    async def _charge_of(self, connection: AsyncConnection, attempt_id: str) -> Charge | None:
-        order = await order_store.order_of_attempt(connection, attempt_id)
-        token = await order_store.token_of_pending(connection, attempt_id)
-        if order is None or token is None:
-            return None
-        return Charge(
-            attempt_id=attempt_id,
-            member_id=order.member_id,
-            method=order.method,
-            token=token,
-            price_minor=order.price_minor,
-            currency=order.currency,
-            descriptor=order.descriptor,
-        )
+    async def _pending(self) -> Sequence[str]:
+        async with self._database.read() as connection:
+            return await order_store.pending_attempts(connection, self._provider.name)
+
+
+def _check_payment(order: Order, paid: Settled) -> None:
+    if paid.price_minor not in (None, order.price_minor):
+        raise WrongPayment(f"{paid.price_minor} was paid instead of {order.price_minor}")
+    if paid.currency not in (None, order.currency):
+        raise WrongPayment(f"{paid.currency} was paid instead of {order.currency}")

@@ -1,15 +1,15 @@
 """Payment providers: the protocol that one must speak, and a fake one for demo and tests.
 
 A provider sees tokens of its own making, never a card number. `attempt_id` is its idempotency
-key: asking twice with the same one must charge once.
+key: asking twice with the same one must charge once. A provider with a page of its own answers
+`Redirect`, and the member pays there; what its webhooks tell comes in as `News`.
 """
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 
 class DeclineReason(enum.StrEnum):
@@ -18,6 +18,10 @@ class DeclineReason(enum.StrEnum):
     FUNDS = "funds"
     CARD_EXPIRED = "card_expired"
     BANK_BLOCKED = "bank_blocked"
+    NEEDS_ACTION = "needs_action"
+    """The bank wants the member there; a payment without them will not go through."""
+    NOT_PAID = "not_paid"
+    """The member never paid: they cancelled, or the provider's page expired."""
     OTHER = "other"
 
 
@@ -31,7 +35,11 @@ class Method:
 
 @dataclass(frozen=True, slots=True)
 class Charge:
-    """What the provider is asked to charge."""
+    """What the provider is asked to charge. `reference` is its own name for it, once known.
+
+    `token` is a card that the provider stored, or one that its page made; empty where the member
+    pays on the provider's page. `customer` is the provider's name for a member who paid before.
+    """
 
     attempt_id: str
     member_id: str
@@ -40,13 +48,35 @@ class Charge:
     price_minor: int
     currency: str
     descriptor: str
+    order_id: str
+    credits_units: int
+    created_at_ms: int
+    reference: str | None = None
+    customer: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """A card that the provider keeps, and may charge without the member being there.
+
+    `fingerprint` is the same for the same card number, whoever brings it.
+    """
+
+    token: str
+    customer: str
+    fingerprint: str | None = None
+    brand: str | None = None
+    last4: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """The money is ours."""
+    """The money is ours. A provider that says how much is held to it."""
 
     reference: str
+    price_minor: int | None = None
+    currency: str | None = None
+    card: Card | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +94,20 @@ class Pending:
 
 
 @dataclass(frozen=True, slots=True)
+class Redirect:
+    """The member pays on the provider's page at `url`; nothing is authorised yet."""
+
+    reference: str
+    url: str
+    expires_at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class Unknown:
     """The provider never heard of this attempt; it may be asked again with the same id."""
 
 
-ChargeResult = Settled | Declined | Pending
+ChargeResult = Settled | Declined | Pending | Redirect
 
 
 class ProviderUnavailable(Exception):
@@ -82,15 +121,94 @@ class Provider(Protocol):
     methods: tuple[Method, ...]
     descriptor: str
     """What will stand on the member's statement; shown before paying."""
+    redirects: bool
+    """Members pay on the provider's page; tokens from our own page are refused."""
+    default_token: str | None
+    """A card that every member has; the fake's, None for real ones."""
 
     async def charge(self, charge: Charge) -> ChargeResult:
         """Charge once per attempt id; raises ProviderUnavailable when the outcome is unknown."""
 
-    async def lookup(self, attempt_id: str) -> ChargeResult | Unknown:
+    async def lookup(self, charge: Charge) -> ChargeResult | Unknown:
         """What became of an attempt; raises ProviderUnavailable."""
 
-    def stored_token(self, member_id: str) -> str | None:
-        """A token that may be charged without the member being there, if there is one."""
+    async def cancel(self, charge: Charge) -> ChargeResult | Unknown:
+        """Close what the member has not paid yet; tells what became of it in the end."""
+
+    async def refund(self, charge: Charge, price_minor: int, key: str) -> int:
+        """Give money back, once per key; returns all that was ever given back of this charge.
+
+        Raises ProviderUnavailable (ask again with the same key) and RefundRefused.
+        """
+
+    async def close(self) -> None:
+        """Close connections, if there are any."""
+
+
+class RefundRefused(Exception):
+    """The provider will not give this money back; its text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderEvent:
+    """A webhook that proved to be the provider's: its permanent id, and what it is about."""
+
+    event_id: str
+    kind: str
+    object_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refunded:
+    """So much of the payment has been given back in all."""
+
+    price_minor: int
+
+
+@dataclass(frozen=True, slots=True)
+class Disputed:
+    """The member's bank took `price_minor` back; `ours` when it gave it to us after all."""
+
+    dispute_id: str
+    price_minor: int
+    ours: bool
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """What the provider now says of an attempt, whatever order its events come in.
+
+    `order_id` and `attempt_id` are what we gave it when the attempt began.
+    """
+
+    order_id: str
+    attempt_id: str
+    result: ChargeResult
+    after: Refunded | Disputed | None = None
+
+
+class EventRefused(Exception):
+    """A webhook that is not believed; `code` is stable."""
+
+    def __init__(self, code: str) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+@runtime_checkable
+class EventSource(Protocol):
+    """A provider that tells by webhook."""
+
+    name: str
+
+    def open_event(self, body: bytes, signature: str) -> ProviderEvent:
+        """Check the signature over the raw bytes and read the event; raises EventRefused."""
+
+    async def news(self, event: ProviderEvent) -> News | None:
+        """Ask the provider what it is about, since events come late and in any order.
+
+        None when it does not concern us; raises ProviderUnavailable.
+        """
 
 
 class NoProvider:
@@ -99,18 +217,27 @@ class NoProvider:
     name = "none"
     methods: tuple[Method, ...] = ()
     descriptor = ""
+    redirects = False
+    default_token: str | None = None
 
     async def charge(self, charge: Charge) -> ChargeResult:
         """Decline."""
         return Declined(DeclineReason.OTHER)
 
-    async def lookup(self, attempt_id: str) -> ChargeResult | Unknown:
+    async def lookup(self, charge: Charge) -> ChargeResult | Unknown:
         """Nothing was ever charged."""
         return Unknown()
 
-    def stored_token(self, member_id: str) -> str | None:
-        """None."""
-        return None
+    async def cancel(self, charge: Charge) -> ChargeResult | Unknown:
+        """Nothing is under way."""
+        return Unknown()
+
+    async def refund(self, charge: Charge, price_minor: int, key: str) -> int:
+        """Refuse."""
+        raise RefundRefused("payments are not configured")
+
+    async def close(self) -> None:
+        """Nothing is open."""
 
 
 FAKE_DECLINES = {
@@ -134,9 +261,11 @@ class FakeProvider:
         Method("gift_card", "Gift card"),
     )
     descriptor = "PRLR SERVICES"
+    redirects = False
+    default_token: str | None = "tok_ok"
 
-    def __init__(self, stored: Callable[[str], str | None] = lambda _member_id: "tok_ok") -> None:
-        self._stored = stored
+    def __init__(self) -> None:
+        self._refunds: dict[str, dict[str, int]] = {}
         self._results: dict[str, ChargeResult] = {}
         self._lookups: dict[str, int] = {}
         self.charges: list[Charge] = []
@@ -151,7 +280,7 @@ class FakeProvider:
         reference = f"fake-{charge.attempt_id}"
         result: ChargeResult
         if charge.token == "tok_ok":
-            result = Settled(reference)
+            result = self._settled(charge)
         elif charge.token == "tok_slow":
             result = Pending(reference)
         else:
@@ -159,17 +288,37 @@ class FakeProvider:
         self._results[charge.attempt_id] = result
         return result
 
-    async def lookup(self, attempt_id: str) -> ChargeResult | Unknown:
+    async def lookup(self, charge: Charge) -> ChargeResult | Unknown:
         """A pending one settles at its second look-up."""
+        attempt_id = charge.attempt_id
         result = self._results.get(attempt_id)
         if result is None:
             return Unknown()
         if isinstance(result, Pending):
             self._lookups[attempt_id] = self._lookups.get(attempt_id, 0) + 1
             if self._lookups[attempt_id] >= SLOW_LOOKUPS:
-                result = self._results[attempt_id] = Settled(result.reference)
+                result = self._results[attempt_id] = self._settled(charge)
         return result
 
-    def stored_token(self, member_id: str) -> str | None:
-        """As the test says; by default every member has a good card."""
-        return self._stored(member_id)
+    async def cancel(self, charge: Charge) -> ChargeResult | Unknown:
+        """What is under way cannot be stopped."""
+        return await self.lookup(charge)
+
+    async def refund(self, charge: Charge, price_minor: int, key: str) -> int:
+        """Up to what was charged, once per key."""
+        given = self._refunds.setdefault(charge.attempt_id, {})
+        if key not in given:
+            if sum(given.values()) + price_minor > charge.price_minor:
+                raise RefundRefused("more than was paid")
+            given[key] = price_minor
+        return sum(given.values())
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+    def _settled(self, charge: Charge) -> Settled:
+        reference = f"fake-{charge.attempt_id}"
+        card = Card(
+            charge.token, f"fake-{charge.member_id}", f"fake:{charge.token}", "test", "4242"
+        )
+        return Settled(reference, charge.price_minor, charge.currency, card)

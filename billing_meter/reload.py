@@ -22,7 +22,7 @@ from billing_meter.ledger_store import Balance, LedgerTransaction, read_balances
 from billing_meter.order_store import Order, OrderState
 from billing_meter.orders import OrderRefused, Orders
 from billing_meter.packages import DEFAULT_PACKAGE_ID
-from billing_meter.providers import Provider
+from billing_meter.providers import DeclineReason
 from billing_meter.wallet import Wallet
 
 THRESHOLD_UNITS = 42_000
@@ -44,7 +44,8 @@ RefusedCode = Literal["unknown_package", "package_too_small", "bad_cap", "no_pay
 
 @dataclass(frozen=True, slots=True)
 class ReloadSettings:
-    """What the wallet shows; `notice` tells why it stopped (`declined`, `daily_cap`)."""
+    """What the wallet shows; `notice` tells why it stopped (`declined`, `needs_action`,
+    `money_back`, `daily_cap`)."""
 
     enabled: bool
     state: ReloadState
@@ -76,14 +77,12 @@ class Reload:
         database: Database,
         wallet: Wallet,
         orders: Orders,
-        provider: Provider,
         *,
         utc_now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._database = database
         self._wallet = wallet
         self._orders = orders
-        self._provider = provider
         self._utc_now = utc_now
         self._waiting: dict[str, int] = {}
         """Members with a row that is not off → before when not to look again."""
@@ -136,7 +135,7 @@ class Reload:
             return ReloadRefused("package_too_small")
         if not 1 <= daily_cap <= DAILY_CAP_MAX:
             return ReloadRefused("bad_cap")
-        card = token or self._provider.stored_token(member_id)
+        card = token or await self._orders.stored_token(member_id)
         if enabled and (card is None or not self._orders.methods):
             return ReloadRefused("no_payment_method")
         wanted = {"package_id": package_id, "daily_cap": daily_cap, "token": card}
@@ -285,6 +284,8 @@ class Reload:
         values: dict[str, Any] = {"updated_at_ms": transaction.at_ms}
         if order.state is OrderState.SETTLED:
             values |= {"state": "armed", "failures": 0, "backoff_until_ms": None}
+        elif order.failure == DeclineReason.NEEDS_ACTION:
+            values |= {"state": "off", "failures": failures + 1, "notice": "needs_action"}
         elif failures + 1 >= DECLINES_MAX:
             values |= {"state": "off", "failures": failures + 1, "notice": "declined"}
         else:

@@ -287,6 +287,8 @@ attempts = sa.Table(
     sa.Column("failure", sa.String(32)),
     sa.Column("created_at_ms", sa.BigInteger, nullable=False),
     sa.Column("resolved_at_ms", sa.BigInteger),
+    sa.Column("redirect_url", sa.Text),
+    sa.Column("expires_at_ms", sa.BigInteger),
     sa.CheckConstraint(
         "state IN ('pending', 'settled', 'declined')", name="ck_payment_attempts_state"
     ),
@@ -294,7 +296,33 @@ attempts = sa.Table(
     sa.Index("ix_payment_attempts_state", "state"),
 )
 """Written before the provider is asked; its id is the provider's idempotency key. `token` is the
-provider's own word for a card: no card number ever comes here."""
+provider's own word for a card: no card number ever comes here. `redirect_url` is the provider's
+page for this attempt, open until `expires_at_ms`."""
+
+cards = sa.Table(
+    "payment_cards",
+    METADATA,
+    sa.Column("member_id", sa.String(ID_CHARS), primary_key=True),
+    sa.Column("provider", sa.String(32), primary_key=True),
+    sa.Column("token", sa.String(KEY_CHARS), nullable=False),
+    sa.Column("customer", sa.String(KEY_CHARS), nullable=False),
+    sa.Column("fingerprint", sa.String(KEY_CHARS)),
+    sa.Column("brand", sa.String(32)),
+    sa.Column("last4", sa.String(4)),
+    sa.Column("updated_at_ms", sa.BigInteger, nullable=False),
+)
+"""The card that a member paid with last, as the provider names it; auto-reload charges it."""
+
+events = sa.Table(
+    "payment_events",
+    METADATA,
+    sa.Column("provider", sa.String(32), primary_key=True),
+    sa.Column("event_id", sa.String(KEY_CHARS), primary_key=True),
+    sa.Column("kind", sa.String(64), nullable=False),
+    sa.Column("order_id", sa.String(ID_CHARS), sa.ForeignKey("orders.order_id"), nullable=False),
+    sa.Column("at_ms", sa.BigInteger, nullable=False),
+)
+"""Webhooks that took effect, written in that transaction: each counts once, for ever."""
 
 reloads = sa.Table(
     "auto_reloads",
@@ -400,6 +428,8 @@ TABLES = (
     sessions,
     orders,
     attempts,
+    cards,
+    events,
     reloads,
     outbox,
     promotions,

@@ -111,19 +111,30 @@ def transfer_problems(row: sa.RowMapping, postings: Mapping[str, int]) -> Iterat
     units, promo, paid = row["units"], row["promo_units"], row["paid_units"]
     if promo + paid != units:
         yield f"buckets {promo} + {paid} are not {units}"
+    if not _fits(row, member, others):
+        yield f"{row['kind']} of {units} units does not fit its postings"
+
+
+def _fits(row: sa.RowMapping, member: Mapping[str, int], others: int) -> bool:
+    """Whether a transfer moved what its kind moves; `member` has its own accounts' postings."""
+    units: int = row["units"]
     match row["kind"]:
         case "purchase" | "promo_grant":
-            fits = others == -units and member == _nonzero({"promo": promo, "paid": paid})
+            given = {"promo": row["promo_units"], "paid": row["paid_units"]}
+            return others == -units and member == _nonzero(given)
         case "reversal":
-            fits = abs(others) == units and "held" not in member
+            return abs(others) == units and "held" not in member
         case "hold":
-            fits = others == 0 and member.get("held") == units
+            return others == 0 and member.get("held") == units
+        case "purchase_refund" | "charge_back":
+            taken = member.get("paid", 0) + member.get("debt", 0)
+            return others == units == -taken and not member.keys() - {"paid", "debt"}
+        case "debt_payment":
+            return others == 0 and member == {"paid": -units, "debt": units}
         case "hold_void" | "session_hold":
-            fits = others == 0 and units == 0
+            return others == 0 and units == 0
         case _:
-            fits = others == units
-    if not fits:
-        yield f"{row['kind']} of {units} units does not fit its postings"
+            return others == units
 
 
 def _nonzero(values: Mapping[str, int]) -> dict[str, int]:
@@ -143,6 +154,8 @@ async def _check_accounts(
             )
         if units < 0 and not row["may_be_negative"]:
             findings.append(Finding("balance_negative", account, f"is {units}"))
+        if units > 0 and account.endswith(":debt"):
+            findings.append(Finding("debt_overpaid", account, f"is {units}"))
     known = {row["account"] for row in rows}
     findings += [
         Finding("account_missing", account, "has postings but no row")
@@ -275,11 +288,13 @@ async def _check_orders(connection: AsyncConnection, findings: list[Finding]) ->
         )
     )
     known = set()
+    taken_back = await _taken_back(connection)
     rows = (await connection.execute(query)).mappings().all()
     for row in rows:
         subject = f"order:{row['order_id']}"
         known.add(subject)
-        findings += [Finding("order_wrong", subject, problem) for problem in order_problems(row)]
+        problems = order_problems(row, taken_back.pop(subject, 0))
+        findings += [Finding("order_wrong", subject, problem) for problem in problems]
     credited = sa.select(transfers.c.subject).where(
         transfers.c.kind == "purchase", transfers.c.key.like("order:%")
     )
@@ -291,8 +306,30 @@ async def _check_orders(connection: AsyncConnection, findings: list[Finding]) ->
     return len(rows)
 
 
-def order_problems(row: sa.RowMapping) -> Iterator[str]:
-    """Where an order, its attempts and its transfer disagree."""
+async def _taken_back(connection: AsyncConnection) -> dict[str, int]:
+    """Per order, the units that went back with its money and did not come again."""
+    table = schema.transfers.c
+    signed = sa.case((table.kind == "reversal", -table.units), else_=table.units)
+    query = (
+        sa.select(table.subject, sa.func.sum(signed))
+        .where(
+            table.kind.in_(("purchase_refund", "charge_back", "reversal")),
+            table.outcome == "posted",
+            table.subject.like("order:%"),
+        )
+        .group_by(table.subject)
+    )
+    return {subject: int(units) for subject, units in await connection.execute(query)}
+
+
+def order_problems(row: sa.RowMapping, taken_back: int) -> Iterator[str]:
+    """Where an order, its attempts and its transfers disagree."""
+    if taken_back != row["refunded_units"]:
+        yield f"{taken_back} units were taken back, the row says {row['refunded_units']}"
+    if (row["state"] == "refunded") != (taken_back == row["credits_units"]) and (
+        row["state"] != "charged_back"
+    ):
+        yield f"{row['state']}, but {taken_back} of {row['credits_units']} units were taken back"
     settled = row["state"] in ("settled", "refunded", "charged_back")
     if settled != (row["settled_attempts"] > 0):
         yield f"{row['state']}, but {row['settled_attempts']} attempts are settled"

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing_meter import ledger, limits_rows, schema
 from billing_meter.database import Database
-from billing_meter.ledger import Outcome, Posted, PromoGrant, Purchase
+from billing_meter.ledger import Outcome, PayDebt, Posted, PromoGrant, Purchase
+from billing_meter.ledger_rows import insert_missing, open_account, read_debt
 from billing_meter.ledger_store import Balance, LedgerStore, LedgerTransaction, read_balances
 from billing_meter.meter_types import UNLIMITED, Leeway
 
@@ -99,6 +99,11 @@ class Wallet:
             found = await limits_rows.read_limits(connection, [member_id], now_ms)
         return found[member_id].leeway if member_id in found else UNLIMITED
 
+    async def debt_units(self, member_id: str) -> int:
+        """What a member owes after a charge-back of credits that were spent."""
+        async with self.database.read() as connection:
+            return await read_debt(connection, member_id)
+
     async def standing(self, member_id: str) -> Standing:
         """Premium, and the extras of feature A7."""
         table = schema.members
@@ -140,7 +145,20 @@ async def credit_in(transaction: LedgerTransaction, request: Purchase) -> tuple[
     outcome = await transaction.execute(request)
     if not isinstance(outcome, Posted) or outcome.replayed:
         return outcome, False
+    await pay_debt(transaction, request.member_id, outcome, request.subject)
     return outcome, await make_premium(transaction, request.member_id, purchase=True)
+
+
+async def pay_debt(
+    transaction: LedgerTransaction, member_id: str, came: Posted, subject: str
+) -> None:
+    """Of the units that just came in, pay what the member owes."""
+    owed = min(came.units, await read_debt(transaction.connection, member_id))
+    if owed:
+        request = PayDebt(f"debt:{came.transfer}", member_id, owed, subject)
+        outcome = await transaction.execute(request)
+        if not isinstance(outcome, Posted):
+            raise RuntimeError(f"a debt was not paid: {outcome.code}")
 
 
 async def make_premium(transaction: LedgerTransaction, member_id: str, *, purchase: bool) -> bool:
@@ -189,11 +207,11 @@ async def recount_purchases(transaction: LedgerTransaction, member_id: str) -> N
 async def ensure_member(connection: AsyncConnection, member_id: str, at_ms: int) -> None:
     """The member's row and three accounts, if they are missing."""
     row = {"member_id": member_id, "created_at_ms": at_ms}
-    if not await _insert_missing(connection, schema.members, "member_id", row):
+    if not await insert_missing(connection, schema.members, "member_id", row):
         return
     names = (ledger.paid_account, ledger.promo_account, ledger.held_account)
     for name in names:
-        await _open_account(connection, name(member_id), member_id, may_be_negative=False)
+        await open_account(connection, name(member_id), member_id, may_be_negative=False)
 
 
 async def ensure_expert(
@@ -201,9 +219,9 @@ async def ensure_expert(
 ) -> int:
     """The expert's row and account, if they are missing; returns the share that is in force."""
     row = {"expert_id": expert_id, "share_percent": share_percent, "created_at_ms": at_ms}
-    if await _insert_missing(connection, schema.experts, "expert_id", row):
+    if await insert_missing(connection, schema.experts, "expert_id", row):
         name = ledger.payable_account(expert_id)
-        await _open_account(connection, name, expert_id, may_be_negative=True)
+        await open_account(connection, name, expert_id, may_be_negative=True)
     query = sa.select(schema.experts.c.share_percent).where(schema.experts.c.expert_id == expert_id)
     return int(await connection.scalar(query) or 0)
 
@@ -211,24 +229,6 @@ async def ensure_expert(
 async def prepare_ledger(database: Database) -> None:
     """The platform's accounts and the transfer counter, if they are missing."""
     async with database.write() as connection:
-        await _insert_missing(connection, schema.head, "id", {"id": 1, "last_transfer": 0})
+        await insert_missing(connection, schema.head, "id", {"id": 1, "last_transfer": 0})
         for account, may_be_negative in ledger.PLATFORM_ACCOUNTS.items():
-            await _open_account(connection, account, "platform", may_be_negative=may_be_negative)
-
-
-async def _open_account(
-    connection: AsyncConnection, account: str, owner: str, *, may_be_negative: bool
-) -> None:
-    row = {"account": account, "owner": owner, "units": 0, "may_be_negative": may_be_negative}
-    await _insert_missing(connection, schema.accounts, "account", row)
-
-
-async def _insert_missing(
-    connection: AsyncConnection, table: sa.Table, key: str, row: Mapping[str, Any]
-) -> bool:
-    """Insert unless the key exists, in one statement that every dialect has."""
-    values = [sa.literal(value, table.c[name].type).label(name) for name, value in row.items()]
-    exists = sa.select(table.c[key]).where(table.c[key] == row[key]).exists()
-    source = sa.select(*values).where(~exists)
-    result = await connection.execute(sa.insert(table).from_select(list(row), source))
-    return result.rowcount == 1
+            await open_account(connection, account, "platform", may_be_negative=may_be_negative)

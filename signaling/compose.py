@@ -14,8 +14,6 @@ import structlog
 from billing_meter.card_checks import FakeCardChecker
 from billing_meter.database import Database
 from billing_meter.free_credits import FreeCredits
-from billing_meter.orders import FakeProvider, NoProvider, Orders, Provider
-from billing_meter.reload import Reload
 from billing_meter.seals import seal
 from billing_meter.till import Till
 from billing_meter.wallet import Wallet
@@ -26,6 +24,7 @@ from rooms.directory import ExpertProfile
 from rooms.house import House
 from rooms.roles import VisitorKind
 from signaling.accounts import Accounts, milliseconds
+from signaling.compose_payments import payments
 from signaling.config import Config, ConfigError, host_port
 from signaling.csrf import origins_of
 from signaling.directory import AccountsDirectory
@@ -48,6 +47,9 @@ THUMBNAIL_STEP_S = 0.5
 ELIGIBILITY_FILE = "eligibility.secret"
 SEAL_PERIOD_S = 60.0
 """How much of the journal a crash may leave unsealed; the next seal then covers it."""
+
+FORGOTTEN_PERIOD_S = 600.0
+"""How often orders that nobody tried to pay are looked for."""
 
 log = structlog.get_logger(__name__)
 
@@ -83,11 +85,8 @@ def build(config: Config, database: Database, hasher: Passwords) -> tuple[Servic
     _follow_profiles(experts, house, hub)
     wallet.on_balance = house.on_balance
     wallet.on_standing = house.on_standing
-    provider = _provider(config)
-    where = config.money.countries_of_methods()
-    orders = Orders(database, wallet, provider, method_countries=where, utc_now=utc_now)
-    reload = Reload(database, wallet, orders, provider, utc_now=utc_now)
-    till.listen_spent(reload.on_spent)
+    paying = payments(config, database, wallet, lambda: services.public_url)
+    till.listen_spent(paying.reload.on_spent)
     services = Services(
         config=config,
         database=database,
@@ -97,8 +96,10 @@ def build(config: Config, database: Database, hasher: Passwords) -> tuple[Servic
         identities=Identities(config, accounts, sessions, tokens),
         tickets=tickets,
         wallet=wallet,
-        orders=orders,
-        reload=reload,
+        provider=paying.provider,
+        orders=paying.orders,
+        webhooks=paying.webhooks,
+        reload=paying.reload,
         free_credits=_free_credits(config, wallet),
         house=house,
         hub=hub,
@@ -130,6 +131,9 @@ async def running(services: Services, till: Till) -> AsyncIterator[None]:
     async def sealed() -> None:
         await seal(services.database, milliseconds(utc_now()))
 
+    async def forgotten() -> None:
+        await services.orders.close_forgotten()
+
     decoder = StillDecoder()
 
     async def thumbnails() -> None:
@@ -153,6 +157,7 @@ async def running(services: Services, till: Till) -> AsyncIterator[None]:
             for work in (
                 every(SEAL_PERIOD_S, "seal the journal", sealed),
                 every(THUMBNAIL_STEP_S, "thumbnails", thumbnails),
+                every(FORGOTTEN_PERIOD_S, "close forgotten orders", forgotten),
                 *_mail(services),
             ):
                 await stack.enter_async_context(background(work))
@@ -163,6 +168,7 @@ async def running(services: Services, till: Till) -> AsyncIterator[None]:
         await till.stop()
         await services.orders.close()
         await services.reload.idle()
+        await services.provider.close()
         await services.media.close()
 
 
@@ -173,16 +179,6 @@ def _mail(services: Services) -> list[Coroutine[Any, Any, None]]:
         return []
     mailer = Mailer(services.database, services.accounts, settings, utc_now=services.utc_now)
     return [mailer.run()]
-
-
-def _provider(config: Config) -> Provider:
-    match config.money.provider:
-        case "none":
-            return NoProvider()
-        case "fake":
-            provider = FakeProvider()
-            provider.descriptor = config.money.statement_descriptor
-            return provider
 
 
 def _free_credits(config: Config, wallet: Wallet) -> FreeCredits:

@@ -18,13 +18,22 @@ from msgspec import Meta, Struct
 from yarl import URL
 
 from billing_meter.database import DatabaseRefused, parsed_address, shown_address
+from billing_meter.descriptor import descriptor_fault
 from signaling.settings_mail import MailSection
+from signaling.settings_stripe import StripeSection
 
 ENV_PREFIX = "PARLOUR__"
 SECRET_CHARS_MIN = 32
 """256 bits of HMAC key as hex are 64 characters; 32 is the least that is not guessable."""
 SECRET_KEYS = frozenset(
-    {"auth.secret", "ice.turn_secret", "mail.password", "money.eligibility_secret"}
+    {
+        "auth.secret",
+        "ice.turn_secret",
+        "mail.password",
+        "money.eligibility_secret",
+        "stripe.secret_key",
+        "stripe.webhook_secret",
+    }
 )
 
 CATEGORIES = (
@@ -98,10 +107,8 @@ class StoreSection(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 class MoneySection(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Payments. `fake` gives credits away and is for development and the demo only."""
 
-    provider: Literal["none", "fake"] = "fake"
-    statement_descriptor: Annotated[
-        str, Meta(min_length=5, max_length=22, pattern="^[A-Za-z0-9 .+-]+$")
-    ] = "PRL SERVICES"
+    provider: Literal["none", "fake", "stripe"] = "fake"
+    statement_descriptor: str = "PRL SERVICES"
     expert_share_percent: Annotated[int, Meta(ge=0, le=100)] = 60
     country: Annotated[str, Meta(pattern=r"\A([A-Z]{2})?\Z")] = ""
     method_countries: list[
@@ -146,6 +153,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     auth: AuthSection = AuthSection()
     store: StoreSection = StoreSection()
     money: MoneySection = MoneySection()
+    stripe: StripeSection = StripeSection()
     mail: MailSection = MailSection()
     rooms: RoomsSection = RoomsSection()
     log: LogSection = LogSection()
@@ -304,9 +312,26 @@ def _check_meaning(config: Config) -> None:
         raise ConfigError("ice.turn_urls is set but ice.turn_secret is empty")
     if config.ice.transport_policy == "relay" and not config.ice.turn_urls:
         raise ConfigError('ice.transport_policy = "relay" needs ice.turn_urls')
+    _check_payments(config)
     _check_mail(config.mail)
     if config.production:
         _check_production(config)
+
+
+def _check_payments(config: Config) -> None:
+    chosen = config.money.provider == "stripe"
+    for fault in config.stripe.faults(chosen=chosen, production=config.production):
+        raise ConfigError(fault)
+    host = (URL(config.server.public_url).host or "") if config.server.public_url else ""
+    names = host.split(".")[:-1]
+    descriptor, prefix = config.money.statement_descriptor, config.stripe.descriptor_prefix
+    told = {"money.statement_descriptor": descriptor}
+    if prefix:
+        told["stripe.descriptor_prefix with the descriptor"] = f"{prefix}- {descriptor}"
+    for key, text in told.items():
+        refused = descriptor_fault(text, names)
+        if refused is not None:
+            raise ConfigError(f"{key}: {refused}")
 
 
 def _check_mail(mail: MailSection) -> None:

@@ -253,6 +253,8 @@ FAILURE_REASONS: Mapping[Language, Mapping[str, str]] = {
         "card_expired": "The card has expired; check its date.",
         "bank_blocked": "The bank blocked the payment. Banks do this with online payments that "
         "come unusually often; yours can tell you more.",
+        "needs_action": "The bank wants you to confirm the payment. Buy in the wallet: there it "
+        "can ask you.",
         "other": "The payment was declined. Try another card or another way to pay.",
     },
     "nb": {
@@ -260,6 +262,8 @@ FAILURE_REASONS: Mapping[Language, Mapping[str, str]] = {
         "card_expired": "Kortet er utløpt; sjekk datoen.",
         "bank_blocked": "Banken stoppet betalingen. Banker gjør det med nettbetalinger som kommer "
         "uvanlig ofte; din bank kan fortelle mer.",
+        "needs_action": "Banken vil at du bekrefter betalingen. Kjøp i lommeboken, der den kan "
+        "spørre deg.",
         "other": "Betalingen ble avvist. Prøv et annet kort eller en annen betalingsmåte.",
     },
 }

@@ -28,6 +28,7 @@ SECURITY: dict[Access, list[dict[str, list[str]]]] = {
     Access.EXPERT: [{"session": []}, {"bearer": []}],
     Access.STREAM_KEY: [{"streamKey": []}],
     Access.RESOURCE: [],
+    Access.PROVIDER: [],
     Access.OPERATOR: [],
 }
 PATH_PARAMETER = re.compile(r"\{(\w+)(?::[^}]*)?\}")
@@ -137,7 +138,9 @@ def _refusals_of_access(access: Access) -> tuple[str, ...]:
             return ("401 not_signed_in", "403 members_only")
         case Access.EXPERT:
             return ("401 not_signed_in", "403 experts_only")
-        case Access.PUBLIC | Access.STREAM_KEY | Access.RESOURCE | Access.OPERATOR:
+        case (
+            Access.PUBLIC | Access.STREAM_KEY | Access.RESOURCE | Access.PROVIDER | Access.OPERATOR
+        ):
             return ()
 
 

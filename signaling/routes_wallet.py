@@ -7,7 +7,7 @@ from typing import Annotated
 from aiohttp import web
 from msgspec import Meta, Struct
 
-from billing_meter.orders import Method, Order, OrderRefused
+from billing_meter.orders import Method, Order, OrderRefused, OrderState
 from billing_meter.promotions import Price
 from billing_meter.reload import DAILY_CAP_MAX, ReloadRefused, ReloadSettings
 from billing_meter.statements import SESSION_SUBJECT, StatementLine, transactions
@@ -24,7 +24,7 @@ Id = Annotated[str, Meta(min_length=1, max_length=64)]
 
 
 class AutoReload(Struct, kw_only=True):
-    """`notice` tells why it stopped, if it did: `declined` or `daily_cap`."""
+    """`notice` tells why it stopped: `declined`, `needs_action`, `money_back` or `daily_cap`."""
 
     enabled: bool
     state: str
@@ -40,6 +40,8 @@ class WalletReply(Struct, kw_only=True):
     balance: wire.Balance
     premium: bool
     auto_reload: AutoReload
+    debt_units: int
+    """What a charge-back left owing; the next purchase pays it first."""
 
 
 class Reduction(Struct, kw_only=True):
@@ -75,6 +77,8 @@ class PackagesReply(Struct, kw_only=True):
     packages: list[PackageView]
     methods: list[MethodView]
     descriptor: str
+    redirects: bool
+    """Whether one pays on the provider's own page; else with a token."""
 
 
 class NewOrder(Struct, forbid_unknown_fields=True, kw_only=True):
@@ -90,15 +94,19 @@ class NewOrder(Struct, forbid_unknown_fields=True, kw_only=True):
 
 
 class Payment(Struct, forbid_unknown_fields=True, kw_only=True):
-    """The payment provider's token of a card; a card number never comes here."""
+    """The payment provider's token of a card; a card number never comes here.
 
-    token: Annotated[str, Meta(min_length=1, max_length=200, pattern="^[A-Za-z_][A-Za-z0-9_-]*$")]
+    Without one where the provider has a page of its own.
+    """
+
+    token: Annotated[str, Meta(max_length=200, pattern=r"\A([A-Za-z_][A-Za-z0-9_-]*)?\Z")] = ""
 
 
 class OrderView(Struct, kw_only=True, omit_defaults=True):
-    """`failure` is `funds`, `card_expired`, `bank_blocked` or `other`.
+    """`failure` is `funds`, `card_expired`, `bank_blocked`, `needs_action`, `not_paid` or `other`.
 
-    `list_price_minor` is there when a promotion made it cheaper.
+    `list_price_minor` is there when a promotion made it cheaper. `redirect_url` is the provider's
+    page on which the order can be paid now.
     """
 
     id: str
@@ -114,6 +122,8 @@ class OrderView(Struct, kw_only=True, omit_defaults=True):
     created_at_ms: int
     settled_at_ms: int | None = None
     failure: str | None = None
+    refunded_units: int = 0
+    redirect_url: str | None = None
 
 
 class OrderReply(Struct, kw_only=True):
@@ -160,6 +170,8 @@ REFUSALS = {
     "unknown_package": (422, "There is no such package."),
     "unknown_method": (422, "There is no such way to pay here."),
     "unknown_order": (404, "There is no such order."),
+    "token_unusable": (422, "Pay with a token here, or on the provider's page: see redirects."),
+    "refund_refused": (409, "The provider does not give this money back."),
     "order_closed": (409, "This order is closed; make a new one."),
     "price_changed": (409, "The price has changed; look at the new one first."),
     "package_too_small": (422, "This package is too small for auto-reload."),
@@ -177,6 +189,7 @@ async def wallet(call: Call) -> web.Response:
             balance=wire_out.balance(await services.wallet.balance(member_id)),
             premium=await services.wallet.is_premium(member_id),
             auto_reload=_auto_reload(await services.reload.settings(member_id)),
+            debt_units=await services.wallet.debt_units(member_id),
         )
     )
 
@@ -206,6 +219,7 @@ async def packages(call: Call) -> web.Response:
             ],
             methods=[MethodView(id=method.id, label=method.label) for method in methods],
             descriptor=orders.descriptor,
+            redirects=orders.redirects,
         )
     )
 
@@ -237,7 +251,30 @@ async def pay(call: Call) -> web.Response:
     body = await call.json(Payment)
     take(call.services.limits.purchases, member_id, "payments")
     outcome = await call.services.orders.pay(member_id, call.path["order"], body.token)
-    return json_reply(OrderReply(order=_order(_accepted(outcome))))
+    return await _shown(call, outcome)
+
+
+async def check_order(call: Call) -> web.Response:
+    """Ask the provider about an order now, as when one comes back from its page."""
+    member_id = _member_id(call)
+    take(call.services.limits.purchases, member_id, "questions")
+    return await _shown(call, await call.services.orders.check(member_id, call.path["order"]))
+
+
+async def cancel_order(call: Call) -> web.Response:
+    """Close an order that is not paid. One that was paid in the meantime comes back settled."""
+    member_id = _member_id(call)
+    take(call.services.limits.purchases, member_id, "questions")
+    return await _shown(call, await call.services.orders.cancel(member_id, call.path["order"]))
+
+
+async def _shown(call: Call, outcome: Order | OrderRefused) -> web.Response:
+    """An order with the page to pay it on, if it has one."""
+    order = _accepted(outcome)
+    view = _order(order)
+    if order.state is OrderState.CREATED:
+        view.redirect_url = await call.services.orders.redirect(order)
+    return json_reply(OrderReply(order=view))
 
 
 async def list_orders(call: Call) -> web.Response:
@@ -335,6 +372,7 @@ def _order(order: Order) -> OrderView:
         created_at_ms=order.created_at_ms,
         settled_at_ms=order.settled_at_ms,
         failure=order.failure,
+        refunded_units=order.refunded_units,
     )
 
 
@@ -416,6 +454,30 @@ ROUTES = (
         access=Access.MEMBER,
         body=Payment,
         reply=OrderReply,
-        refusals=("404 unknown_order", "409 order_closed", "422 invalid", "429 rate_limited"),
+        refusals=(
+            "404 unknown_order",
+            "409 order_closed",
+            "422 invalid",
+            "422 token_unusable",
+            "429 rate_limited",
+        ),
+    ),
+    Route(
+        "POST",
+        "/api/v1/orders/{order}/check",
+        check_order,
+        "Ask the provider about an order",
+        access=Access.MEMBER,
+        reply=OrderReply,
+        refusals=("404 unknown_order", "429 rate_limited"),
+    ),
+    Route(
+        "POST",
+        "/api/v1/orders/{order}/cancel",
+        cancel_order,
+        "Close an order that is not paid",
+        access=Access.MEMBER,
+        reply=OrderReply,
+        refusals=("404 unknown_order", "429 rate_limited"),
     ),
 )

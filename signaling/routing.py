@@ -44,8 +44,14 @@ class Access(enum.StrEnum):
     RESOURCE = "resource"
     """WHIP, WHEP and the WebSocket, for programs on any origin: no account is looked at. Whoever
     knows a resource's unguessable URL may change and end it; what is taken anybody may ask."""
+    PROVIDER = "provider"
+    """Payment providers: signed requests, checked by the handler over the raw bytes."""
     OPERATOR = "operator"
     """Networks that the configuration names."""
+
+
+COOKIELESS = frozenset({Access.STREAM_KEY, Access.RESOURCE, Access.PROVIDER, Access.OPERATOR})
+"""No cookie is looked at, so a foreign page cannot borrow one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,25 +109,25 @@ class Call:
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise Problem(400, "bad_json", str(error)) from None
 
-    async def body(self) -> bytes:
+    async def body(self, bytes_max: int = BODY_BYTES_MAX) -> bytes:
         """The raw body, bounded in size and in time."""
         if self.request.headers.get(hdrs.CONTENT_ENCODING, "identity") != "identity":
             raise Problem(415, "wrong_content_encoding", "Send the body uncompressed.")
-        if (self.request.content_length or 0) > BODY_BYTES_MAX:
-            raise _too_large()
+        if (self.request.content_length or 0) > bytes_max:
+            raise _too_large(bytes_max)
         content = self.request.content
         if content.is_eof():  # all of it came with the head, or right behind
             whole = content.read_nowait()
-            if len(whole) > BODY_BYTES_MAX:
-                raise _too_large()
+            if len(whole) > bytes_max:
+                raise _too_large(bytes_max)
             return whole
         received = bytearray()
         try:
             async with asyncio.timeout(BODY_TIMEOUT_S):
                 async for chunk in content.iter_any():
                     received += chunk
-                    if len(received) > BODY_BYTES_MAX:
-                        raise _too_large()
+                    if len(received) > bytes_max:
+                        raise _too_large(bytes_max)
         except TimeoutError:
             raise Problem(
                 408,
@@ -132,12 +138,12 @@ class Call:
         return bytes(received)
 
 
-def _too_large() -> Problem:
+def _too_large(bytes_max: int) -> Problem:
     return Problem(
         413,
         "too_large",
         "The body is too large.",
-        limit=BODY_BYTES_MAX,
+        limit=bytes_max,
         headers={"Connection": "close"},
     )
 
@@ -165,7 +171,7 @@ def _guarded(
     async def handle(request: web.Request) -> web.StreamResponse:
         address = services.client_address(request)
         identity = None
-        if route.access not in (Access.STREAM_KEY, Access.RESOURCE, Access.OPERATOR):
+        if route.access not in COOKIELESS:
             check_same_site(request, services.origins)
             identity = await services.identities.of(request)
         _check_access(route.access, identity, services, address)
@@ -179,7 +185,7 @@ def _check_access(
     access: Access, identity: Identity | None, services: Services, address: str
 ) -> None:
     match access:
-        case Access.PUBLIC | Access.STREAM_KEY | Access.RESOURCE:
+        case Access.PUBLIC | Access.STREAM_KEY | Access.RESOURCE | Access.PROVIDER:
             return
         case Access.OPERATOR:
             if not services.is_operator(address):

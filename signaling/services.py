@@ -14,8 +14,10 @@ from billing_meter.database import Database
 from billing_meter.free_credits import FreeCredits
 from billing_meter.orders import Orders
 from billing_meter.promotions import COUNTRY
+from billing_meter.providers import Provider
 from billing_meter.reload import Reload
 from billing_meter.wallet import Wallet
+from billing_meter.webhooks import Webhooks
 from media.server import MediaPlane
 from rooms.house import House
 from signaling.accounts import Accounts
@@ -90,7 +92,10 @@ class Services:
     identities: Identities
     tickets: Tickets
     wallet: Wallet
+    provider: Provider
     orders: Orders
+    webhooks: Webhooks | None
+    """None where the provider tells nothing by itself."""
     reload: Reload
     free_credits: FreeCredits
     house: House

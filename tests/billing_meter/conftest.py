@@ -19,6 +19,8 @@ from billing_meter.meter import MeterEvent, SessionOrder
 from billing_meter.tariff import Component
 from billing_meter.till import Opened, Till
 from billing_meter.wallet import Wallet, prepare_ledger
+from tests.billing_meter.fake_stripe import FakeStripe
+from tests.billing_meter.stripe_shop import Shop
 from tests.postgres import memory_dir
 from tests.stores import KINDS, PostgresStore, SqliteStore, Store
 
@@ -262,3 +264,19 @@ def no_threads(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(aiosqlite.Connection, "_connect", connected)
     monkeypatch.setattr(aiosqlite.Connection, "_execute", executed)
+
+
+@pytest.fixture
+async def stripe(house):
+    made = FakeStripe(lambda: int(house.clock.utc().timestamp()))
+    await made.start()
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+async def shop(house, stripe):
+    made = Shop(house, stripe)
+    yield made
+    await made.sound()
+    await made.close()

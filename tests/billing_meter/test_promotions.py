@@ -190,7 +190,7 @@ async def test_the_price_list_is_that_of_the_country(house, orders) -> None:
 
 async def test_auto_reload_gets_promotions_of_the_country_of_the_last_order(house, orders) -> None:
     await add(house, running(house, countries=frozenset({"NO"})))
-    reload = Reload(house.database, house.wallet, orders, orders._provider, utc_now=house.clock.utc)
+    reload = Reload(house.database, house.wallet, orders, utc_now=house.clock.utc)
     await orders.create("ann", "credits-9", "card", "k", country="NO")
     await reload.set_settings("ann", enabled=True, package_id="credits-27")
     order = await reload.check("ann")

@@ -19,9 +19,7 @@ class Desk:
         self.token = "tok_ok"
         self.provider = FakeProvider()
         self.orders = Orders(house.database, house.wallet, self.provider, utc_now=house.clock.utc)
-        self.reload = Reload(
-            house.database, house.wallet, self.orders, self.provider, utc_now=house.clock.utc
-        )
+        self.reload = Reload(house.database, house.wallet, self.orders, utc_now=house.clock.utc)
         house.till.listen_spent(self.reload.on_spent)
 
     async def posted(self) -> int:
@@ -106,9 +104,7 @@ async def test_the_back_off_outlives_a_restart(house, desk) -> None:
     await _session(house, 42_300)
     for _ in range(3):
         await desk.second()
-    restarted = Reload(
-        house.database, house.wallet, desk.orders, desk.provider, utc_now=house.clock.utc
-    )
+    restarted = Reload(house.database, house.wallet, desk.orders, utc_now=house.clock.utc)
     await restarted.load()
     assert await restarted.check("ann") is None
     assert len(desk.provider.charges) == 1
@@ -173,6 +169,6 @@ async def test_impossible_settings_are_refused(desk) -> None:
     assert cheap == ReloadRefused("unknown_package")
     capped = await desk.reload.set_settings("ann", enabled=True, daily_cap=0)
     assert capped == ReloadRefused("bad_cap")
-    desk.provider._stored = lambda _member: None
+    desk.provider.default_token = None
     carded = await desk.reload.set_settings("ann", enabled=True)
     assert carded == ReloadRefused("no_payment_method")

@@ -16,6 +16,7 @@ from tests.fuzz import (
     rtp_target,
     sdp_frag_target,
     sdp_target,
+    stripe_target,
     stun_target,
     twcc_target,
 )
@@ -51,6 +52,7 @@ TARGETS = {
         Target("sdpfrag", sdp_frag_target.check, sdp_frag_target.seeds, 16_384, 200, 6),
         Target("framing", framing_target.check, framing_target.seeds, 8_192, 100, 12),
         Target("payload", payload_target.check, payload_target.seeds, 1_500, 300, 15),
+        Target("stripe", stripe_target.check, stripe_target.seeds, 8_192, 0, 0),
         Target("twcc", twcc_target.check, twcc_target.seeds, 1_500, 600, 40),
         Target("forward", forward_target.check, forward_target.seeds, 8_192, 18_000, 60),
     )

@@ -8,7 +8,7 @@ from signaling.app import ROUTES
 from signaling.routing import Access, Route
 
 UNSAFE = {"POST", "PUT", "DELETE", "PATCH"}
-COOKIELESS = {Access.STREAM_KEY, Access.RESOURCE, Access.OPERATOR}
+COOKIELESS = {Access.STREAM_KEY, Access.RESOURCE, Access.PROVIDER, Access.OPERATOR}
 FILLED = {
     "{expert}": "luna",
     "{resource}": "no-such-resource",
@@ -23,6 +23,7 @@ ALLOWED = {
     Access.EXPERT: {"expert"},
     Access.STREAM_KEY: set(),
     Access.RESOURCE: {"guest", "member", "expert"},
+    Access.PROVIDER: {"guest", "member", "expert"},
     Access.OPERATOR: {"guest", "member", "expert"},
 }
 """OPERATOR goes by address, and the tests call from 127.0.0.1."""

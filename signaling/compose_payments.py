@@ -1,0 +1,61 @@
+"""Wiring of everything that sells: the configured provider, orders, webhooks, auto-reload."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from billing_meter.database import Database
+from billing_meter.orders import Orders
+from billing_meter.providers import EventSource, FakeProvider, NoProvider, Provider
+from billing_meter.reload import Reload
+from billing_meter.wallet import Wallet
+from billing_meter.webhooks import Webhooks
+from signaling.config import Config
+from signaling.store import utc_now
+
+
+@dataclass(frozen=True, slots=True)
+class Payments:
+    """The parts, each knowing the others; nothing runs yet."""
+
+    provider: Provider
+    orders: Orders
+    webhooks: Webhooks | None
+    """None where the provider tells nothing by itself."""
+    reload: Reload
+
+
+def payments(
+    config: Config, database: Database, wallet: Wallet, site_url: Callable[[], str]
+) -> Payments:
+    """Make them; `site_url` is where members come back to, known once the door is bound."""
+    provider = _provider(config, site_url)
+    where = config.money.countries_of_methods()
+    orders = Orders(database, wallet, provider, method_countries=where, utc_now=utc_now)
+    webhooks = None
+    if isinstance(provider, EventSource):
+        webhooks = Webhooks(database, wallet, orders, provider)
+    return Payments(provider, orders, webhooks, Reload(database, wallet, orders, utc_now=utc_now))
+
+
+def _provider(config: Config, site_url: Callable[[], str]) -> Provider:
+    match config.money.provider:
+        case "none":
+            return NoProvider()
+        case "fake":
+            provider = FakeProvider()
+            provider.descriptor = config.money.statement_descriptor
+            return provider
+        case "stripe":
+            from billing_meter.stripe_provider import StripeProvider, StripeSettings
+
+            chosen = config.stripe
+            settings = StripeSettings(
+                secret_key=chosen.secret_key,
+                webhook_secret=chosen.webhook_secret,
+                descriptor=config.money.statement_descriptor,
+                descriptor_prefix=chosen.descriptor_prefix,
+                api_base=chosen.api_base,
+            )
+            return StripeProvider(settings, site_url=site_url, utc_now=utc_now)
