@@ -16,7 +16,7 @@ from billing_meter.ledger import Outcome, Posted, Reverse, TakeBack
 from billing_meter.ledger_store import LedgerTransaction
 from billing_meter.order_store import Order, OrderState
 from billing_meter.providers import Disputed
-from billing_meter.wallet import pay_debt
+from billing_meter.wallet import pay_debt, recount_purchases
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ async def refunded(transaction: LedgerTransaction, order: Order, total_minor: in
     await _stop_reload(transaction, order.member_id)
     taken = before + more
     state = OrderState.REFUNDED if taken == order.credits_units else order.state
-    await order_store.take_back(transaction.connection, order, state, taken, transaction.at_ms)
+    await _went_back(transaction, order, state, taken)
 
 
 async def disputed(transaction: LedgerTransaction, order: Order, dispute: Disputed) -> None:
@@ -63,9 +63,7 @@ async def disputed(transaction: LedgerTransaction, order: Order, dispute: Disput
     _must(await transaction.execute(request))
     await _stop_reload(transaction, order.member_id)
     taken = order.credits_units - left + units
-    await order_store.take_back(
-        transaction.connection, order, OrderState.CHARGED_BACK, taken, transaction.at_ms
-    )
+    await _went_back(transaction, order, OrderState.CHARGED_BACK, taken)
 
 
 async def _give_again(
@@ -80,9 +78,15 @@ async def _give_again(
     await pay_debt(transaction, order.member_id, outcome, subject)
     assert order.transfer is not None
     taken = await transaction.taken_back(order.transfer)
-    await order_store.take_back(
-        transaction.connection, order, OrderState.SETTLED, taken, transaction.at_ms
-    )
+    await _went_back(transaction, order, OrderState.SETTLED, taken)
+
+
+async def _went_back(
+    transaction: LedgerTransaction, order: Order, state: OrderState, taken: int
+) -> None:
+    connection, at_ms = transaction.connection, transaction.at_ms
+    await order_store.take_back(connection, order, state, taken, at_ms)
+    await recount_purchases(transaction, order.member_id)
 
 
 async def _stop_reload(transaction: LedgerTransaction, member_id: str) -> None:

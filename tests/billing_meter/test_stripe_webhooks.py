@@ -135,6 +135,8 @@ async def test_a_refund_takes_the_credits_and_no_more(shop, stripe) -> None:
     whole = await shop.now(order)
     assert (whole.state, whole.refunded_units) == (OrderState.REFUNDED, UNITS)
     assert await shop.posted() == 0
+    standing = await shop.house.wallet.standing("ann")
+    assert (standing.premium, standing.last_purchase_at_ms) == (True, None)
 
 
 async def test_a_refund_whose_answer_was_lost_is_given_once(shop, stripe) -> None:
