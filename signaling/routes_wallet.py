@@ -94,10 +94,13 @@ class NewOrder(Struct, forbid_unknown_fields=True, kw_only=True):
 
 
 class Payment(Struct, forbid_unknown_fields=True, kw_only=True):
-    """The payment provider's token of a card; a card number never comes here.
+    """The payment provider's token of a card; a card number never comes here."""
 
-    Without one where the provider has a page of its own.
-    """
+    token: Annotated[str, Meta(min_length=1, max_length=200, pattern="^[A-Za-z_][A-Za-z0-9_-]*$")]
+
+
+class OrderPayment(Struct, forbid_unknown_fields=True, kw_only=True):
+    """With a token as in Payment; without one where the provider has a page of its own."""
 
     token: Annotated[str, Meta(max_length=200, pattern=r"\A([A-Za-z_][A-Za-z0-9_-]*)?\Z")] = ""
 
@@ -248,7 +251,7 @@ async def create_order(call: Call) -> web.Response:
 async def pay(call: Call) -> web.Response:
     """Pay an order. A settled, failed or pending order comes back; repeating never pays twice."""
     member_id = _member_id(call)
-    body = await call.json(Payment)
+    body = await call.json(OrderPayment)
     take(call.services.limits.purchases, member_id, "payments")
     outcome = await call.services.orders.pay(member_id, call.path["order"], body.token)
     return await _shown(call, outcome)
@@ -452,7 +455,7 @@ ROUTES = (
         pay,
         "Pay an order",
         access=Access.MEMBER,
-        body=Payment,
+        body=OrderPayment,
         reply=OrderReply,
         refusals=(
             "404 unknown_order",
