@@ -4,6 +4,9 @@
 
 Each size runs in a process of its own, on the real till with the real ledger. Reported are how long
 the one transaction of a tick takes, how late the event loop is meanwhile, and the CPU's share.
+
+With `--debits` it is the debits that somebody waits for instead (`billing_meter.soak_debits`), over
+the counter and, as the peer of the same run, with a transaction for each.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ import argparse
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,25 +36,51 @@ START_S_PER_SESSION = 0.1
 """Opening is one durable transaction each; a slow disk takes a few hundredths of a second."""
 
 
+DEBIT_COLUMNS = (
+    ("way", "way"),
+    ("debits/s", "debits_per_s"),
+    ("p50 ms", "wait_ms_p50"),
+    ("p99 ms", "wait_ms_p99"),
+    ("CPU share", "cpu_share"),
+    ("CPU µs each", "cpu_us_each"),
+)
+
+
 def soak(sessions: int, seconds: float, directory: Path | None) -> dict[str, Any]:
     """Run one size in a fresh process; raises when it fails or its books do not add up."""
-    words = [sys.executable, "-m", "billing_meter.soak", "--json"]
-    words += ["--sessions", str(sessions), "--seconds", str(seconds)]
-    if directory is not None:
-        words += ["--dir", str(directory)]
+    words = ["billing_meter.soak", "--json", "--sessions", str(sessions)]
+    words += ["--seconds", str(seconds)]
     timeout_s = 120 + 4 * seconds + sessions * START_S_PER_SESSION
-    done = subprocess.run(words, capture_output=True, text=True, timeout=timeout_s, check=False)
-    if done.returncode:
-        raise RuntimeError(f"{sessions} sessions failed: {done.stdout}{done.stderr[-2_000:]}")
-    result: dict[str, Any] = json.loads(done.stdout)
+    result: dict[str, Any] = _run(words, directory, timeout_s)
     return result
 
 
-def table(results: list[dict[str, Any]]) -> str:
-    """One row per size."""
-    rows = [[name for name, _ in COLUMNS]]
-    rows += [[str(result[key]) for _, key in COLUMNS] for result in results]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(COLUMNS))]
+def soak_debits(
+    clients: int, seconds: float, directory: Path | None, url: str | None
+) -> list[dict[str, Any]]:
+    """Both ways of debiting on one ledger, in a fresh process."""
+    words = ["billing_meter.soak_debits", "--clients", str(clients), "--seconds", str(seconds)]
+    if url is not None:
+        words += ["--url", url]
+    results: list[dict[str, Any]] = _run(words, directory, 120 + 4 * seconds)
+    return results
+
+
+def _run(words: list[str], directory: Path | None, timeout_s: float) -> Any:
+    command = [sys.executable, "-m", *words]
+    if directory is not None:
+        command += ["--dir", str(directory)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{words} failed: {done.stdout}{done.stderr[-2_000:]}")
+    return json.loads(done.stdout)
+
+
+def table(results: list[dict[str, Any]], columns: Sequence[tuple[str, str]]) -> str:
+    """A row for each result."""
+    rows = [[name for name, _ in columns]]
+    rows += [[str(result[key]) for _, key in columns] for result in results]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(columns))]
     return "\n".join(
         "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
         for row in rows
@@ -63,12 +93,19 @@ def main() -> None:
     parser.add_argument("--sessions", type=int, nargs="+", default=[1_000])
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--dir", type=Path, help="where the database file goes")
+    parser.add_argument("--debits", action="store_true", help="debits that somebody waits for")
+    parser.add_argument("--clients", type=int, default=32, help="who wait at a time, for --debits")
+    parser.add_argument("--url", help="another database than SQLite, empty, for --debits")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    results = [soak(sessions, options.seconds, options.dir) for sessions in options.sessions]
-    print(table(results))
-    for name, value in results[0]["machine"].items():
-        print(f"{name:>12}  {value}")
+    if options.debits:
+        results = soak_debits(options.clients, options.seconds, options.dir, options.url)
+        print(table(results, DEBIT_COLUMNS))
+    else:
+        results = [soak(sessions, options.seconds, options.dir) for sessions in options.sessions]
+        print(table(results, COLUMNS))
+        for name, value in results[0]["machine"].items():
+            print(f"{name:>12}  {value}")
     if options.json:
         options.json.write_text(json.dumps(results, indent=2) + "\n")
 

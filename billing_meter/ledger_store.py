@@ -11,7 +11,6 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequenc
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -34,6 +33,16 @@ from billing_meter.ledger import (
     Reverse,
     TakeBack,
     VoidHold,
+)
+from billing_meter.ledger_entries import (
+    CREDIT_KINDS,
+    FINAL_KINDS,
+    counter_parts,
+    credit_entry,
+    debit_entry,
+    entry_of,
+    head_row,
+    outcome_of,
 )
 from billing_meter.ledger_rows import (
     Balance,
@@ -190,12 +199,12 @@ class LedgerTransaction:
     async def execute(self, request: Request, *, hold_state: str | None = None) -> Outcome:
         """Plan and write one request, or give the outcome that its key already has."""
         ledger.checked(request)
-        known = await self._known(request)
-        if known is not None:
-            return known
+        known = await self.known([request])
+        if known:
+            return known[request.key]
         match request:
             case Purchase() | PromoGrant():
-                planned: Entry | str = _credit(request)
+                planned: Entry | str = credit_entry(request)
                 member_id: str | None = request.member_id
             case Debit():
                 planned, member_id = await self._debit(request), request.member_id
@@ -260,7 +269,7 @@ class LedgerTransaction:
             await self.funds(unread)
         await self._count(counted)
         first = await self._number(len(entries))
-        heads = [_head_row(first + n, entry, self.at_ms) for n, entry in enumerate(entries)]
+        heads = [head_row(first + n, entry, self.at_ms) for n, entry in enumerate(entries)]
         lines = [
             {"transfer": first + n, "account": account, "units": units}
             for n, entry in enumerate(entries)
@@ -279,20 +288,19 @@ class LedgerTransaction:
         await self.connection.execute(sa.update(schema.head).values(values))
         return last + 1
 
-    async def _known(self, request: Request) -> Outcome | None:
-        table = schema.transfers
-        found = await self.connection.execute(sa.select(table).where(table.c.key == request.key))
-        row = found.mappings().one_or_none()
-        if row is None:
-            return None
-        if row["request_hash"] != ledger.hash_of(request):
-            return Refused("key_reused")
-        if row["outcome"] == "refused":
-            return Refused(row["refusal"], replayed=True)
-        drawn = Draw(row["promo_units"], row["paid_units"])
-        # Who asks again may not have heard the first time, nor have those who listen.
-        self.touched.add(row["member_id"])
-        return Posted(row["transfer"], row["units"], drawn, replayed=True)
+    async def known(self, requests: Sequence[Request]) -> dict[str, Outcome]:
+        """What the keys of these requests stand for already."""
+        table, by_key = schema.transfers, {request.key: request for request in requests}
+        keys, found = sorted(by_key), dict[str, Outcome]()
+        for start in range(0, len(keys), ROWS_PER_STATEMENT):
+            some = keys[start : start + ROWS_PER_STATEMENT]
+            query = sa.select(table).where(table.c.key.in_(some))
+            for row in (await self.connection.execute(query)).mappings():
+                outcome = found[row["key"]] = outcome_of(dict(row), by_key[row["key"]])
+                if isinstance(outcome, Posted):
+                    # Who asks again may not have heard the first time, nor have those who listen.
+                    self.touched.add(row["member_id"])
+        return found
 
     async def _debit(self, request: Debit) -> Entry | str:
         funds = (await self.funds([request.member_id]))[request.member_id]
@@ -300,19 +308,7 @@ class LedgerTransaction:
         refusal = funds.refusal(request.units)
         if drawn is None or refusal is not None:
             return refusal or "insufficient_credits"
-        percent = await self._share_percent(request.expert_id)
-        parts = ledger.member_parts(request.member_id, Draw() - drawn)
-        expert_units = ledger.share(request.units, percent)
-        parts += ledger.earned_parts(request.expert_id, request.units, expert_units)
-        return _entry(
-            request,
-            request.kind,
-            parts,
-            drawn,
-            request.units,
-            member_id=request.member_id,
-            expert_id=request.expert_id,
-        )
+        return debit_entry(request, drawn, await self._share_percent(request.expert_id))
 
     async def _hold(self, request: Hold) -> Entry | str:
         funds = (await self.funds([request.member_id]))[request.member_id]
@@ -325,7 +321,7 @@ class LedgerTransaction:
         await self.connection.execute(sa.insert(schema.holds), [row])
         parts = ledger.member_parts(request.member_id, Draw() - drawn)
         parts.append((ledger.held_account(request.member_id), drawn.units))
-        return _entry(
+        return entry_of(
             request,
             "hold",
             parts,
@@ -376,7 +372,7 @@ class LedgerTransaction:
             expert_units = ledger.share(used.units, percent)
             parts += ledger.earned_parts(expert_id, used.units, expert_units)
         kind = request.kind if isinstance(request, PostHold) else "hold_void"
-        entry = _entry(
+        entry = entry_of(
             request,
             kind,
             parts,
@@ -392,7 +388,7 @@ class LedgerTransaction:
         table = schema.transfers
         query = sa.select(table).where(table.c.transfer == request.transfer).with_for_update()
         row = (await self.connection.execute(query)).mappings().one_or_none()
-        if row is None or row["outcome"] != "posted" or row["kind"] in _FINAL_KINDS:
+        if row is None or row["outcome"] != "posted" or row["kind"] in FINAL_KINDS:
             return "not_reversible", None
         member_id: str = row["member_id"]
         lines = await self._postings(request.transfer)
@@ -403,14 +399,14 @@ class LedgerTransaction:
         before, after = done, ledger.unwind(done.units + request.units, drawn)
         back = after - before
         parts: list[tuple[str, int]] = []
-        sign = 1 if row["kind"] not in _CREDIT_KINDS else -1
+        sign = 1 if row["kind"] not in CREDIT_KINDS else -1
         if sign < 0:
             available = (await read_buckets(self.connection, [member_id]))[member_id]
             if back.promo > available.promo or back.paid > available.paid:
                 return "insufficient_credits", member_id
         parts += ledger.member_parts(member_id, back if sign > 0 else Draw() - back)
-        parts += _counter_parts(lines, member_id, row["units"], done.units, request.units)
-        entry = _entry(
+        parts += counter_parts(lines, member_id, row["units"], done.units, request.units)
+        entry = entry_of(
             request,
             "reversal",
             parts,
@@ -442,7 +438,7 @@ class LedgerTransaction:
             (ledger.GATEWAY_CLEARING, request.units),
         ]
         drawn = Draw(paid=request.units)  # as the purchase had given them, all paid
-        entry = _entry(
+        entry = entry_of(
             request,
             request.kind,
             parts,
@@ -478,7 +474,7 @@ class LedgerTransaction:
             (ledger.debt_account(request.member_id), request.units),
         ]
         drawn = Draw(paid=request.units)
-        return _entry(
+        return entry_of(
             request, "debt_payment", parts, drawn, request.units, member_id=request.member_id
         )
 
@@ -496,91 +492,22 @@ class LedgerTransaction:
         promo, paid = (await self.connection.execute(query)).one()
         return Draw(int(promo), int(paid))
 
+    async def shares(self, expert_ids: Iterable[str]) -> dict[str, int]:
+        """Experts' parts in per cent; GuardFailed when one has no account."""
+        wanted, table = sorted(set(expert_ids)), schema.experts
+        found: dict[str, int] = {}
+        for start in range(0, len(wanted), ROWS_PER_STATEMENT):
+            some = wanted[start : start + ROWS_PER_STATEMENT]
+            query = sa.select(table.c.expert_id, table.c.share_percent).where(
+                table.c.expert_id.in_(some)
+            )
+            found |= {
+                row.expert_id: row.share_percent for row in await self.connection.execute(query)
+            }
+        missing = [expert_id for expert_id in wanted if expert_id not in found]
+        if missing:
+            raise GuardFailed(f"experts without an account: {', '.join(missing)}")
+        return found
+
     async def _share_percent(self, expert_id: str) -> int:
-        column = schema.experts.c.share_percent
-        query = sa.select(column).where(schema.experts.c.expert_id == expert_id)
-        percent = await self.connection.scalar(query)
-        if percent is None:
-            raise GuardFailed(f"expert {expert_id} has no account")
-        return int(percent)
-
-
-_CREDIT_KINDS = frozenset({"purchase", "promo_grant"})
-_FINAL_KINDS = frozenset(
-    {"reversal", "hold", "hold_void", "session_hold", "purchase_refund", "debt_payment"}
-)
-"""Nothing of these can be reversed: they spent nothing, or are the correction themselves."""
-
-
-def _credit(request: Purchase | PromoGrant) -> Entry:
-    if isinstance(request, Purchase):
-        kind, source, given = "purchase", ledger.GATEWAY_CLEARING, Draw(paid=request.units)
-    else:
-        kind, source, given = "promo_grant", ledger.PROMO_COST, Draw(promo=request.units)
-    parts = [*ledger.member_parts(request.member_id, given), (source, -request.units)]
-    return _entry(request, kind, parts, given, request.units, member_id=request.member_id)
-
-
-def _counter_parts(
-    lines: Mapping[str, int], member_id: str, units: int, before: int, more: int
-) -> list[tuple[str, int]]:
-    """The other side of a reversal, cumulatively exact; the first account takes the remainder."""
-    own = f"member:{member_id}:"  # its buckets and holds: what a transfer moved among them stays
-    others = {name: value for name, value in lines.items() if not name.startswith(own)}
-    *shared, last = sorted(others)  # "expert:…" sorts before "platform:…", which takes the rest
-    parts, left = [], -more if sum(others.values()) > 0 else more
-    for account in shared:
-        part = abs(others[account]) * (before + more) // units
-        part -= abs(others[account]) * before // units
-        signed = -part if others[account] > 0 else part
-        parts.append((account, signed))
-        left -= signed
-    parts.append((last, left))
-    return parts
-
-
-def _entry(
-    request: Request,
-    kind: str,
-    parts: Iterable[tuple[str, int]],
-    drawn: Draw,
-    units: int,
-    *,
-    member_id: str,
-    expert_id: str | None = None,
-    reverses: int | None = None,
-    hold_id: str | None = None,
-) -> Entry:
-    return Entry(
-        key=request.key,
-        request_hash=ledger.hash_of(request),
-        kind=kind,
-        postings=ledger.postings_of(*parts),
-        units=units,
-        draw=drawn,
-        member_id=member_id,
-        expert_id=expert_id,
-        subject=request.subject,
-        reverses=reverses,
-        hold_id=hold_id,
-    )
-
-
-def _head_row(transfer: int, entry: Entry, at_ms: int) -> dict[str, Any]:
-    return {
-        "transfer": transfer,
-        "key": entry.key,
-        "request_hash": entry.request_hash,
-        "kind": entry.kind,
-        "outcome": "refused" if entry.refusal else "posted",
-        "refusal": entry.refusal,
-        "member_id": entry.member_id,
-        "expert_id": entry.expert_id,
-        "subject": entry.subject,
-        "units": entry.units,
-        "promo_units": entry.draw.promo,
-        "paid_units": entry.draw.paid,
-        "reverses": entry.reverses,
-        "hold_id": entry.hold_id,
-        "at_ms": at_ms,
-    }
+        return (await self.shares([expert_id]))[expert_id]

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing_meter import ledger, limits_rows, schema
+from billing_meter.counter import Counter
 from billing_meter.database import Database
 from billing_meter.ledger import Outcome, PayDebt, Posted, PromoGrant, Purchase
 from billing_meter.ledger_rows import insert_missing, open_account, read_debt
@@ -63,11 +64,15 @@ def _ignore_premium(_member_id: str) -> None:
 
 
 class Wallet:
-    """`on_balance` and `on_premium` are called synchronously, after the commit."""
+    """`on_balance` and `on_premium` are called synchronously, after the commit.
+
+    What is spent at once goes over the `counter`, sessions over `billing_meter.till`.
+    """
 
     def __init__(self, database: Database, *, utc_now: Callable[[], datetime]) -> None:
         self.database = database
         self.ledger = LedgerStore(database, utc_now=utc_now)
+        self.counter = Counter(self.ledger)
         self.on_balance: Callable[[str, Balance], None] = _ignore_balance
         self.on_premium: Callable[[str], None] = _ignore_premium
         self.on_standing: Callable[[str], None] = _ignore_premium
