@@ -8,6 +8,8 @@ import { keepAutoReload } from "../ui/auto-reload.js";
 import { credits } from "../ui/format.js";
 import { EmptyState, ErrorState, Notice } from "../ui/parts.js";
 import { PurchaseFlow } from "../ui/purchase.js";
+import { FreeCredits } from "./wallet-free.js";
+import { Receipts } from "./wallet-receipts.js";
 import { AutoReloadBox } from "./wallet-reload.js";
 import { Transactions } from "./wallet-transactions.js";
 
@@ -70,12 +72,16 @@ function Wallet({ context }) {
     <div class="wallet-columns">
       <${BalancePanel} balance=${balance} />
       <div class="wallet-main">
+        ${!me?.premium && html`<${FreeCredits} />`}
+        ${(me?.locked.length ?? 0) > 0 &&
+        html`<${Notice} kind="info" testid="wallet-locked">${t("wallet.locked")}<//>`}
         <section class="panel wallet-buy" id="buy" aria-labelledby="buy-title">
           <h2 id="buy-title">${t("buy.title")}</h2>
           ${!me?.premium && html`<p class="muted small">${t("wallet.become_premium")}</p>`}
           <${PurchaseFlow} onBought=${() => setVersion((n) => n + 1)} />
         </section>
         <${Transactions} version=${version} />
+        <${Receipts} version=${version} />
       </div>
       <${AutoReloadBox} />
     </div>`;

@@ -12,8 +12,18 @@ const UNITS_PER_CREDIT = 6_000;
 const TEST_CARDS = ["tok_ok", "tok_declined", "tok_expired", "tok_blocked", "tok_slow"];
 
 /** @param {import("./purchase.js").Method} method */
-function methodName(method) {
+export function methodName(method) {
   return has(`buy.method.${method.id}`) ? t(`buy.method.${method.id}`) : method.label;
+}
+
+/**
+ * What a package costs with a way to pay: the reduced price, where there is one.
+ * @param {import("./purchase.js").Package} one
+ * @param {import("./purchase.js").Method} method
+ * @returns {{ price_minor: number, percent?: number, ends_at_ms?: number }}
+ */
+export function priceWith(one, method) {
+  return one.reductions.find((reduction) => reduction.method === method.id) ?? one;
 }
 
 /**
@@ -34,7 +44,12 @@ function Step({ heading, title, onSubmit, children }) {
 }
 
 /** @param {any} props */
-export function MethodStep({ heading, methods, chosen, onChoose, onNext }) {
+export function MethodStep({ heading, methods, packages, chosen, onChoose, onNext }) {
+  const most = (/** @type {import("./purchase.js").Method} */ method) =>
+    Math.max(
+      0,
+      ...packages.map((/** @type {import("./purchase.js").Package} */ one) => priceWith(one, method).percent ?? 0),
+    );
   return html`<${Step} heading=${heading} title=${t("buy.choose_method")} onSubmit=${onNext}>
     <fieldset class="stack-tight">
       <legend class="visually-hidden">${t("buy.step.method")}</legend>
@@ -48,7 +63,9 @@ export function MethodStep({ heading, methods, chosen, onChoose, onNext }) {
             onChange=${() => onChoose(method)}
             data-testid=${`method-${method.id}`}
           />
-          <${Icon} name="card" /><span>${methodName(method)}</span>
+          <${Icon} name="card" /><span class="method-name">${methodName(method)}</span>
+          ${most(method) > 0 &&
+          html`<${Badge} kind="live">${t("buy.up_to_percent", { percent: most(method) })}<//>`}
         </label>`,
       )}
     </fieldset>
@@ -61,12 +78,13 @@ export function MethodStep({ heading, methods, chosen, onChoose, onNext }) {
 }
 
 /** @param {any} props */
-export function PackageStep({ heading, packages, chosen, onChoose, onBack, onNext }) {
+export function PackageStep({ heading, packages, method, chosen, onChoose, onBack, onNext }) {
   return html`<${Step} heading=${heading} title=${t("buy.choose_package")} onSubmit=${onNext}>
     <fieldset class="package-grid">
       <legend class="visually-hidden">${t("buy.step.package")}</legend>
-      ${packages.map(
-        (/** @type {import("./purchase.js").Package} */ one) => html`<label key=${one.id} class="choice package">
+      ${packages.map((/** @type {import("./purchase.js").Package} */ one) => {
+        const now = priceWith(one, method);
+        return html`<label key=${one.id} class="choice package">
           <input
             type="radio"
             name="package"
@@ -79,14 +97,25 @@ export function PackageStep({ heading, packages, chosen, onChoose, onBack, onNex
             <span class="package-credits numbers">${creditsText(one.credits_units)}</span>
             <span class="muted small numbers">
               ${t("buy.per_credit", {
-                price: money((one.price_minor * UNITS_PER_CREDIT) / one.credits_units, one.currency),
+                price: money((now.price_minor * UNITS_PER_CREDIT) / one.credits_units, one.currency),
               })}
             </span>
             ${one.preselected && html`<${Badge} kind="accent">${t("buy.suggested")}<//>`}
+            ${now.percent &&
+            html`<${Badge} kind="live">${t("buy.percent", { percent: now.percent })}<//>
+              <span class="package-until muted small">
+                ${t("buy.until", { time: dateTime(/** @type {number} */ (now.ends_at_ms)) })}
+              </span>`}
           </span>
-          <span class="package-price numbers">${money(one.price_minor, one.currency)}</span>
-        </label>`,
-      )}
+          <span class="package-price numbers">
+            ${now.percent &&
+            html`<s class="package-was"
+              ><span class="visually-hidden">${t("buy.list_price")} </span>${money(one.price_minor, one.currency)}</s
+            > `}
+            ${money(now.price_minor, one.currency)}
+          </span>
+        </label>`;
+      })}
     </fieldset>
     <div class="purchase-actions">
       <button type="button" class="button button-quiet" onClick=${onBack}>${t("action.back")}</button>
@@ -98,7 +127,7 @@ export function PackageStep({ heading, packages, chosen, onChoose, onBack, onNex
 }
 
 /** @param {{ rows: [string, any][] }} props */
-function Facts({ rows }) {
+export function Facts({ rows }) {
   return html`<dl class="facts">
     ${rows.map(
       ([name, value]) => html`<div key=${name}><dt>${name}</dt><dd class="numbers">${value}</dd></div>`,
@@ -114,6 +143,9 @@ export function DetailsStep(props) {
       rows=${[
         [t("buy.you_get"), creditsText(chosen.credits_units)],
         [t("buy.with"), methodName(method)],
+        ...(priceWith(chosen, method).percent
+          ? [[t("buy.list_price"), html`<s>${money(chosen.price_minor, chosen.currency)}</s>`]]
+          : []),
         [t("buy.you_pay"), html`<strong>${price}</strong>`],
       ]}
     />

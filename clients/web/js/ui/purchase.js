@@ -6,14 +6,16 @@ import { t } from "../i18n.js";
 import { currentSession, updateSession, useSession } from "../session.js";
 import { money } from "./format.js";
 import { EmptyState, ErrorState, Spinner } from "./parts.js";
-import { DetailsStep, MethodStep, PackageStep, ReceiptStep } from "./purchase-steps.js";
+import { DetailsStep, MethodStep, PackageStep, ReceiptStep, priceWith } from "./purchase-steps.js";
 
 /**
- * @typedef {{ id: string, credits_units: number, price_minor: number, currency: string, preselected: boolean }} Package
+ * @typedef {{ id: string, credits_units: number, price_minor: number, currency: string, preselected: boolean,
+ *   reductions: { method: string, price_minor: number, percent: number, ends_at_ms: number }[] }} Package
  * @typedef {{ id: string, label: string }} Method
  * @typedef {{ packages: Package[], methods: Method[], descriptor: string }} Offer
  * @typedef {{ id: string, state: string, credits_units: number, price_minor: number, currency: string,
- *   created_at_ms: number, settled_at_ms?: number | null, failure?: string | null }} Order
+ *   created_at_ms: number, settled_at_ms?: number | null, failure?: string | null, method: string,
+ *   origin: string, descriptor: string, list_price_minor?: number }} Order
  */
 
 const STEPS = ["method", "package", "details", "receipt"];
@@ -58,8 +60,9 @@ async function refreshBalance() {
 /**
  * The money part, apart from what it looks like. One idempotency key stands for one purchase:
  * it is kept over lost connections and replaced only after an order failed or was paid.
+ * @param {() => void} onPriceChanged what was shown is not what it costs now
  */
-function usePayment() {
+function usePayment(onPriceChanged) {
   const key = useRef(newKey());
   const mounted = useRef(true);
   const [busy, setBusy] = useState(false);
@@ -82,7 +85,12 @@ function usePayment() {
     setBusy(true);
     setProblem(null);
     try {
-      const created = await post("/orders", { package: chosen.id, method: method.id }, { idempotencyKey: key.current });
+      const wanted = {
+        package: chosen.id,
+        method: method.id,
+        accepted_price_minor: priceWith(chosen, method).price_minor,
+      };
+      const created = await post("/orders", wanted, { idempotencyKey: key.current });
       let order = /** @type {Order} */ (created.order);
       if (order.state === "created") {
         order = (await post(`/orders/${encodeURIComponent(order.id)}/pay`, { token }, { idempotencyKey: key.current })).order;
@@ -105,6 +113,7 @@ function usePayment() {
       else {
         key.current = newKey();
         setProblem(errorText(error));
+        if (error instanceof ApiError && error.code === "price_changed") onPriceChanged();
       }
     } finally {
       if (mounted.current) setBusy(false);
@@ -164,23 +173,31 @@ export function PurchaseFlow({ inDialog = false, onClose, onBought }) {
   if (offer.packages.length === 0 || offer.methods.length === 0) {
     return html`<${EmptyState} icon="card" title=${t("buy.none_title")} text=${t("buy.none_text")} />`;
   }
-  return html`<${Purchase} offer=${offer} inDialog=${inDialog} onClose=${onClose} onBought=${onBought} />`;
+  return html`<${Purchase}
+    offer=${offer}
+    onStale=${load}
+    inDialog=${inDialog}
+    onClose=${onClose}
+    onBought=${onBought}
+  />`;
 }
 
 /**
- * @param {{ offer: Offer, inDialog: boolean, onClose?: () => void, onBought?: (order: Order) => void }} props
+ * @param {{ offer: Offer, onStale: () => void, inDialog: boolean, onClose?: () => void,
+ *   onBought?: (order: Order) => void }} props
  */
-function Purchase({ offer, inDialog, onClose, onBought }) {
+function Purchase({ offer, onStale, inDialog, onClose, onBought }) {
   const [step, setStep] = useState("method");
   const [method, setMethod] = useState(offer.methods[0]);
-  const [chosen, setChosen] = useState(offer.packages.find((p) => p.preselected) ?? offer.packages[0]);
+  const [chosenId, setChosenId] = useState((offer.packages.find((p) => p.preselected) ?? offer.packages[0]).id);
+  const chosen = offer.packages.find((p) => p.id === chosenId) ?? offer.packages[0];
   const [token, setToken] = useState("tok_ok");
   const [receipt, setReceipt] = useState(/** @type {Order | null} */ (null));
   const { me } = useSession();
   const premiumBefore = useRef(currentSession().me?.premium ?? false);
   const heading = useRef(/** @type {HTMLElement | null} */ (null));
   const firstStep = useRef(true);
-  const payment = usePayment();
+  const payment = usePayment(onStale);
 
   // The step's heading takes the focus, so that a screen reader says where one is.
   useEffect(() => {
@@ -200,13 +217,14 @@ function Purchase({ offer, inDialog, onClose, onBought }) {
     setReceipt(null);
     setStep("package");
   };
-  const price = money(chosen.price_minor, chosen.currency);
+  const price = money(priceWith(chosen, method).price_minor, chosen.currency);
   return html`<div class="purchase" data-testid="purchase" data-step=${step}>
     <${Stepper} step=${step} reached=${STEPS.indexOf(step)} onGo=${setStep} />
     ${step === "method" &&
     html`<${MethodStep}
       heading=${heading}
       methods=${offer.methods}
+      packages=${offer.packages}
       chosen=${method}
       onChoose=${(/** @type {Method} */ next) => {
         setMethod(next);
@@ -218,9 +236,10 @@ function Purchase({ offer, inDialog, onClose, onBought }) {
     html`<${PackageStep}
       heading=${heading}
       packages=${offer.packages}
+      method=${method}
       chosen=${chosen}
       onChoose=${(/** @type {Package} */ next) => {
-        setChosen(next);
+        setChosenId(next.id);
         payment.renew();
       }}
       onBack=${() => setStep("method")}
