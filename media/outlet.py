@@ -265,12 +265,10 @@ class Row:
             case RowState.LIVE:
                 self._send(packet, self._runs[-1].segment, now_ns)
                 self._cursor = packet.index + 1
-            case RowState.REPLAYING:
-                self.replay(now_ns)
             case RowState.WAITING:
                 self.start(now_ns)
-            case RowState.UNSUPPORTED | RowState.PAUSED:
-                pass
+            case RowState.REPLAYING | RowState.UNSUPPORTED | RowState.PAUSED:
+                pass  # the next tick goes on with a replay, at its own pace
 
     def offer_late(self, packet: Packet, now_ns: int) -> None:
         """A packet older than the newest: repaired or reordered on its way to us."""

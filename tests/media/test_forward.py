@@ -22,6 +22,7 @@ from media.api import (
     SourceUp,
 )
 from media.links import CodecFormat
+from media.outlet import REPLAY_BURST_PACKETS
 from media.publisher import PACKETS_BURST_MAX, SSRCS_MAX
 from tests.media.farends import (
     DELTA,
@@ -493,6 +494,25 @@ def test_pictures_of_a_closed_gate_are_not_made_up_for(world: World) -> None:
     packets = viewer.packets()
     assert [got.payload for got in packets] == [KEY, KEY + b"again"]
     assert_continuous([got.sequence for got in packets])
+
+
+def test_a_replay_keeps_its_pace_however_many_packets_come(world: World) -> None:
+    publisher = world.publisher()
+    publisher.video(KEY, 100, 3_000)
+    for sequence in range(101, 300):
+        publisher.video(DELTA, sequence, 3_000 * (sequence - 99))
+    viewer = world.viewer()
+    world.forwarder.forward("s", "v")
+    assert len(viewer.packets()) == REPLAY_BURST_PACKETS
+    for sequence in range(300, 306):
+        publisher.video(DELTA, sequence, 3_000 * (sequence - 99))
+    assert viewer.packets() == []
+    got = 0
+    while got + REPLAY_BURST_PACKETS < 206 - REPLAY_BURST_PACKETS:
+        world.pass_ms(20)
+        burst = len(viewer.packets())
+        assert 0 < burst <= REPLAY_BURST_PACKETS
+        got += burst
 
 
 def test_a_gate_shuts_the_replay_too(world: World) -> None:
