@@ -15,7 +15,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta, tzinfo
 
-from billing_meter.ledger import Entry, held_account, paid_account, promo_account
+from billing_meter.ledger import (
+    GATEWAY_CLEARING,
+    PROMO_COST,
+    Entry,
+    debt_account,
+    held_account,
+    paid_account,
+    promo_account,
+)
 from billing_meter.meter_types import UNLIMITED, End, Leeway
 
 HOUR_MS = 60 * 60 * 1_000
@@ -23,8 +31,6 @@ RAISE_WAITS_MS = 24 * HOUR_MS
 """A raised or removed limit counts only after this: nobody should decide that in the moment."""
 BREAK_DAYS = (1, 7, 30)
 """How long a break may be asked for, in days of 24 hours."""
-NOT_SPENDING = frozenset({"purchase", "promo_grant", "reversal"})
-"""Kinds that are not a member's spending whatever they move. Others count what they take."""
 
 
 class Span(enum.StrEnum):
@@ -183,19 +189,27 @@ class Limits:
         return replace(self, windows=windows)
 
 
-def spends(entry: Entry) -> bool:
-    """Whether a transfer concerns what its member spends or holds."""
-    return entry.kind not in NOT_SPENDING and bool(entry.postings)
+def aside_accounts(member_id: str) -> tuple[str, ...]:
+    """Where units go, or come from, that are no spending: purchases, gifts, money back, debts."""
+    return (GATEWAY_CLEARING, PROMO_COST, debt_account(member_id))
 
 
 def counted_units(entry: Entry) -> int:
     """What a transfer adds to its member's windows, or gives back to them out of a hold."""
     member_id = entry.member_id
-    if member_id is None or not spends(entry):
+    if member_id is None:
         return 0
     get = entry.postings.get
-    bucket_units = get(paid_account(member_id), 0) + get(promo_account(member_id), 0)
-    if bucket_units <= 0:
-        return -bucket_units
+    back_units = get(paid_account(member_id), 0) + get(promo_account(member_id), 0)
+    back_units += sum(get(account, 0) for account in aside_accounts(member_id))
+    if back_units <= 0:
+        return -back_units
     # Back to the member: only what comes out of the hold was counted before.
-    return -min(bucket_units, max(0, -get(held_account(member_id), 0)))
+    return -min(back_units, max(0, -get(held_account(member_id), 0)))
+
+
+def spends(entry: Entry) -> bool:
+    """Whether a transfer concerns what its member spends or holds."""
+    if entry.member_id is None:
+        return False
+    return held_account(entry.member_id) in entry.postings or counted_units(entry) != 0

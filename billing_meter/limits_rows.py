@@ -11,7 +11,15 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing_meter import ledger, schema
 from billing_meter.ledger_rows import GuardFailed, insert_rows
-from billing_meter.limits import NOT_SPENDING, WINDOWS, Limit, Limits, Span, Window, window_start_ms
+from billing_meter.limits import (
+    WINDOWS,
+    Limit,
+    Limits,
+    Span,
+    Window,
+    aside_accounts,
+    window_start_ms,
+)
 from billing_meter.row_updates import ROWS_PER_STATEMENT, RowUpdates
 
 _C = schema.spend_controls.c
@@ -165,7 +173,10 @@ async def spent_since(connection: AsyncConnection, member_id: str, since_transfe
     """What the journal says a member spent from a transfer on; what is held is not in it."""
     heads, lines = schema.transfers, schema.postings
     accounts = [
-        name(member_id) for name in (ledger.paid_account, ledger.promo_account, ledger.held_account)
+        ledger.paid_account(member_id),
+        ledger.promo_account(member_id),
+        ledger.held_account(member_id),
+        *aside_accounts(member_id),
     ]
     change = sa.func.sum(lines.c.units)
     each = (
@@ -174,7 +185,6 @@ async def spent_since(connection: AsyncConnection, member_id: str, since_transfe
         .where(
             heads.c.member_id == member_id,
             heads.c.transfer >= since_transfer,
-            heads.c.kind.not_in(NOT_SPENDING),
             lines.c.account.in_(accounts),
         )
         .group_by(heads.c.transfer)

@@ -79,6 +79,7 @@ RefusedCode = Literal[
     "unknown_method",
     "unknown_order",
     "order_closed",
+    "on_break",
     "price_changed",
     "token_unusable",
     "refund_refused",
@@ -241,6 +242,8 @@ class Orders:
         if known is not None:
             order, known_digest = known
             return order if known_digest == digest else OrderRefused("key_reused")
+        if await _on_break(transaction, member_id):
+            return OrderRefused("on_break")
         at_ms = transaction.at_ms
         open_now = await promotion_store.current(transaction.connection, at_ms)
         price = promotions.price(open_now, package.id, package.price_minor, method, country, at_ms)
@@ -270,6 +273,8 @@ class Orders:
             if order.state not in (OrderState.CREATED, OrderState.AUTHORIZED):
                 return OrderRefused("order_closed")
             pending = await order_store.pending_attempt(transaction.connection, order_id)
+            if pending is None and await _on_break(transaction, member_id):
+                return OrderRefused("on_break")
             attempt_id = pending or await self.attempt_in(transaction, order, token)
         await self.charge(attempt_id, fresh=pending is None)
         found = await self.order(member_id, order_id)
@@ -508,3 +513,9 @@ def _check_payment(order: Order, paid: Settled) -> None:
         raise WrongPayment(f"{paid.price_minor} was paid instead of {order.price_minor}")
     if paid.currency not in (None, order.currency):
         raise WrongPayment(f"{paid.currency} was paid instead of {order.currency}")
+
+
+async def _on_break(transaction: LedgerTransaction, member_id: str) -> bool:
+    """Whether the member chose to buy nothing now."""
+    limits = await transaction.limits(member_id)
+    return limits is not None and limits.break_until_ms is not None

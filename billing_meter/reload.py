@@ -19,6 +19,7 @@ import sqlalchemy as sa
 from billing_meter import order_store, schema
 from billing_meter.database import Database, DatabaseUnavailable
 from billing_meter.ledger_store import Balance, LedgerTransaction, read_balances
+from billing_meter.meter_types import UNLIMITED
 from billing_meter.order_store import Order, OrderState
 from billing_meter.orders import OrderRefused, Orders
 from billing_meter.packages import DEFAULT_PACKAGE_ID
@@ -32,6 +33,8 @@ DAILY_CAP_MAX = 50
 BACKOFF_MS = 60_000
 """Between a decline and its only retry."""
 IN_FLIGHT_LOOK_MS = 2_000
+LIMIT_LOOK_MS = 60_000
+"""How often it is looked again while the member's own limits stop it."""
 DECLINES_MAX = 2
 DAY_MS = 24 * 60 * 60 * 1_000
 
@@ -45,7 +48,7 @@ RefusedCode = Literal["unknown_package", "package_too_small", "bad_cap", "no_pay
 @dataclass(frozen=True, slots=True)
 class ReloadSettings:
     """What the wallet shows; `notice` tells why it stopped (`declined`, `needs_action`,
-    `money_back`, `daily_cap`)."""
+    `money_back`, `daily_cap`, or the limit or break that leaves nothing to buy for)."""
 
     enabled: bool
     state: ReloadState
@@ -230,9 +233,15 @@ class Reload:
         balance = (await read_balances(connection, [member_id]))[member_id]
         if balance.posted > THRESHOLD_UNITS:
             return None
+        mine = sa.update(schema.reloads).where(_R.member_id == member_id)
+        limits = await transaction.limits(member_id)
+        leeway = UNLIMITED if limits is None else limits.leeway
+        if leeway.units is not None and leeway.units <= balance.available:
+            # What they have is all that their limits let them spend: more would lie idle.
+            await connection.execute(mine.values(notice=leeway.end.value, updated_at_ms=now_ms))
+            return _Wait(now_ms + LIMIT_LOOK_MS)
         day = now_ms // DAY_MS
         count = row["day_count"] if row["day"] == day else 0
-        mine = sa.update(schema.reloads).where(_R.member_id == member_id)
         if count >= row["daily_cap"]:
             await connection.execute(mine.values(notice="daily_cap", updated_at_ms=now_ms))
             return _Wait((day + 1) * DAY_MS)

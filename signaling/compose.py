@@ -14,6 +14,7 @@ import structlog
 from billing_meter.card_checks import FakeCardChecker
 from billing_meter.database import Database
 from billing_meter.free_credits import FreeCredits
+from billing_meter.limits_store import SpendLimits
 from billing_meter.seals import seal
 from billing_meter.till import Till
 from billing_meter.wallet import Wallet
@@ -100,6 +101,7 @@ def build(config: Config, database: Database, hasher: Passwords) -> tuple[Servic
         orders=paying.orders,
         webhooks=paying.webhooks,
         reload=paying.reload,
+        spend_limits=SpendLimits(database, wallet.ledger),
         free_credits=_free_credits(config, wallet),
         house=house,
         hub=hub,

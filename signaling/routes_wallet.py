@@ -24,7 +24,8 @@ Id = Annotated[str, Meta(min_length=1, max_length=64)]
 
 
 class AutoReload(Struct, kw_only=True):
-    """`notice` tells why it stopped: `declined`, `needs_action`, `money_back` or `daily_cap`."""
+    """`notice` tells why it stopped: `declined`, `needs_action`, `money_back`, `daily_cap`, or the
+    name of the limit or break that leaves nothing to buy for."""
 
     enabled: bool
     state: str
@@ -175,6 +176,7 @@ REFUSALS = {
     "unknown_order": (404, "There is no such order."),
     "token_unusable": (422, "Pay with a token here, or on the provider's page: see redirects."),
     "refund_refused": (409, "The provider does not give this money back."),
+    "on_break": (409, "You are on a break from spending."),
     "order_closed": (409, "This order is closed; make a new one."),
     "price_changed": (409, "The price has changed; look at the new one first."),
     "package_too_small": (422, "This package is too small for auto-reload."),
@@ -442,6 +444,7 @@ ROUTES = (
             "400 key_missing",
             "400 key_invalid",
             "409 key_reused",
+            "409 on_break",
             "409 price_changed",
             "422 unknown_package",
             "422 unknown_method",
@@ -459,6 +462,7 @@ ROUTES = (
         reply=OrderReply,
         refusals=(
             "404 unknown_order",
+            "409 on_break",
             "409 order_closed",
             "422 invalid",
             "422 token_unusable",

@@ -12,6 +12,7 @@ from aiohttp import web
 
 from billing_meter.database import Database
 from billing_meter.free_credits import FreeCredits
+from billing_meter.limits_store import SpendLimits
 from billing_meter.orders import Orders
 from billing_meter.promotions import COUNTRY
 from billing_meter.providers import Provider
@@ -49,6 +50,7 @@ class Limits:
     offers: Buckets
     fragments: Buckets
     purchases: Buckets
+    decisions: Buckets
 
     @classmethod
     def of(cls, config: Config, clock_ns: Callable[[], int]) -> Limits:
@@ -77,6 +79,8 @@ class Limits:
             # A page of candidates at a time, or each on its own, from several encoders at once.
             fragments=buckets(200, 10.0),
             purchases=buckets(20, 0.2),
+            # Spend limits and breaks: each is a transaction of its own.
+            decisions=buckets(30, 0.5),
         )
 
 
@@ -97,6 +101,7 @@ class Services:
     webhooks: Webhooks | None
     """None where the provider tells nothing by itself."""
     reload: Reload
+    spend_limits: SpendLimits
     free_credits: FreeCredits
     house: House
     hub: Hub

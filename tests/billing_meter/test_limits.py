@@ -19,6 +19,7 @@ from billing_meter.limits import (
     Span,
     Window,
     counted_units,
+    spends,
     window_end_ms,
     window_start_ms,
 )
@@ -175,26 +176,38 @@ def test_a_new_window_begins_with_what_is_held_and_a_backward_step_gives_nothing
     assert back.leeway == Leeway(0, End.LIMIT_DAY)
 
 
-def entry(kind: str, **postings: int) -> Entry:
-    names = {f"member:ann:{name}": units for name, units in postings.items()}
-    return Entry("k", "h", kind, names, 0, Draw(), member_id="ann")
+def entry(**postings: int) -> Entry:
+    names = {
+        "revenue": "platform:revenue",
+        "gateway": "platform:gateway_clearing",
+        "promo_cost": "platform:promo_cost",
+    }
+    named = {names.get(name, f"member:ann:{name}"): units for name, units in postings.items()}
+    assert sum(named.values()) == 0
+    return Entry("k", "h", "kind", named, 0, Draw(), member_id="ann")
 
 
 @pytest.mark.parametrize(
-    ("moved", "counted"),
+    ("moved", "counted", "concerns"),
     [
-        (entry("surprise", promo=-30, paid=-70), 100),
-        (entry("hold", paid=-50, held=50), 50),
-        (entry("hold_void", paid=50, held=-50), -50),
-        (entry("session_charge", paid=-20, held=5), 20),
-        (entry("session_charge", held=-30), 0),
-        (entry("session_charge", promo=10, held=-30), -10),
-        (entry("purchase", paid=500), 0),
-        (entry("promo_grant", promo=500), 0),
-        (entry("reversal", paid=100), 0),
-        (entry("reversal", paid=-100), 0),
-        (entry("bonus", promo=100), 0),
+        (entry(promo=-30, paid=-70, revenue=100), 100, True),
+        (entry(paid=-50, held=50), 50, True),
+        (entry(paid=50, held=-50), -50, True),
+        (entry(paid=-20, held=5, revenue=15), 20, True),
+        (entry(held=-30, revenue=30), 0, True),
+        (entry(promo=10, held=-30, revenue=20), -10, True),
+        (entry(paid=500, gateway=-500), 0, False),
+        (entry(promo=500, promo_cost=-500), 0, False),
+        (entry(promo=-500, promo_cost=500), 0, False),
+        # A refund of spending gives no room; money back to the card takes none.
+        (entry(paid=100, revenue=-100), 0, False),
+        (entry(paid=-100, gateway=100), 0, False),
+        (entry(paid=-60, debt=-40, gateway=100), 0, False),
+        (entry(paid=-40, debt=40), 0, False),
     ],
 )
-def test_what_counts_is_what_leaves_the_buckets_for_spending(moved: Entry, counted: int) -> None:
+def test_what_counts_is_what_leaves_the_buckets_for_spending(
+    moved: Entry, counted: int, concerns: bool
+) -> None:
     assert counted_units(moved) == counted
+    assert spends(moved) is concerns

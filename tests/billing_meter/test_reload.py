@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from billing_meter.limits import Span
+from billing_meter.limits_store import SpendLimits
 from billing_meter.meter import SessionOrder
-from billing_meter.orders import Orders, OrderState
+from billing_meter.orders import OrderRefused, Orders, OrderState
 from billing_meter.providers import FakeProvider
 from billing_meter.reload import BACKOFF_MS, Reload, ReloadRefused, ReloadSettings
 from billing_meter.tariff import Component, Tariff
@@ -172,3 +174,41 @@ async def test_impossible_settings_are_refused(desk) -> None:
     desk.provider.default_token = None
     carded = await desk.reload.set_settings("ann", enabled=True)
     assert carded == ReloadRefused("no_payment_method")
+
+
+async def test_nothing_is_reloaded_beyond_what_the_members_limits_let_them_spend(
+    house, desk
+) -> None:
+    limits = SpendLimits(house.database, house.wallet.ledger)
+    await desk.reload.set_settings("ann", enabled=True)
+    await limits.set_limit("ann", Span.DAY, 42_300)
+    await _session(house, 42_300)
+    for _ in range(5):
+        await desk.second()
+    assert desk.provider.charges == []
+    settings = await desk.reload.settings("ann")
+    assert (settings.enabled, settings.state, settings.notice) == (True, "armed", "limit_day")
+    # A new day: the limit leaves more than the balance again.
+    house.clock.advance(86_400)
+    await house.till.close("s1", "member_left")
+    await desk.reload.idle()
+    await desk.reload.check("ann")
+    assert len(desk.provider.charges) == 1
+    assert (await desk.reload.settings("ann")).notice is None
+
+
+async def test_nothing_is_reloaded_during_a_break_and_pending_purchases_complete(
+    house, desk
+) -> None:
+    limits = SpendLimits(house.database, house.wallet.ledger)
+    order = await desk.orders.create("ann", "credits-27", "card", "k1")
+    await desk.orders.pay("ann", order.order_id, "tok_slow")
+    await limits.take_break("ann", 1)
+    await desk.reload.set_settings("ann", enabled=True, token="tok_ok")
+    assert await desk.reload.check("ann") is None
+    assert (await desk.reload.settings("ann")).notice == "on_break"
+    assert await desk.orders.create("ann", "credits-27", "card", "k2") == OrderRefused("on_break")
+    assert len(desk.provider.charges) == 1
+    while (await desk.orders.order("ann", order.order_id)).state is not OrderState.SETTLED:
+        await desk.orders.resume_pending()
+    assert await desk.posted() == 167_940

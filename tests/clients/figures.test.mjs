@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { browserFamily, levelOf, problemOf } from "../../clients/web/js/devices.js";
-import { unitsFromText } from "../../clients/web/js/room/private.js";
+import { unitsFromText } from "../../clients/web/js/ui/format.js";
 import { figures } from "../../clients/web/js/stats.js";
 import { compare, evaluate, mayGoLive } from "../../clients/web/js/studio/checks.js";
 import { priceFromText } from "../../clients/web/js/studio/settings.js";

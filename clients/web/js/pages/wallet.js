@@ -1,4 +1,4 @@
-// The wallet: balance, buying credits, auto-reload, every movement.
+// The wallet: balance, buying credits, auto-reload, limits, every movement.
 
 import { html, render, useCallback, useEffect, useState } from "../../vendor/preact-htm.js";
 import { errorText, get } from "../api.js";
@@ -9,6 +9,7 @@ import { credits } from "../ui/format.js";
 import { EmptyState, ErrorState, Notice } from "../ui/parts.js";
 import { PurchaseFlow } from "../ui/purchase.js";
 import { FreeCredits } from "./wallet-free.js";
+import { LimitsBox } from "./wallet-limits.js";
 import { Receipts } from "./wallet-receipts.js";
 import { AutoReloadBox } from "./wallet-reload.js";
 import { Transactions } from "./wallet-transactions.js";
@@ -84,6 +85,7 @@ function Wallet({ context }) {
         <${Receipts} version=${version} />
       </div>
       <${AutoReloadBox} />
+      <${LimitsBox} version=${version} />
     </div>`;
 }
 

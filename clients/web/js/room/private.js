@@ -5,29 +5,16 @@ import { devicesBlocked } from "../devices.js";
 import { t, tn } from "../i18n.js";
 import { AutoReloadSwitch } from "../ui/auto-reload.js";
 import { Dialog } from "../ui/dialog.js";
-import { credits, creditsText, perMinute, perMinuteText } from "../ui/format.js";
+import { credits, creditsText, perMinute, perMinuteText, unitsFromText } from "../ui/format.js";
 import { Icon } from "../ui/icons.js";
 import { Notice } from "../ui/parts.js";
 import { openTopUp } from "../ui/topup.js";
 import { useCountdown } from "./hooks.js";
 import { allowStepsText, problemText } from "./words.js";
 
-const UNITS_PER_HUNDREDTH = 60;
 const SECONDS_PER_MINUTE = 60;
 
 /** @typedef {import("./controller.js").RoomController} RoomController */
-
-/**
- * Credits as people write them, with comma or point and at most two decimals.
- * @param {string} text
- * @returns {number | null} units, or null when it is no such number above zero
- */
-export function unitsFromText(text) {
-  const match = /^(\d{1,6})(?:[.,](\d{1,2}))?$/.exec(text.trim());
-  if (match === null) return null;
-  const hundredths = Number(match[1]) * 100 + Number((match[2] ?? "").padEnd(2, "0"));
-  return hundredths > 0 ? hundredths * UNITS_PER_HUNDREDTH : null;
-}
 
 /**
  * A priced switch: what it does, what it adds, and why it cannot be used if it cannot.

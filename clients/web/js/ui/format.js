@@ -35,6 +35,18 @@ export function creditsText(units) {
 }
 
 /**
+ * Credits as people write them, with comma or point and at most two decimals.
+ * @param {string} text
+ * @returns {number | null} units, or null when it is no such number above zero
+ */
+export function unitsFromText(text) {
+  const match = /^(\d{1,6})(?:[.,](\d{1,2}))?$/.exec(text.trim());
+  if (match === null) return null;
+  const hundredths = Number(match[1]) * 100 + Number((match[2] ?? "").padEnd(2, "0"));
+  return hundredths > 0 ? hundredths * UNITS_PER_HUNDREDTH : null;
+}
+
+/**
  * With a sign, for a list of movements: "+27.99", "−2.00".
  * @param {number} units
  */
