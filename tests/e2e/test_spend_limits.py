@@ -101,5 +101,5 @@ async def test_lowering_a_limit_ends_a_running_session_and_a_break_starts_none(
             await second.screenshot(path=f"{PICTURES}/limits-nb.png", full_page=True)
         await enter_room(member)
         await ask_private(member)
-        assert "break" in await member.see("failure")
+        assert "Du har tatt en pause" in await member.see("failure")
         scene.server.books_are_clean()
