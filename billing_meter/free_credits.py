@@ -56,6 +56,7 @@ class FreeCredits:
     def __init__(self, wallet: Wallet, checker: CardChecker | None, secret: str) -> None:
         self._wallet = wallet
         self._checker = checker
+        self._checker_name = "" if checker is None else checker.name
         self._secret = secret.encode()
 
     async def offer(self, member_id: str, email: str | None, *, known: bool = False) -> Claim:
@@ -185,6 +186,8 @@ class FreeCredits:
             marks[self._email_mark(email)] = "email"
         if await _is_marked(transaction.connection, list(marks)):
             return Claim("not_eligible")
+        if await self._paid_elsewhere(transaction.connection, member_id, found):
+            return Claim("not_eligible")
         rows = [
             {"mark": mark, "kind": kind, "at_ms": transaction.at_ms} for mark, kind in marks.items()
         ]
@@ -196,6 +199,18 @@ class FreeCredits:
         if await make_premium(transaction, member_id, purchase=False):
             transaction.after_commit.append(lambda: self._wallet.on_premium(member_id))
         return Claim("granted")
+
+    async def _paid_elsewhere(
+        self, connection: AsyncConnection, member_id: str, fingerprint: str
+    ) -> bool:
+        """Whether somebody else has bought credits with this very card."""
+        cards = schema.cards.c
+        query = sa.select(cards.member_id).where(
+            cards.provider == self._checker_name,
+            cards.fingerprint == fingerprint,
+            cards.member_id != member_id,
+        )
+        return await connection.scalar(query.limit(1)) is not None
 
     def _email_mark(self, email: str) -> str:
         """Case and +tags do not make another person."""

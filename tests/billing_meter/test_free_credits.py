@@ -11,7 +11,8 @@ from billing_meter import schema
 from billing_meter.card_checks import CardFound, FakeCardChecker
 from billing_meter.free_credits import FREE_UNITS, Claim, FreeCredits, TooManyTries
 from billing_meter.ledger import Debit
-from billing_meter.providers import Declined, DeclineReason, ProviderUnavailable
+from billing_meter.order_store import keep_card
+from billing_meter.providers import Card, Declined, DeclineReason, ProviderUnavailable
 from billing_meter.verify import verify
 
 SECRET = "s" * 64
@@ -88,6 +89,21 @@ async def test_who_bought_before_is_not_new(house, free) -> None:
     assert await free.claim("ann", "ann@mail.test", "tok_ok") == Claim("not_eligible")
     known = await free.claim("bob", "bob@mail.test", "tok_ok", known=True)
     assert known == Claim("not_eligible")
+
+
+async def test_a_card_that_somebody_else_bought_with_is_no_newcomers(house, free) -> None:
+    await free.claim("bob", None, "tok_ok_2")  # tells what the card's fingerprint is
+    [check] = [check for check in free._checker.checked if check.token == "tok_ok_2"]
+    found = await free._checker.check_card(check)
+    card = Card("tok_ok_2", "customer", found.fingerprint)
+    async with house.database.write() as connection:
+        await connection.execute(sa.delete(schema.free_marks))
+        await keep_card(connection, "bob", "fake", card, 0)
+    assert await free.claim("ann", None, "tok_ok_2") == Claim("not_eligible")
+    await house.wallet.open_member("cat")
+    async with house.database.write() as connection:  # another provider's cards are others
+        await connection.execute(sa.update(schema.cards).values(provider="other"))
+    assert await free.claim("cat", None, "tok_ok_2") == Claim("granted")
 
 
 async def test_credits_from_the_staff_do_not_stand_in_the_way(house, free) -> None:

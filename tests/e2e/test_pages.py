@@ -359,3 +359,33 @@ async def test_credits_are_bought_in_the_middle_of_a_session(house: House) -> No
         await member.click("end-session")
         await member.see("summary-reason")
         house.server.books_are_clean()
+
+
+async def test_free_credits_and_receipts(house: House) -> None:
+    """I4, I8, I9: a new member validates a card, is Premium at once, and finds a receipt again."""
+    async with visit(house, 1280) as newcomer:
+        await newcomer.open("/sign-up")
+        await newcomer.page.fill(newcomer.by("username"), "frida")
+        await newcomer.page.fill(newcomer.by("email"), "frida@example.org")
+        await newcomer.page.fill(newcomer.by("password"), PASSWORD)
+        await newcomer.click("submit")
+        await newcomer.page.wait_for_selector('[data-testid="balance-chip"]')
+        await newcomer.open("/wallet")
+        await newcomer.click("free-open")
+        await newcomer.click("free-tok_expired")
+        await newcomer.click("free-claim")
+        assert "expired" in await newcomer.see("free-problem")
+        await check(newcomer, "free credits, declined")
+        await newcomer.click("free-tok_ok")
+        await newcomer.click("free-claim")
+        await newcomer.page.wait_for_selector('[data-testid="balance-chip"][data-units="59940"]')
+        await newcomer.page.wait_for_selector('[data-testid="free-offer"]', state="detached")
+        await newcomer.click("purchase-next")
+        await newcomer.click("purchase-next")
+        await newcomer.click("pay")
+        await newcomer.see("receipt")
+        await newcomer.click("receipt-open")
+        shown = await newcomer.see("receipt-dialog")
+        assert "27.99" in shown
+        assert "Settled" in shown
+        await check(newcomer, "receipt")
