@@ -10,6 +10,7 @@ from signaling.routing import Access, Route
 UNSAFE = {"POST", "PUT", "DELETE", "PATCH"}
 COOKIELESS = {Access.STREAM_KEY, Access.RESOURCE, Access.PROVIDER, Access.OPERATOR}
 FILLED = {
+    "{span}": "day",
     "{expert}": "luna",
     "{resource}": "no-such-resource",
     "{order}": "no-such-order",
