@@ -1,6 +1,7 @@
-"""The meter under load: many private sessions ticking on one SQLite file, with synthetic media.
+"""The meter under load: many private sessions ticking on one database, with synthetic media.
 
     python -m bench.meter [--sessions 1000 10000] [--seconds 20] [--dir DIR] [--json result.json]
+    python -m bench.meter --url postgresql+asyncpg://… (an empty database, for one size)
 
 Each size runs in a process of its own, on the real till with the real ledger. Reported are how long
 the one transaction of a tick takes, how late the event loop is meanwhile, and the CPU's share.
@@ -46,10 +47,12 @@ DEBIT_COLUMNS = (
 )
 
 
-def soak(sessions: int, seconds: float, directory: Path | None) -> dict[str, Any]:
+def soak(sessions: int, seconds: float, directory: Path | None, url: str | None) -> dict[str, Any]:
     """Run one size in a fresh process; raises when it fails or its books do not add up."""
     words = ["billing_meter.soak", "--json", "--sessions", str(sessions)]
     words += ["--seconds", str(seconds)]
+    if url is not None:
+        words += ["--url", url]
     timeout_s = 120 + 4 * seconds + sessions * START_S_PER_SESSION
     result: dict[str, Any] = _run(words, directory, timeout_s)
     return result
@@ -95,14 +98,16 @@ def main() -> None:
     parser.add_argument("--dir", type=Path, help="where the database file goes")
     parser.add_argument("--debits", action="store_true", help="debits that somebody waits for")
     parser.add_argument("--clients", type=int, default=32, help="who wait at a time, for --debits")
-    parser.add_argument("--url", help="another database than SQLite, empty, for --debits")
+    parser.add_argument("--url", help="another database than SQLite, empty")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     if options.debits:
         results = soak_debits(options.clients, options.seconds, options.dir, options.url)
         print(table(results, DEBIT_COLUMNS))
     else:
-        results = [soak(sessions, options.seconds, options.dir) for sessions in options.sessions]
+        if options.url and len(options.sessions) > 1:
+            parser.error("--url is one empty database: give one number of sessions")
+        results = [soak(n, options.seconds, options.dir, options.url) for n in options.sessions]
         print(table(results, COLUMNS))
         for name, value in results[0]["machine"].items():
             print(f"{name:>12}  {value}")

@@ -147,7 +147,7 @@ async def read_balances(
                 holds.c.paid_units,
                 sa.func.coalesce(sessions.c.charged_units - sessions.c.posted_units, 0),
             )
-            .select_from(holds.outerjoin(sessions, sessions.c.hold_id == holds.c.hold_id))
+            .select_from(holds.outerjoin(sessions, sessions.c.session_id == holds.c.hold_id))
             .where(
                 holds.c.member_id.in_(wanted[start : start + ROWS_PER_STATEMENT]),
                 holds.c.state == "open",

@@ -47,6 +47,8 @@ _EVERYWHERE = {
 _WRITER = _EVERYWHERE | {
     "default_transaction_isolation": "read committed",
     "default_transaction_read_only": "off",
+    # Plans are kept; one that was made while a table was empty must not outlive that.
+    "enable_seqscan": "off",
     "lock_timeout": f"{LOCK_WAIT_MS}ms",
     "idle_in_transaction_session_timeout": f"{IDLE_WRITER_MS}ms",
     "statement_timeout": f"{WRITE_STATEMENT_MS}ms",

@@ -16,6 +16,15 @@ ROWS_PER_STATEMENT = 250
 Given = Mapping[str, sa.ColumnElement[Any]]
 
 
+def checked(column: sa.ColumnElement[str]) -> sa.ColumnElement[str]:
+    """A column of text as a condition that no index can answer.
+
+    Rows are to be found by their key. Where few rows seem to be in some state, PostgreSQL would go
+    through all of those for each row that is given.
+    """
+    return column.concat("")
+
+
 class RowUpdates:
     """An UPDATE for rows of parameters. `build` makes it from its parameters, by name.
 

@@ -2,7 +2,8 @@
 
 `python -m billing_meter.soak --sessions 1000 --seconds 20 --json` prints one JSON object: how long
 the ticks' transactions take, how late the event loop is meanwhile, and how much CPU it costs. The
-database is a real file; give `--dir` a directory on the disk that is to be measured.
+database is a real file; give `--dir` a directory on the disk that is to be measured, or `--url` an
+empty database on a PostgreSQL server.
 """
 
 from __future__ import annotations
@@ -113,9 +114,9 @@ def _ms(values_ns: Sequence[int], percentile: int) -> float:
     return round(cuts[percentile - 1] / 1e6, 3)
 
 
-async def soak(directory: Path, sessions: int, seconds: float) -> dict[str, object]:
+async def soak(url: str, sessions: int, seconds: float) -> dict[str, object]:
     """Run the load and give the figures."""
-    database = await Database.open(f"sqlite+aiosqlite:///{directory}/soak.db")
+    database = await Database.open(url)
     wallet = Wallet(database, utc_now=lambda: datetime.now(UTC))
     lost: list[str] = []
 
@@ -160,7 +161,7 @@ async def soak(directory: Path, sessions: int, seconds: float) -> dict[str, obje
         "transfers": transfers,
         "sessions_lost": len(lost),
         "books_clean": clean,
-        "machine": _machine(),
+        "machine": _machine() | {"database": database.dialect},
     }
 
 
@@ -186,6 +187,7 @@ def main() -> None:
     parser.add_argument("--sessions", type=int, default=1_000)
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--dir", type=Path, help="where the database file goes")
+    parser.add_argument("--url", help="an empty PostgreSQL database instead of a file")
     parser.add_argument("--asyncio", action="store_true", help="asyncio's own loop, not uvloop")
     parser.add_argument("--json", action="store_true", help="one JSON object")
     options = parser.parse_args()
@@ -198,7 +200,8 @@ def main() -> None:
         tempfile.TemporaryDirectory(dir=options.dir) as directory,
         asyncio.Runner(loop_factory=factory) as runner,
     ):
-        result = runner.run(soak(Path(directory), options.sessions, options.seconds))
+        url = options.url or f"sqlite+aiosqlite:///{directory}/soak.db"
+        result = runner.run(soak(url, options.sessions, options.seconds))
     if options.json:
         print(json.dumps(result))
     else:

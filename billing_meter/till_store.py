@@ -14,7 +14,7 @@ from billing_meter import ledger, schema
 from billing_meter.ledger import Draw, Entry
 from billing_meter.ledger_store import ROWS_PER_STATEMENT
 from billing_meter.meter import Plan, SessionMeter, SessionOrder
-from billing_meter.row_updates import Given, RowUpdates
+from billing_meter.row_updates import Given, RowUpdates, checked
 from billing_meter.tariff import Component, Tariff
 
 SESSION_CHARGE = "session_charge"
@@ -156,7 +156,7 @@ _BOOKS = ("state", "reason", "posted_units", "expert_units", "entries", "ended_a
 def _update(columns: Sequence[str]) -> RowUpdates:
     def build(given: Given) -> sa.Update:
         mine = _T.session_id == given["b_session_id"]
-        ours = sa.and_(mine, _T.epoch == given["b_epoch"], _T.state == "open")
+        ours = sa.and_(mine, _T.epoch == given["b_epoch"], checked(_T.state) == "open")
         values = {name: given[f"b_{name}"] for name in columns}
         return sa.update(schema.sessions).where(ours).values(values)
 
@@ -230,7 +230,7 @@ def _held(given: Given) -> sa.Update:
         "returned_units": table.returned_units + given["b_returned_units"],
     }
     mine = table.hold_id == given["b_hold_id"]
-    return sa.update(schema.holds).where(mine, table.state == "open").values(values)
+    return sa.update(schema.holds).where(mine, checked(table.state) == "open").values(values)
 
 
 _WRITE_HOLD = RowUpdates(_types(schema.holds, (*_HOLD, "taken_units", "returned_units")), _held)
