@@ -51,6 +51,8 @@ from billing_meter.till_seat import Seat, Step
 from billing_meter.till_store import Books, Fenced
 from billing_meter.wallet import EXPERT_SHARE_PERCENT, Wallet, ensure_expert
 
+NODE = "node"
+"""The name of this process's meter, as long as there is one."""
 BEAT_S = 0.25
 TICK_NS = NS_PER_S
 SEAL_EVERY_NS = 60 * NS_PER_S
@@ -105,7 +107,7 @@ class Till:
         clock_ns: Callable[[], int] = time.monotonic_ns,
         utc_now: Callable[[], datetime] = lambda: datetime.now(UTC),
         on_event: Callable[[str, MeterEvent], None],
-        node: str = "node",
+        node: str = NODE,
     ) -> None:
         self._database = database
         self._ledger = wallet.ledger
@@ -216,9 +218,8 @@ class Till:
         return Opened(opened.meter.snapshot())
 
     async def _open_in(self, transaction: LedgerTransaction, order: SessionOrder) -> Seat | Refused:
-        connection, at_ms, epoch = transaction.connection, transaction.at_ms, self._epoch or 0
-        if not await till_store.owns(connection, self._node, epoch):
-            raise Fenced([order.session_id])
+        connection, at_ms = transaction.connection, transaction.at_ms
+        epoch = await self._owned(transaction, order)
         percent = await ensure_expert(connection, order.expert_id, at_ms, EXPERT_SHARE_PERCENT)
         meter = SessionMeter(order, percent)
         for component in order.wanted:
@@ -242,6 +243,18 @@ class Till:
         seat = Seat(meter, settled.books)
         transaction.after_commit.append(partial(self._seated, seat))
         return seat
+
+    async def _owned(self, transaction: LedgerTransaction, order: SessionOrder) -> int:
+        """Our epoch. Taken for dead while we were stopped: a new one; replaced: Fenced."""
+        epoch = self._epoch or 0
+        found = await till_store.owner(transaction.connection, self._node)
+        if found is not None and found[0] == epoch:
+            return epoch
+        if found is None or found[1] != till_store.SWEPT_AT_MS:
+            raise Fenced([order.session_id])
+        epoch, _ = await till_recover.take_over(transaction, self._node)
+        transaction.after_commit.append(partial(setattr, self, "_epoch", epoch))
+        return epoch
 
     def attach(self, session_id: str, component: Component, gate: HeldMedia) -> None:
         """Give a component its gate, or a new one after a reconnect; the old one is closed."""
@@ -438,7 +451,7 @@ class Till:
     ) -> None:
         """One transaction for these seats; when one of them is bad, one for each instead."""
         try:
-            durable = await self._try_commit(seats, give_back=give_back)
+            durable = await self._try_commit(seats, give_back=give_back, tick=tick)
         except Fenced as error:
             self._doubt(seats, error)
             self._drop_fenced(error)
@@ -459,11 +472,15 @@ class Till:
             await self._report(durable)
 
     async def _try_commit(
-        self, seats: Sequence[Seat], *, give_back: bool
+        self, seats: Sequence[Seat], *, give_back: bool, tick: bool
     ) -> list[tuple[Seat, MeterSnapshot]]:
         """Returns what the running sessions looked like when their marks were taken."""
         async with self._ledger.transaction() as transaction:
             present = [seat for seat in seats if seat.session_id in self._seats]
+            if tick and not await till_store.beat_owner(
+                transaction.connection, self._node, self._epoch or 0, transaction.at_ms
+            ):
+                raise Fenced([seat.session_id for seat in present])
             await self._repair(transaction.connection, present)
             due = till_seat.due_for_ledger(present, give_back=give_back)
             members = sorted({seat.member_id for seat in due.values()})

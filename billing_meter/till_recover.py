@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing_meter import schema, till_store
 from billing_meter.ledger_store import LedgerTransaction
@@ -16,11 +17,24 @@ async def take_over(transaction: LedgerTransaction, node: str) -> tuple[int, int
     """Fence every earlier owner of the node and settle its open sessions; (epoch, how many)."""
     connection = transaction.connection
     epoch = await till_store.raise_epoch(connection, node, transaction.at_ms)
+    open_ids = await _open_sessions(connection, node)
+    return epoch, await settle_rows(transaction, open_ids, epoch, "server_stopped")
+
+
+async def sweep(transaction: LedgerTransaction, node: str, epoch: int, at_ms: int) -> int:
+    """Fence a silent owner and settle its sessions; 0 when it has written meanwhile."""
+    connection = transaction.connection
+    if not await till_store.fence_silent(connection, node, epoch, at_ms):
+        return 0
+    open_ids = await _open_sessions(connection, node)
+    return await settle_rows(transaction, open_ids, epoch + 1, "server_stopped")
+
+
+async def _open_sessions(connection: AsyncConnection, node: str) -> Sequence[str]:
     query = sa.select(schema.sessions.c.session_id).where(
         schema.sessions.c.state == "open", schema.sessions.c.node == node
     )
-    open_ids = (await connection.scalars(query)).all()
-    return epoch, await settle_rows(transaction, open_ids, epoch, "server_stopped")
+    return (await connection.scalars(query)).all()
 
 
 async def settle_rows(

@@ -309,11 +309,46 @@ async def raise_epoch(connection: AsyncConnection, node: str, at_ms: int) -> int
     return int(epoch or 0)
 
 
-async def owns(connection: AsyncConnection, node: str, epoch: int) -> bool:
-    """Whether nobody has raised the epoch since."""
+SWEPT_AT_MS = 0
+"""In `meter_owner.at_ms`: the node was taken for dead and nobody owns it; it may begin anew."""
+
+
+async def owner(connection: AsyncConnection, node: str) -> tuple[int, int] | None:
+    """(epoch, when its owner wrote last) of a node."""
     table = schema.meter_owner
-    query = sa.select(table.c.epoch).where(table.c.node == node).with_for_update()
-    return await connection.scalar(query) == epoch
+    query = sa.select(table.c.epoch, table.c.at_ms).where(table.c.node == node)
+    row = (await connection.execute(query)).one_or_none()
+    return None if row is None else (row.epoch, row.at_ms)
+
+
+async def owners_with_sessions(connection: AsyncConnection) -> list[tuple[str, int, int]]:
+    """(node, epoch, when its owner wrote last) of the nodes that have open sessions."""
+    table = schema.meter_owner
+    has_open = sa.select(_T.session_id).where(_T.state == "open", _T.node == table.c.node).exists()
+    rows = await connection.execute(
+        sa.select(table.c.node, table.c.epoch, table.c.at_ms).where(has_open)
+    )
+    return [(row.node, row.epoch, row.at_ms) for row in rows]
+
+
+async def beat_owner(connection: AsyncConnection, node: str, epoch: int, at_ms: int) -> bool:
+    """The owner is alive; False when it is the owner no more."""
+    table = schema.meter_owner
+    result = await connection.execute(
+        sa.update(table).where(table.c.node == node, table.c.epoch == epoch).values(at_ms=at_ms)
+    )
+    return result.rowcount == 1
+
+
+async def fence_silent(connection: AsyncConnection, node: str, epoch: int, at_ms: int) -> bool:
+    """Take a node from an owner that has not written since; False when it has."""
+    table = schema.meter_owner
+    result = await connection.execute(
+        sa.update(table)
+        .where(table.c.node == node, table.c.epoch == epoch, table.c.at_ms == at_ms)
+        .values(epoch=epoch + 1, at_ms=SWEPT_AT_MS)
+    )
+    return result.rowcount == 1
 
 
 async def read_books(

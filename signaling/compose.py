@@ -16,7 +16,8 @@ from billing_meter.database import Database
 from billing_meter.free_credits import FreeCredits
 from billing_meter.limits_store import SpendLimits
 from billing_meter.seals import seal
-from billing_meter.till import Till
+from billing_meter.sweeper import SWEEP_PERIOD_S, Sweeper
+from billing_meter.till import NODE, Till
 from billing_meter.wallet import Wallet
 from media.api import MediaConfig
 from media.server import MediaPlane
@@ -136,6 +137,7 @@ async def running(services: Services, till: Till) -> AsyncIterator[None]:
     async def forgotten() -> None:
         await services.orders.close_forgotten()
 
+    sweeper = Sweeper(services.wallet.ledger, node=NODE)
     decoder = StillDecoder()
 
     async def thumbnails() -> None:
@@ -158,6 +160,7 @@ async def running(services: Services, till: Till) -> AsyncIterator[None]:
         async with contextlib.AsyncExitStack() as stack:
             for work in (
                 every(SEAL_PERIOD_S, "seal the journal", sealed),
+                every(SWEEP_PERIOD_S, "sweep silent meters", sweeper.sweep),
                 every(THUMBNAIL_STEP_S, "thumbnails", thumbnails),
                 every(FORGOTTEN_PERIOD_S, "close forgotten orders", forgotten),
                 *_mail(services),
