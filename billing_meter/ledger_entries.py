@@ -20,7 +20,15 @@ from billing_meter.ledger import (
 
 CREDIT_KINDS = frozenset({"purchase", "promo_grant"})
 FINAL_KINDS = frozenset(
-    {"reversal", "hold", "hold_void", "session_hold", "purchase_refund", "debt_payment"}
+    {
+        "reversal",
+        "hold",
+        "hold_void",
+        "session_hold",
+        "purchase_refund",
+        "debt_payment",
+        "session_refund",
+    }
 )
 """Nothing of these can be reversed: they spent nothing, or are the correction themselves."""
 

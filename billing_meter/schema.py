@@ -237,6 +237,37 @@ sessions = sa.Table(
 """One row per private session. The `_s` and `held` columns are the durable mark of each tick;
 `charged − posted` is used already and still lies in the hold."""
 
+refunds = sa.Table(
+    "refunds",
+    METADATA,
+    sa.Column(
+        "session_id",
+        sa.String(ID_CHARS),
+        sa.ForeignKey("meter_sessions.session_id"),
+        primary_key=True,
+    ),
+    sa.Column("member_id", sa.String(ID_CHARS), nullable=False),
+    sa.Column("expert_id", sa.String(ID_CHARS), nullable=False),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("charged_units", sa.BigInteger, nullable=False),
+    sa.Column("granted_units", sa.BigInteger, nullable=False),
+    sa.Column("complaint", sa.Text, nullable=False),
+    sa.Column("requested_at_ms", sa.BigInteger, nullable=False),
+    sa.Column("decided_at_ms", sa.BigInteger),
+    sa.Column("decided_by", sa.String(ID_CHARS)),
+    sa.CheckConstraint("state IN ('requested', 'approved', 'denied')", name="ck_refunds_state"),
+    sa.CheckConstraint(
+        "granted_units >= 0 AND granted_units <= charged_units"
+        " AND (state = 'approved') = (granted_units > 0)",
+        name="ck_refunds_granted",
+    ),
+    sa.CheckConstraint(
+        "(state = 'requested') = (decided_at_ms IS NULL)", name="ck_refunds_decided"
+    ),
+    sa.Index("ix_refunds_state", "state", "requested_at_ms"),
+)
+"""What members asked back for private sessions, once for each, and what was decided."""
+
 orders = sa.Table(
     "orders",
     METADATA,
@@ -426,6 +457,7 @@ TABLES = (
     spend_limits,
     meter_owner,
     sessions,
+    refunds,
     orders,
     attempts,
     cards,

@@ -131,6 +131,9 @@ def _fits(row: sa.RowMapping, member: Mapping[str, int], others: int) -> bool:
             return others == units == -taken and not member.keys() - {"paid", "debt"}
         case "debt_payment":
             return others == 0 and member == {"paid": -units, "debt": units}
+        case "session_refund":
+            given = {"promo": row["promo_units"], "paid": row["paid_units"]}
+            return others == -units and member == _nonzero(given)
         case "hold_void" | "session_hold":
             return others == 0 and units == 0
         case _:
@@ -195,8 +198,32 @@ async def reconcile(database: Database) -> Report:
     findings: list[Finding] = []
     async with database.read() as connection:
         sessions = await _check_sessions(connection, findings)
+        refunds = await _check_refunds(connection, findings)
         orders = await _check_orders(connection, findings)
-    return Report({"sessions": sessions, "orders": orders}, tuple(findings[:FINDINGS_MAX]))
+    checked = {"sessions": sessions, "refunds": refunds, "orders": orders}
+    return Report(checked, tuple(findings[:FINDINGS_MAX]))
+
+
+async def _check_refunds(connection: AsyncConnection, findings: list[Finding]) -> int:
+    """What was granted is what was given back, and nothing was given back that was not granted."""
+    table, refunds = schema.transfers, schema.refunds
+    query = sa.select(table.c.subject, sa.func.sum(table.c.units)).where(
+        table.c.kind == "session_refund"
+    )
+    given = {row[0]: int(row[1]) for row in await connection.execute(query.group_by("subject"))}
+    count = 0
+    for row in await connection.execute(sa.select(refunds.c.session_id, refunds.c.granted_units)):
+        count += 1
+        subject = f"refund:{row.session_id}"
+        units = given.pop(subject, 0)
+        if units != row.granted_units:
+            detail = f"{row.granted_units} units were granted and {units} given back"
+            findings.append(Finding("refund_wrong", subject, detail))
+    findings += [
+        Finding("refund_missing", subject or "refund", f"{units} units went back for no request")
+        for subject, units in given.items()
+    ]
+    return count
 
 
 async def _check_sessions(connection: AsyncConnection, findings: list[Finding]) -> int:

@@ -1,0 +1,145 @@
+"""`parlour refund list|approve|deny`: what members ask back for sessions, for staff."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import getpass
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Final, TypeVar
+
+import typer
+
+from billing_meter.ledger_store import LedgerStore
+from billing_meter.refunds import Refund, RefundRefused, Refunds, RefundState
+from billing_meter.units import credits_text, units_from_credits
+from signaling.cli_common import (
+    CommandError,
+    ConfigOption,
+    DataOption,
+    JsonOption,
+    settings,
+    show,
+)
+from signaling.config import Config
+from signaling.store import opened_store, utc_now
+
+LISTED_MAX: Final = 200
+NAME_CHARS_MAX: Final = 64
+refund_cli = typer.Typer(no_args_is_help=True, help="Refunds: what members ask back.")
+SessionArgument = Annotated[str, typer.Argument(help="The session's id, as `list` shows it.")]
+ByOption = Annotated[str | None, typer.Option(help="Who decides; else the system's user.")]
+T = TypeVar("T")
+
+
+@refund_cli.command("list")
+def refund_list(
+    state: Annotated[str, typer.Option(help="requested, approved or denied.")] = "requested",
+    config: ConfigOption = None,
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show requests, the oldest first."""
+    wanted: RefundState
+    match state:
+        case "requested" | "approved" | "denied":
+            wanted = state
+        case _:
+            raise CommandError("bad_state", f"no state {state!r}: requested, approved or denied")
+
+    def look(refunds: Refunds) -> Awaitable[list[Refund]]:
+        return _listed(refunds, wanted)
+
+    found = asyncio.run(_with_refunds(settings(config, data), look))
+    if as_json:
+        show({"refunds": [_shown(refund) for refund in found]}, as_json)
+        return
+    for refund in found:
+        print("  ".join(str(value) for value in _shown(refund).values()))
+
+
+@refund_cli.command("approve")
+def refund_approve(
+    session: SessionArgument,
+    credits_: Annotated[
+        str | None, typer.Option("--credits", help="A part; without it all that was paid.")
+    ] = None,
+    by: ByOption = None,
+    config: ConfigOption = None,
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Give a session's price back, all or a part. The expert's share goes with it."""
+    units = None if credits_ is None else _units(credits_)
+
+    async def approve(refunds: Refunds) -> Refund | RefundRefused:
+        asked = await refunds.of_session(session)
+        if asked is None:
+            return RefundRefused("no_refund")
+        return await refunds.approve(session, units or asked.charged_units, _name(by))
+
+    _decided(asyncio.run(_with_refunds(settings(config, data), approve)), as_json)
+
+
+@refund_cli.command("deny")
+def refund_deny(
+    session: SessionArgument,
+    by: ByOption = None,
+    config: ConfigOption = None,
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Give nothing back, for good."""
+
+    def deny(refunds: Refunds) -> Awaitable[Refund | RefundRefused]:
+        return refunds.deny(session, _name(by))
+
+    _decided(asyncio.run(_with_refunds(settings(config, data), deny)), as_json)
+
+
+async def _with_refunds(config: Config, act: Callable[[Refunds], Awaitable[T]]) -> T:
+    async with opened_store(config) as database:
+        return await act(Refunds(LedgerStore(database, utc_now=utc_now)))
+
+
+async def _listed(refunds: Refunds, state: RefundState) -> list[Refund]:
+    return list(await refunds.of_state(state, limit=LISTED_MAX))
+
+
+def _decided(outcome: Refund | RefundRefused, as_json: bool) -> None:
+    if isinstance(outcome, RefundRefused):
+        reasons = {
+            "no_refund": "nothing was asked back for this session",
+            "already_decided": "this request was decided already",
+            "exceeds_charge": "more would go back than the session cost",
+        }
+        raise CommandError(outcome.code, reasons.get(outcome.code, outcome.code))
+    show(_shown(outcome), as_json)
+
+
+def _shown(refund: Refund) -> dict[str, object]:
+    return {
+        "session": refund.session_id,
+        "state": refund.state,
+        "charged": credits_text(refund.charged_units),
+        "granted": credits_text(refund.granted_units),
+        "asked": dt.datetime.fromtimestamp(refund.requested_at_ms // 1000, dt.UTC).strftime(
+            "%Y-%m-%dT%H:%M:%SZ"
+        ),
+        "by": refund.decided_by or "-",
+        "complaint": " ".join(refund.complaint.split()),
+    }
+
+
+def _units(text: str) -> int:
+    try:
+        units = units_from_credits(text)
+    except ValueError as error:
+        raise CommandError("bad_credits", f"--credits {text!r}: {error}") from None
+    if units < 1:
+        raise CommandError("bad_credits", "--credits must be more than nothing")
+    return units
+
+
+def _name(by: str | None) -> str:
+    return (by or getpass.getuser())[:NAME_CHARS_MAX]
