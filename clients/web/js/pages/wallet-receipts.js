@@ -1,4 +1,4 @@
-// Receipts: every order that was paid, each to be read again in full.
+// Orders: when each was placed and when it settled or why it failed; receipts to be read again.
 
 import { html, useEffect, useState } from "../../vendor/preact-htm.js";
 import { errorText, get } from "../api.js";
@@ -6,6 +6,7 @@ import { t } from "../i18n.js";
 import { openDialog } from "../ui/dialog.js";
 import { credits, dateTime, money } from "../ui/format.js";
 import { Badge, ErrorState, Spinner } from "../ui/parts.js";
+import { failureKey } from "../ui/purchase.js";
 import { Facts, methodName } from "../ui/purchase-steps.js";
 
 /** @typedef {import("../ui/purchase.js").Order} Order */
@@ -24,15 +25,14 @@ export function Receipts({ version }) {
     );
   };
   useEffect(load, [version]);
-  const paid = orders?.filter((order) => PAID.includes(order.state));
-  if (paid?.length === 0) return null;
+  if (orders?.length === 0) return null;
   return html`<section class="receipts" aria-labelledby="receipts-title">
     <h2 id="receipts-title">${t("receipts.title")}</h2>
     ${error && html`<${ErrorState} text=${error} onRetry=${load} />`}
-    ${!paid && !error && html`<div class="panel tx-loading"><${Spinner} /></div>`}
-    ${paid &&
+    ${!orders && !error && html`<div class="panel tx-loading"><${Spinner} /></div>`}
+    ${orders &&
     html`<ul class="panel receipt-list" data-testid="receipts">
-      ${paid.map((order) => html`<${Line} key=${order.id} order=${order} />`)}
+      ${orders.map((order) => html`<${Line} key=${order.id} order=${order} />`)}
     </ul>`}
   </section>`;
 }
@@ -45,17 +45,21 @@ function Line({ order }) {
       testid: "receipt-dialog",
       content: () => html`<${Receipt} order=${order} />`,
     });
-  return html`<li class="receipt-line">
+  return html`<li class="receipt-line" data-testid="order" data-state=${order.state}>
     <span class="receipt-what">
       <span>${t("receipts.line", { amount: credits(order.credits_units) })}</span>
-      <span class="muted small">${dateTime(order.settled_at_ms ?? order.created_at_ms)}</span>
+      <span class="muted small">${t("receipts.ordered_at", { time: dateTime(order.created_at_ms) })}</span>
+      ${order.settled_at_ms &&
+      html`<span class="muted small">${t("receipts.settled_at", { time: dateTime(order.settled_at_ms) })}</span>`}
+      ${order.state === "failed" && html`<span class="small">${t(failureKey(order.failure))}</span>`}
       ${order.origin === "auto_reload" && html`<${Badge}>${t("reload.title")}<//>`}
       ${order.state !== "settled" && html`<${Badge} kind="warn">${t(`receipts.state.${order.state}`)}<//>`}
     </span>
     <span class="numbers">${money(order.price_minor, order.currency)}</span>
-    <button type="button" class="button button-quiet" onClick=${show} data-testid="receipt-open">
+    ${PAID.includes(order.state) &&
+    html`<button type="button" class="button button-quiet" onClick=${show} data-testid="receipt-open">
       ${t("receipts.show")}<span class="visually-hidden"> ${order.id}</span>
-    </button>
+    </button>`}
   </li>`;
 }
 
@@ -71,6 +75,7 @@ function Receipt({ order }) {
         [t("buy.with"), methodName({ id: order.method, label: order.method })],
         [t("receipts.ordered"), dateTime(order.created_at_ms)],
         ...(order.settled_at_ms ? [[t("receipts.settled"), dateTime(order.settled_at_ms)]] : []),
+        ...(order.refunded_units ? [[t("receipts.went_back"), credits(order.refunded_units)]] : []),
         [t("receipts.statement"), order.descriptor],
         [t("buy.order"), html`<span class="order-id">${order.id}</span>`],
       ]}

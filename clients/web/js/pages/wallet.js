@@ -12,10 +12,11 @@ import { FreeCredits } from "./wallet-free.js";
 import { LimitsBox } from "./wallet-limits.js";
 import { Receipts } from "./wallet-receipts.js";
 import { AutoReloadBox } from "./wallet-reload.js";
+import { ReturnedPurchase, returnedOrder } from "./wallet-return.js";
 import { Transactions } from "./wallet-transactions.js";
 
-/** @param {{ balance: import("../session.js").Balance | null }} props */
-function BalancePanel({ balance }) {
+/** @param {{ balance: import("../session.js").Balance | null, debt: number }} props */
+function BalancePanel({ balance, debt }) {
   const rows = balance
     ? [
         ["bought", balance.paid_units],
@@ -39,6 +40,8 @@ function BalancePanel({ balance }) {
       )}
     </dl>
     <p class="faint small">${t("wallet.available_note")}</p>
+    ${debt > 0 &&
+    html`<${Notice} kind="warn" testid="wallet-debt">${t("wallet.debt", { amount: credits(debt) })}<//>`}
   </section>`;
 }
 
@@ -47,15 +50,20 @@ function Wallet({ context }) {
   const { me, balance } = useSession();
   const [version, setVersion] = useState(0);
   const [error, setError] = useState(/** @type {string | null} */ (null));
+  const [returned, setReturned] = useState(returnedOrder);
+  const [debt, setDebt] = useState(0);
   const welcome = new URLSearchParams(location.search).has("welcome");
   const load = useCallback(() => {
     setError(null);
     get("/wallet").then(
-      (wallet) => keepAutoReload(wallet.auto_reload ?? null),
+      (wallet) => {
+        keepAutoReload(wallet.auto_reload ?? null);
+        setDebt(wallet.debt_units);
+      },
       (reason) => setError(errorText(reason)),
     );
   }, []);
-  useEffect(load, []);
+  useEffect(load, [version]);
   // Each change of what was bought or spent is a new line of the list. Holds are not.
   const spent = balance ? ownedUnits(balance) : 0;
   useEffect(() => {
@@ -71,7 +79,7 @@ function Wallet({ context }) {
       <//>
     </div>`}
     <div class="wallet-columns">
-      <${BalancePanel} balance=${balance} />
+      <${BalancePanel} balance=${balance} debt=${debt} />
       <div class="wallet-main">
         ${!me?.premium && html`<${FreeCredits} />`}
         ${(me?.locked.length ?? 0) > 0 &&
@@ -79,7 +87,13 @@ function Wallet({ context }) {
         <section class="panel wallet-buy" id="buy" aria-labelledby="buy-title">
           <h2 id="buy-title">${t("buy.title")}</h2>
           ${!me?.premium && html`<p class="muted small">${t("wallet.become_premium")}</p>`}
-          <${PurchaseFlow} onBought=${() => setVersion((n) => n + 1)} />
+          ${returned !== null
+            ? html`<${ReturnedPurchase}
+                id=${returned}
+                onEnded=${() => setVersion((n) => n + 1)}
+                onDone=${() => setReturned(null)}
+              />`
+            : html`<${PurchaseFlow} onBought=${() => setVersion((n) => n + 1)} />`}
         </section>
         <${Transactions} version=${version} />
         <${Receipts} version=${version} />

@@ -8,7 +8,7 @@ import { Icon } from "./icons.js";
 import { Badge, Notice, Spinner } from "./parts.js";
 
 const UNITS_PER_CREDIT = 6_000;
-/** The test provider's cards; a real provider's own form takes this place. */
+/** The test provider's cards; a real provider has a page of its own. */
 const TEST_CARDS = ["tok_ok", "tok_declined", "tok_expired", "tok_blocked", "tok_slow"];
 
 /** @param {import("./purchase.js").Method} method */
@@ -136,8 +136,30 @@ export function Facts({ rows }) {
 }
 
 /** @param {any} props */
+function TestCards({ token, onToken, payment }) {
+  return html`<fieldset class="test-cards">
+    <legend>${t("buy.test_title")}</legend>
+    <p class="muted small">${t("buy.test_text")}</p>
+    ${TEST_CARDS.map(
+      (card) => html`<label key=${card} class="radio-line">
+        <input
+          type="radio"
+          name="card"
+          value=${card}
+          checked=${card === token}
+          disabled=${payment.busy}
+          onChange=${() => onToken(card)}
+          data-testid=${`card-${card}`}
+        />
+        <span>${t(`buy.card.${card}`)}</span>
+      </label>`,
+    )}
+  </fieldset>`;
+}
+
+/** @param {any} props */
 export function DetailsStep(props) {
-  const { heading, chosen, method, price, descriptor, token, onToken, payment, onBack, onPay } = props;
+  const { heading, chosen, method, price, descriptor, redirects, token, onToken, payment, onBack, onPay } = props;
   return html`<${Step} heading=${heading} title=${t("buy.confirm")} onSubmit=${onPay}>
     <${Facts}
       rows=${[
@@ -149,24 +171,7 @@ export function DetailsStep(props) {
         [t("buy.you_pay"), html`<strong>${price}</strong>`],
       ]}
     />
-    <fieldset class="test-cards">
-      <legend>${t("buy.test_title")}</legend>
-      <p class="muted small">${t("buy.test_text")}</p>
-      ${TEST_CARDS.map(
-        (card) => html`<label key=${card} class="radio-line">
-          <input
-            type="radio"
-            name="card"
-            value=${card}
-            checked=${card === token}
-            disabled=${payment.busy}
-            onChange=${() => onToken(card)}
-            data-testid=${`card-${card}`}
-          />
-          <span>${t(`buy.card.${card}`)}</span>
-        </label>`,
-      )}
-    </fieldset>
+    ${redirects ? html`<p class="muted">${t("buy.elsewhere")}</p>` : html`<${TestCards} ...${{ token, onToken, payment }} />`}
     ${payment.problem && html`<${Notice} kind="bad" alert testid="payment-problem">${payment.problem}<//>`}
     ${payment.pending && html`<${Notice} kind="info" alert testid="payment-pending">${t("buy.pending")}<//>`}
     <div class="purchase-actions">

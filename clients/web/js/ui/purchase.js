@@ -12,20 +12,23 @@ import { DetailsStep, MethodStep, PackageStep, ReceiptStep, priceWith } from "./
  * @typedef {{ id: string, credits_units: number, price_minor: number, currency: string, preselected: boolean,
  *   reductions: { method: string, price_minor: number, percent: number, ends_at_ms: number }[] }} Package
  * @typedef {{ id: string, label: string }} Method
- * @typedef {{ packages: Package[], methods: Method[], descriptor: string }} Offer
+ * @typedef {{ packages: Package[], methods: Method[], descriptor: string, redirects: boolean }} Offer
  * @typedef {{ id: string, state: string, credits_units: number, price_minor: number, currency: string,
  *   created_at_ms: number, settled_at_ms?: number | null, failure?: string | null, method: string,
- *   origin: string, descriptor: string, list_price_minor?: number }} Order
+ *   origin: string, descriptor: string, list_price_minor?: number, redirect_url?: string, refunded_units?: number }} Order
  */
 
 const STEPS = ["method", "package", "details", "receipt"];
 /** How often and how long to ask for an order that the bank is still working on. */
 const PENDING_POLL_MS = 1_500;
 const PENDING_POLLS_MAX = 40;
+/** How often a provider that is slow is asked for its page, and how long between. */
+const PAGE_ASKS_MAX = 5;
+const PAGE_ASK_MS = 3_000;
 
 /** @param {Order} order */
-function isOpen(order) {
-  return order.state !== "settled" && order.state !== "failed";
+export function isOpen(order) {
+  return order.state === "created" || order.state === "authorized";
 }
 
 /** @param {number} ms */
@@ -37,7 +40,7 @@ const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
  * @param {() => boolean} wanted false when nobody looks any more
  * @returns {Promise<Order>}
  */
-async function follow(order, wanted) {
+export async function follow(order, wanted) {
   let current = order;
   for (let n = 0; n < PENDING_POLLS_MAX && isOpen(current) && wanted(); n += 1) {
     await pause(PENDING_POLL_MS);
@@ -47,8 +50,23 @@ async function follow(order, wanted) {
   return current;
 }
 
+/**
+ * The provider's page for an order, if it gives one in a while.
+ * @param {Order} order
+ * @param {() => boolean} wanted false when nobody looks any more
+ * @returns {Promise<Order>}
+ */
+async function withPage(order, wanted) {
+  let current = order;
+  for (let n = 0; n < PAGE_ASKS_MAX && current.state === "created" && !current.redirect_url && wanted(); n += 1) {
+    await pause(PAGE_ASK_MS);
+    current = (await post(`/orders/${encodeURIComponent(order.id)}/check`, {})).order;
+  }
+  return current;
+}
+
 /** The header's chip follows the socket's push; where no socket is open it is asked for. */
-async function refreshBalance() {
+export async function refreshBalance() {
   try {
     const { you, balance } = await get("/me");
     if (you && balance) updateSession({ me: you, balance });
@@ -60,9 +78,10 @@ async function refreshBalance() {
 /**
  * The money part, apart from what it looks like. One idempotency key stands for one purchase:
  * it is kept over lost connections and replaced only after an order failed or was paid.
+ * @param {boolean} redirects whether one pays on the provider's page
  * @param {() => void} onPriceChanged what was shown is not what it costs now
  */
-function usePayment(onPriceChanged) {
+function usePayment(redirects, onPriceChanged) {
   const key = useRef(newKey());
   const mounted = useRef(true);
   const [busy, setBusy] = useState(false);
@@ -93,7 +112,16 @@ function usePayment(onPriceChanged) {
       const created = await post("/orders", wanted, { idempotencyKey: key.current });
       let order = /** @type {Order} */ (created.order);
       if (order.state === "created") {
-        order = (await post(`/orders/${encodeURIComponent(order.id)}/pay`, { token }, { idempotencyKey: key.current })).order;
+        const how = redirects ? {} : { token };
+        order = (await post(`/orders/${encodeURIComponent(order.id)}/pay`, how, { idempotencyKey: key.current })).order;
+      }
+      if (redirects && order.state === "created") {
+        order = await withPage(order, () => mounted.current);
+        if (order.redirect_url) {
+          location.assign(order.redirect_url);
+          return null;
+        }
+        if (order.state === "created") throw new ApiError(503, "payments_unavailable", "no page to pay on");
       }
       if (isOpen(order)) {
         setPending(true);
@@ -130,9 +158,10 @@ function usePayment(onPriceChanged) {
 }
 
 /** @param {string | null | undefined} failure */
-function failureKey(failure) {
+export function failureKey(failure) {
   const reason = String(failure ?? "");
-  const known = ["funds", "expired", "blocked"].find((word) => reason.includes(word));
+  const words = ["funds", "expired", "blocked", "needs_action", "not_paid"];
+  const known = words.find((word) => reason.includes(word));
   return `buy.failed.${known ?? "other"}`;
 }
 
@@ -197,7 +226,7 @@ function Purchase({ offer, onStale, inDialog, onClose, onBought }) {
   const premiumBefore = useRef(currentSession().me?.premium ?? false);
   const heading = useRef(/** @type {HTMLElement | null} */ (null));
   const firstStep = useRef(true);
-  const payment = usePayment(onStale);
+  const payment = usePayment(offer.redirects, onStale);
 
   // The step's heading takes the focus, so that a screen reader says where one is.
   useEffect(() => {
@@ -252,6 +281,7 @@ function Purchase({ offer, onStale, inDialog, onClose, onBought }) {
       method=${method}
       price=${price}
       descriptor=${offer.descriptor}
+      redirects=${offer.redirects}
       token=${token}
       onToken=${setToken}
       payment=${payment}
