@@ -8,6 +8,7 @@ What other packages use:
 - `wallet`: `Wallet` (balances, grants, premium); `ledger_store`: `Balance`.
 - `meter`: `HeldMedia`, `SessionOrder`, `Summary`, `MeterSnapshot` and the `MeterEvent`s.
 - `till`: `Till`, `Opened`, `Switched`, `Refused`; `sessions`: `session_record`.
+- `limits`: `Limits`, `Span`; `limits_store`: `SpendLimits`; `sweeper`: `Sweeper`.
 - `orders`: `Orders`, `Order`, `OrderRefused`, `FakeProvider`, `NoProvider`; `reload`: `Reload`.
 - `statements`: `verify`, `reconcile`, `statement`, `transactions`.
 

@@ -195,6 +195,21 @@ async def spent_since(connection: AsyncConnection, member_id: str, since_transfe
     return -int(total or 0)
 
 
+async def wrong_windows(connection: AsyncConnection) -> tuple[int, list[tuple[str, str, int, int]]]:
+    """Every window against the journal: how many, and (member, span, counted, told) of liars."""
+    query = sa.select(_L.member_id, _L.span, _L.counted_units, _L.since_transfer).where(
+        _L.span != Span.SESSION.value
+    )
+    rows = (await connection.execute(query)).all()
+    held = await _held(connection, {row.member_id for row in rows})
+    wrong = []
+    for member_id, span, counted, since in rows:
+        told = await spent_since(connection, member_id, since) + held[member_id]
+        if told != counted:
+            wrong.append((member_id, span, counted, told))
+    return len(rows), wrong
+
+
 async def insert(connection: AsyncConnection, member_id: str, limits: Limits, now_ms: int) -> None:
     """A member's first rows."""
     control = {

@@ -2,7 +2,8 @@
 
 `verify` looks at the ledger alone: numbering, double entry, each transfer's own figures, balances
 as replayed from the first posting, holds, the hash chain. `reconcile` compares the ledger with
-what caused it: private sessions and their held seconds, orders and payment attempts.
+what caused it: private sessions and their held seconds, orders and payment attempts, and with what
+spend limits count.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from billing_meter import ledger, schema, seals
+from billing_meter import ledger, limits_rows, schema, seals
 from billing_meter.database import Database
 from billing_meter.till_store import SESSION_CHARGE
 
@@ -194,13 +195,23 @@ async def _check_holds(
 
 
 async def reconcile(database: Database) -> Report:
-    """Compare the ledger with sessions and orders, in one snapshot."""
+    """Compare the ledger with sessions, orders and spend limits, in one snapshot."""
     findings: list[Finding] = []
     async with database.read() as connection:
         sessions = await _check_sessions(connection, findings)
         refunds = await _check_refunds(connection, findings)
         orders = await _check_orders(connection, findings)
-    checked = {"sessions": sessions, "refunds": refunds, "orders": orders}
+        windows, wrong = await limits_rows.wrong_windows(connection)
+    findings += [
+        Finding("spend_window", f"member:{member}", f"the {span} counts {counted}, not {told}")
+        for member, span, counted, told in wrong
+    ]
+    checked = {
+        "sessions": sessions,
+        "refunds": refunds,
+        "orders": orders,
+        "spend_windows": windows,
+    }
     return Report(checked, tuple(findings[:FINDINGS_MAX]))
 
 

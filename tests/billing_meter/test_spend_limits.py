@@ -10,6 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from billing_meter import limits_rows, schema
+from billing_meter.counter import Counter
 from billing_meter.ledger import (
     Debit,
     Draw,
@@ -416,3 +417,32 @@ async def test_even_a_planner_that_asks_nothing_cannot_pass_a_limit(house, limit
     async with house.database.read() as connection:
         count = sa.select(sa.func.count()).select_from(schema.transfers)
         assert await connection.scalar(count.where(schema.transfers.c.key == "k")) == 0
+
+
+async def test_reconcile_names_a_window_that_does_not_count_what_the_journal_says(
+    house, limits
+) -> None:
+    await house.fund("ann", RICH)
+    await limits.set_limit("ann", Span.DAY, 1_000)
+    await tip(house, "t", 300)
+    await house.wallet.ledger.execute(Hold("h", "ann", "g", 50, "pledge"))
+    report = await reconcile(house.database)
+    assert (report.findings, report.checked["spend_windows"]) == ((), 3)
+    lie = sa.update(schema.spend_limits).where(schema.spend_limits.c.span == "day")
+    async with house.database.write() as connection:
+        await connection.execute(lie.values(counted_units=349))
+    [finding] = (await reconcile(house.database)).findings
+    assert (finding.code, finding.subject) == ("spend_window", "member:ann")
+
+
+async def test_debits_at_the_counter_ask_too(house, limits) -> None:
+    await house.fund("ann", RICH)
+    await limits.set_limit("ann", Span.DAY, 1_000)
+    counter = Counter(house.wallet.ledger)
+    debits = [Debit(f"c{n}", "ann", "eve", 90, "surprise", "t") for n in range(20)]
+    outcomes = await asyncio.gather(*(counter.debit(debit) for debit in debits))
+    assert [outcome for outcome in outcomes if isinstance(outcome, Refused)] == [
+        Refused("limit_day")
+    ] * 9
+    assert counted(await limits.view("ann")) == 990
+    await proved(house)
