@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import enum
+import re
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -29,6 +30,8 @@ BODY_BYTES_MAX = 64 * 1024
 BODY_TIMEOUT_S = 8.0
 """As long as OBS itself waits for an answer; a body that trickles in is cut (F9)."""
 
+ESCAPED_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+"""The only way for U+0000 to be in a JSON text; behind an even number of backslashes it is one."""
 T = TypeVar("T", bound=Struct)
 
 
@@ -102,8 +105,11 @@ class Call:
         """The body as a struct; refusals name the field."""
         if self.request.content_type != "application/json":
             raise Problem(415, "wrong_content_type", "Send application/json.")
+        raw = await self.body()
+        if ESCAPED_NUL.search(raw):
+            raise no_nul()
         try:
-            return msgspec.json.decode(await self.body(), type=kind)
+            return msgspec.json.decode(raw, type=kind)
         except msgspec.ValidationError as error:
             raise Problem(422, "invalid", str(error)) from None
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -138,6 +144,11 @@ class Call:
         return bytes(received)
 
 
+def no_nul() -> Problem:
+    """Databases differ in whether they can keep it, and no text of ours has it."""
+    return Problem(422, "invalid", "U+0000 is not a character of any text here.")
+
+
 def _too_large(bytes_max: int) -> Problem:
     return Problem(
         413,
@@ -170,6 +181,8 @@ def _guarded(
 ) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
     async def handle(request: web.Request) -> web.StreamResponse:
         address = services.client_address(request)
+        if "\0" in request.path or "\0" in request.query_string:
+            raise no_nul()
         identity = None
         if route.access not in COOKIELESS:
             check_same_site(request, services.origins)

@@ -8,6 +8,7 @@ import sqlite3
 
 import jwt
 import pytest
+from yarl import URL
 
 from rooms.events import CardGone
 from rooms.roles import Standing, Visitor, VisitorKind
@@ -55,11 +56,25 @@ async def test_sign_up_refusals(door, problem) -> None:
         ({"password": "xxMIA.BERGxx"}, (422, "weak_password")),
         ({"password": "x" * 200}, (422, "weak_password")),
         ({"role": "expert"}, (422, "invalid")),
+        ({"email": "m\0a@example.org"}, (422, "invalid")),
         ({"username": None}, (422, "invalid")),
     ):
         reply = await door.client().post("/api/v1/accounts", json=SIGN_UP | change)
         assert await problem(reply) == refusal, change
     assert await door.services.accounts.count() == 0
+
+
+async def test_a_nul_never_gets_as_far_as_the_database(door, problem) -> None:
+    """PostgreSQL cannot keep it: what is a stranger's mistake would look like a broken store."""
+    body = {"username": "mia\0", "password": "correct-horse-9"}
+    reply = await door.client().post("/api/v1/login", json=body)
+    assert await problem(reply) == (422, "invalid")
+    for path in ("/api/v1/experts/lu%00na", "/api/v1/experts?a=%00", "/whep/lu%00na"):
+        reply = await door.client().get(URL(path, encoded=True))
+        assert reply.status in (404, 405, 422), path
+    backslash = {"username": "mia", "password": "a backslash and u0000: \\u0000"}
+    reply = await door.client().post("/api/v1/login", json=backslash)
+    assert reply.status == 401
 
 
 async def test_wrong_name_and_wrong_password_look_the_same(door) -> None:
