@@ -181,7 +181,9 @@ def _guarded(
 ) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
     async def handle(request: web.Request) -> web.StreamResponse:
         address = services.client_address(request)
-        if "\0" in request.path or "\0" in request.query_string:
+        if "\0" in request.path:
+            raise Problem(404, "not_found", "There is nothing here.")
+        if "\0" in request.query_string:
             raise no_nul()
         identity = None
         if route.access not in COOKIELESS:
