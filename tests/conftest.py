@@ -16,3 +16,12 @@ def cluster() -> Iterator[postgres.Cluster]:
         pytest.skip(postgres.MISSING)
     with postgres.running_cluster() as made:
         yield made
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What needs a PostgreSQL server is slow: a check for every commit has a minute."""
+    for item in items:
+        chosen = item.callspec.params.values() if hasattr(item, "callspec") else ()
+        if "cluster" in getattr(item, "fixturenames", ()) or "postgresql" in chosen:
+            item.add_marker(pytest.mark.slow)
