@@ -287,8 +287,10 @@ class Person:
     ) -> None:
         """Wait until that many more frames (video) or packets (audio) have been decoded."""
         field_name = "frames" if kind == "video" else "packets"
-        start = (await self.inbound()).get(kind, {}).get(field_name, 0)
         deadline = asyncio.get_running_loop().time() + within_s
+        # The address changes before the room is there.
+        await self.page.wait_for_function("() => window.parlourDebug", timeout=within_s * 1_000)
+        start = (await self.inbound()).get(kind, {}).get(field_name, 0)
         while True:
             now = (await self.inbound()).get(kind, {}).get(field_name, 0)
             if now - start >= at_least:
