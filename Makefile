@@ -45,12 +45,12 @@ types: install-dev ## mypy, strict
 fast: install-dev ## The fast tests
 	$(BIN)/pytest -q -n 2 -m "not slow and not e2e"
 
-check: install-dev ## lint, types and the fast tests, beside each other: under a minute
+check: install-dev ## lint, types and the fast tests, beside each other
 	@$(MAKE) --no-print-directory --jobs=3 lint types fast
 
 # The long tests wait most of their time, for packets and browsers: three have room on two cores.
 # One at a time is handed out, so that no worker sits on a queue while another has none.
-test: install-dev ## Everything, under 15 minutes: installs what the tests need, then runs all of them
+test: install-dev ## Everything: installs what the tests need, then runs all of them
 	scripts/install-test-needs
 	@$(MAKE) --no-print-directory check
 	$(BIN)/pytest -q -n 3 --maxschedchunk=1 -m "(slow or e2e) and not alone"
