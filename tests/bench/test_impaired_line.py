@@ -9,6 +9,7 @@ import pytest
 
 from bench.impaired_line import LOOPBACK, ImpairedLine
 from bench.impaired_link import CLEAN, Impairment
+from tests.turns import turn
 
 LOST = Impairment(cut=True)
 
@@ -73,7 +74,7 @@ async def test_each_direction_suffers_for_itself(line: ImpairedLine) -> None:
         line.impair(up=LOST)
         await asyncio.get_running_loop().sock_sendto(one, b"lost", (LOOPBACK, line.udp_port))
         while line.up.link.passed.lost == 0:
-            await asyncio.sleep(0)  # the loop reads the socket
+            await turn()  # the loop reads the socket
         line.impair()
         assert (await ask(line, one, b"c")).startswith(b"c@")
 

@@ -15,6 +15,7 @@ from billing_meter.database import DatabaseUnavailable
 from billing_meter.ledger import Debit, Outcome, Posted, Refused
 from billing_meter.ledger_store import GuardFailed
 from billing_meter.statements import reconcile, verify
+from tests.turns import turn
 
 
 @pytest.fixture
@@ -109,7 +110,7 @@ async def test_without_an_answer_everybody_hears_it_and_the_key_tells(
 async def test_who_stops_waiting_harms_nobody(house, counter) -> None:
     await house.fund("ann", 1_000)
     tasks = [asyncio.create_task(counter.debit(rose(f"d{n}", "ann"))) for n in range(3)]
-    await asyncio.sleep(0)
+    await turn()
     tasks[1].cancel()
     outcomes = await asyncio.gather(*tasks, return_exceptions=True)
     assert isinstance(outcomes[1], asyncio.CancelledError)

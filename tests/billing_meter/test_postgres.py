@@ -21,6 +21,7 @@ from billing_meter.till import Opened
 from tests.database_proxy import Fault, Proxy
 from tests.postgres import USER, Cluster
 from tests.stores import PostgresStore, Store
+from tests.turns import turn
 
 PACKAGE = 167_940
 
@@ -105,7 +106,7 @@ async def test_what_a_transaction_has_read_is_true_until_it_ends(house) -> None:
     async with house.database.write() as connection:
         waiting = asyncio.create_task(read_theirs())
         while not await waits_for_turn(house):
-            await asyncio.sleep(0)
+            await turn()
         assert await connection.scalar(paid) == 1_000
         change = sa.update(schema.accounts).values(units=schema.accounts.c.units + 5)
         await connection.execute(change.where(schema.accounts.c.account == "member:ann:paid"))
@@ -242,7 +243,7 @@ async def test_a_commit_still_on_its_way_is_waited_for_and_not_repeated(house, p
     proxy.fault = "late"
     asked = asyncio.create_task(ledger.execute(PromoGrant("g1", "ann", 700, "welcome")))
     while not await waits_for_turn(house):
-        await asyncio.sleep(0)
+        await turn()
     proxy.deliver.set()
     outcome = await asked
     assert isinstance(outcome, Posted)

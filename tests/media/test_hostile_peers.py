@@ -10,6 +10,7 @@ from media.api import ADDRESSES_PER_PEER_MAX, BOTH_KINDS
 from media.peer import PUBLISHER_PACKETS_PER_S
 from media.stun import binding_request
 from tests.media.callers import Caller, Stage, flowing, offer, publisher, rtp, viewer
+from tests.turns import turn
 
 
 async def seen_by(stage: Stage, datagrams: int) -> None:
@@ -17,7 +18,7 @@ async def seen_by(stage: Stage, datagrams: int) -> None:
     goal = datagrams
     async with asyncio.timeout(5):
         while stage.plane.metrics().datagrams_in < goal:
-            await asyncio.sleep(0)
+            await turn()
 
 
 async def flood(stage: Stage, caller: Caller, datagrams: list[bytes]) -> None:

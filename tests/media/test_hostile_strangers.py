@@ -10,6 +10,7 @@ from aioice import stun as aioice_stun
 from media.api import BOTH_KINDS
 from tests.media.attacks import ATTACKS
 from tests.media.callers import Caller, Stage, flowing, offer, publisher, rtp, viewer
+from tests.turns import turn
 
 
 class Stranger:
@@ -30,7 +31,7 @@ class Stranger:
                 self.socket.send(datagram)
             async with asyncio.timeout(5):
                 while self._stage.plane.metrics().datagrams_in < seen + len(burst):
-                    await asyncio.sleep(0)
+                    await turn()
 
     def heard(self) -> int:
         """How many datagrams came back."""
@@ -78,7 +79,7 @@ async def test_a_call_being_set_up_does_not_notice(
     await caller.ice()
     await stranger.attack(ATTACKS[name])
     connecting = asyncio.ensure_future(caller.connect())
-    await asyncio.sleep(0)
+    await turn()
     await stranger.attack(ATTACKS[name])
     sender = await connecting
     receiver = await viewer(stage)

@@ -25,13 +25,14 @@ from tests.media.callers import (
     rtp,
     viewer,
 )
+from tests.turns import turn
 
 
 async def until(condition: Callable[[], bool]) -> None:
     """Lets the loop run until it is so."""
     async with asyncio.timeout(WAIT_S):
         while not condition():
-            await asyncio.sleep(0)
+            await turn()
 
 
 class UdpFirst(TcpCaller):
@@ -55,7 +56,7 @@ async def stranger(stage: Stage, host: str = "127.0.0.1") -> socket.socket:
 
 async def hears(sock: socket.socket) -> bytes | None:
     """Everything until the end of the connection; None while it is open and silent."""
-    await asyncio.sleep(0)
+    await turn()
     heard = b""
     try:
         while data := sock.recv(65_536):
@@ -348,7 +349,7 @@ async def test_what_a_cut_connection_does_not_take_is_not_forwarded(stage: Stage
     sequence = itertools.count(2)
     while not stream._waiting:
         sender.send(rtp(next(sequence), payload=b"\x10\x00" + bytes(1_100)))
-        await asyncio.sleep(0)
+        await turn()
     stage.shift_ns += 1_100_000_000
     sender.send(rtp(next(sequence)))
     await until(lambda: stream._outbox.stalled)

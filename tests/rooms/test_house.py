@@ -12,6 +12,7 @@ from rooms.presence import Notice, PresenceState
 from rooms.private import Phase
 from rooms.roles import Standing, Visitor, VisitorKind
 from tests.rooms.world import World
+from tests.turns import turn
 
 
 async def test_the_timer_wakes_for_a_deadline_that_is_set_while_it_sleeps() -> None:
@@ -20,7 +21,7 @@ async def test_the_timer_wakes_for_a_deadline_that_is_set_while_it_sleeps() -> N
     done = asyncio.Event()
     house.lobby.on_departed = lambda place_id: done.set()
     await house.start()
-    await asyncio.sleep(0)  # the timer sleeps: there is nothing to wait for
+    await turn()  # the timer sleeps: there is nothing to wait for
     place_id = house.lobby.arrive(Visitor(VisitorKind.GUEST, "g", "g"), Standing())
     assert isinstance(place_id, str)
     house.floor.set_deadline(Key(Due.PLACE, place_id), time.monotonic_ns() + 5_000_000)

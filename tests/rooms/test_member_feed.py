@@ -20,6 +20,7 @@ from rooms.events import Feed, FeedQuality, FeedStopped, SessionChanged
 from rooms.member_feed import feed_source
 from rooms.refusals import Code, Refusal
 from tests.rooms.world import World
+from tests.turns import turn
 
 CAM, MIC = Component.CAM2CAM, Component.TWO_WAY_AUDIO
 RATES = {CAM: 100, MIC: 50}
@@ -74,7 +75,7 @@ async def test_off_takes_the_row_before_the_charge_stops(world: World) -> None:
     await switch(world, member, MIC, True)
     world.till.held_back = asyncio.Event()
     switching = asyncio.create_task(switch(world, member, CAM, False))
-    await asyncio.sleep(0)
+    await turn()
     assert world.media.kinds(feed_source(session_id), viewer) == {Kind.AUDIO}
     assert world.till.gates[session_id, MIC].until_ns > world.clock.now_ns  # sound goes on
     assert not world.heard(member, SessionChanged)[-1].session.cam2cam

@@ -44,6 +44,7 @@ from rooms.events import Event, Feed, SessionView
 from rooms.house import House
 from rooms.refusals import Refusal
 from rooms.roles import Standing, Visitor, VisitorKind
+from tests.turns import turn
 
 NS = 1_000_000_000
 START = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
@@ -101,7 +102,7 @@ class FakeMedia:
         self._ids = itertools.count(1)
 
     async def _work(self, sdp: str) -> None:
-        await asyncio.sleep(0)
+        await turn()
         if self.held_back is not None:
             await self.held_back.wait()
         if sdp == "bad":
@@ -211,7 +212,7 @@ class FakeTill:
         self.log: list[str] = []
 
     async def _work(self) -> None:
-        await asyncio.sleep(0)
+        await turn()
         if self.held_back is not None:
             await self.held_back.wait()
         if self.broken:
@@ -272,11 +273,11 @@ class FakePurse:
         self.leeways: dict[str, Leeway] = {}
 
     async def leeway(self, member_id: str) -> Leeway:
-        await asyncio.sleep(0)
+        await turn()
         return self.leeways.get(member_id, UNLIMITED)
 
     async def balance(self, member_id: str) -> Balance:
-        await asyncio.sleep(0)
+        await turn()
         return Balance(self.units.get(member_id, 600_000), 0, 0)
 
 
@@ -312,7 +313,7 @@ class FakeDirectory:
         return self.profiles.get(name.lower())
 
     async def standing(self, visitor: Visitor) -> Standing:
-        await asyncio.sleep(0)
+        await turn()
         premium = visitor.kind is VisitorKind.MEMBER and visitor.account_id not in self.basic
         until_ms = self.extras_until_ms.get(visitor.account_id)
         return Standing(premium, "bronze" if premium else "none", until_ms)
@@ -349,7 +350,7 @@ class World:
     async def settle(self) -> None:
         """Let everything that was started come to rest."""
         for _ in range(20):
-            await asyncio.sleep(0)
+            await turn()
 
     async def pass_s(self, seconds: float) -> None:
         """Time passes; whatever is due happens at its own instant."""

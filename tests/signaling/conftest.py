@@ -24,6 +24,7 @@ from signaling.passwords import Passwords
 from signaling.services import Services
 from signaling.store import opened_store
 from signaling.tokens import Grant, Tokens, secret_of
+from tests.turns import turn
 
 PASSWORD = "correct-horse-9"
 DETAILS = ExpertDetails(
@@ -127,7 +128,7 @@ async def door(
                 await client.close()
             await server.close()
     hasher.close()
-    await asyncio.sleep(0)
+    await turn()
 
 
 async def problem_of(reply: ClientResponse) -> tuple[int, str]:
