@@ -43,7 +43,7 @@ types: install-dev ## mypy, strict
 	$(BIN)/mypy
 
 fast: install-dev ## The fast tests
-	$(BIN)/pytest -q -n 2 -m "not slow and not e2e"
+	$(BIN)/pytest -q -n 2 -m "not slow" --ignore tests/e2e
 
 check: install-dev ## lint, types and the fast tests, beside each other
 	@$(MAKE) --no-print-directory --jobs=3 lint types fast
