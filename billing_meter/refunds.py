@@ -16,10 +16,11 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing_meter import ledger, schema
-from billing_meter.ledger import Draw, Entry
+from billing_meter.ledger import Draw, Entry, Posted
 from billing_meter.ledger_store import LedgerStore, LedgerTransaction
 from billing_meter.sessions import REFUND_WINDOW_MS
 from billing_meter.till_store import SESSION_CHARGE
+from billing_meter.wallet import pay_debt
 
 SESSION_REFUND: Final = "session_refund"
 COMPLAINT_CHARS_MAX: Final = 1_000
@@ -88,7 +89,11 @@ class Refunds:
         async with self._store.transaction() as transaction:
             decided = await _decide(transaction, session_id, "approved", units, decided_by)
             if isinstance(decided, Refund):
-                await transaction.write([await _refund_entry(transaction.connection, decided)])
+                entry = await _refund_entry(transaction.connection, decided)
+                first = await transaction.write([entry])
+                if entry.draw.paid:  # as a purchase would: nobody spends what they owe
+                    came = Posted(first, entry.draw.paid, entry.draw)
+                    await pay_debt(transaction, decided.member_id, came, f"refund:{session_id}")
             return decided
 
     async def deny(self, session_id: str, decided_by: str) -> Refund | RefundRefused:

@@ -9,6 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from billing_meter import ledger, schema
+from billing_meter.ledger import Debit
 from billing_meter.ledger_store import Balance
 from billing_meter.meter import SessionOrder
 from billing_meter.refunds import COMPLAINT_CHARS_MAX, Refund, RefundRefused, Refunds
@@ -65,6 +66,22 @@ async def test_a_part_goes_back_to_what_was_taken_last(house, refunds) -> None:
     assert await house.wallet.balance("ann") == Balance(105_000 - MINUTE_UNITS + 1_001, 0, 0)
     kept = ledger.share(MINUTE_UNITS - 1_001, 60)
     assert await units(house, ledger.payable_account("eve")) == kept
+
+
+async def test_what_is_owed_is_paid_from_what_comes_back(house, refunds, shop, stripe) -> None:
+    await shop.bought()
+    await house.wallet.ledger.execute(
+        Debit("spend", "ann", "eve", (await house.wallet.balance("ann")).available, "tip", "t1")
+    )
+    dispute = stripe.dispute(stripe.session["payment_intent"])
+    await shop.webhooks.take(*stripe.event("charge.dispute.created", dispute["id"]))
+    owed = await house.wallet.debt_units("ann")
+    assert owed > MINUTE_UNITS
+    await refunds.request("s1", "ann", "No sound.")
+    await refunds.approve("s1", MINUTE_UNITS, "staff")
+    promo = 5_000
+    assert await house.wallet.debt_units("ann") == owed - (MINUTE_UNITS - promo)
+    assert await house.wallet.balance("ann") == Balance(0, promo, 0)
 
 
 @pytest.mark.parametrize(("late_ms", "code"), [(-1, None), (0, "window_closed")])
