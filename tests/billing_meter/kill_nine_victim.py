@@ -1,13 +1,19 @@
 """A process with live private sessions on a real database, made to be killed at any instant.
 
-Started with a database's address and a run number. It recovers, says `recovered`, waits for a line,
-opens its sessions and reports every durable mark until it is killed. Time runs ten times as fast,
-so that a fraction of a second holds several ticks.
+A victim has a database's address, the name of its node and a run number. It recovers, says
+`recovered`, waits for a line, opens its sessions and reports every durable mark until it is killed.
+Time runs ten times as fast, so that a fraction of a second holds several ticks.
+
+Run as a program this is a nursery of victims: it has imported everything, and forks one process
+for each order. (A Python that starts is dearer than all of a victim's life.)
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
+import socket
 import sys
 import time
 from collections.abc import Sequence
@@ -23,6 +29,8 @@ SPEED = 10
 SESSIONS = 5
 TARIFF = Tariff(299, 100, 50)
 PURCHASE_UNITS = 300_000
+ORDER_BYTES_MAX = 4_096
+"""An address, a name and a number."""
 
 
 def fast_ns() -> int:
@@ -64,12 +72,12 @@ def report(session_id: str, event: MeterEvent) -> None:
         say("mark", session_id, event.snapshot.cost_units)
 
 
-async def main(url: str, run: str) -> None:
+async def main(url: str, node: str, run: str) -> None:
     """Recover, wait for the word, live."""
     database = await Database.open(url)
     await prepare_ledger(database)
     wallet = Wallet(database, utc_now=lambda: datetime.now(UTC))
-    till = Till(database, wallet, clock_ns=fast_ns, on_event=report)
+    till = Till(database, wallet, clock_ns=fast_ns, on_event=report, node=node)
     say("recovered", await till.recover())
     await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)
     till.start()
@@ -94,5 +102,30 @@ async def live(till: Till, wallet: Wallet, session_id: str, n: int) -> None:
         await asyncio.sleep(0.03)
 
 
+def nursery(orders: socket.socket) -> None:
+    """Fork a victim for each order, with its standard input and output; reply with its id.
+
+    Nothing runs here that a fork could break: no event loop, no thread, no open database.
+    """
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the dead need no burial
+    while True:
+        order, ends, _, _ = socket.recv_fds(orders, ORDER_BYTES_MAX, 2)
+        if not order:
+            return
+        born = os.fork()
+        if not born:
+            break
+        for end in ends:
+            os.close(end)
+        orders.send(str(born).encode())
+    orders.close()
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    for number, end in enumerate(ends):
+        os.dup2(end, number)
+        os.close(end)
+    url, node, run = order.decode().split("\n")
+    asyncio.run(main(url, node, run))
+
+
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1], sys.argv[2]))
+    nursery(socket.socket(fileno=os.dup(0)))
