@@ -149,7 +149,7 @@ def raise_descriptor_limit() -> None:
 
 @contextlib.contextmanager
 def only_server_of(data_dir: Path) -> Iterator[None]:
-    """Hold the data directory: two servers on one store would both settle its sessions."""
+    """Hold the data directory: two servers under one name would settle each other's sessions."""
     with (data_dir / "server.lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

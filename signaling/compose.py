@@ -17,7 +17,7 @@ from billing_meter.free_credits import FreeCredits
 from billing_meter.limits_store import SpendLimits
 from billing_meter.seals import seal
 from billing_meter.sweeper import SWEEP_PERIOD_S, Sweeper
-from billing_meter.till import NODE, Till
+from billing_meter.till import Till
 from billing_meter.wallet import Wallet
 from media.api import MediaConfig
 from media.server import MediaPlane
@@ -36,6 +36,7 @@ from signaling.identity import Identities
 from signaling.limits import TrustedProxies
 from signaling.mailer import Mailer
 from signaling.metrics import LoopLag
+from signaling.node import node_of
 from signaling.passwords import Passwords
 from signaling.services import Limits, Services
 from signaling.sessions import Sessions
@@ -74,12 +75,14 @@ def build(config: Config, database: Database, hasher: Passwords) -> tuple[Servic
         utc_now=utc_now,
         on_event=lambda event: house.on_media(event),
     )
+    node = node_of(config)
     till = Till(
         database,
         wallet,
         clock_ns=clock_ns,
         utc_now=utc_now,
         on_event=lambda session_id, event: house.on_meter(session_id, event),
+        node=node,
     )
     house = House(media, till, wallet, directory, clock_ns=clock_ns, utc_now=utc_now)
     tickets = Tickets(clock_ns=clock_ns)
@@ -92,6 +95,7 @@ def build(config: Config, database: Database, hasher: Passwords) -> tuple[Servic
     services = Services(
         config=config,
         database=database,
+        node=node,
         accounts=accounts,
         experts=experts,
         directory=directory,
@@ -137,7 +141,7 @@ async def running(services: Services, till: Till) -> AsyncIterator[None]:
     async def forgotten() -> None:
         await services.orders.close_forgotten()
 
-    sweeper = Sweeper(services.wallet.ledger, node=NODE)
+    sweeper = Sweeper(services.wallet.ledger, node=services.node)
     decoder = StillDecoder()
 
     async def thumbnails() -> None:

@@ -102,6 +102,7 @@ class StoreSection(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """The database; empty means SQLite in the data directory."""
 
     database_url: str = ""
+    node: Annotated[str, Meta(pattern=r"\A([A-Za-z0-9][A-Za-z0-9._-]{0,63})?\Z")] = ""
 
 
 class MoneySection(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -90,6 +90,8 @@ class Services:
 
     config: Config
     database: Database
+    node: str
+    """Under which this process owns its sessions in the store."""
     accounts: Accounts
     experts: Experts
     directory: AccountsDirectory

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import os
 import secrets
@@ -79,11 +80,22 @@ class Tokens:
 
 def secret_of(configured: str, data_dir: Path, name: str = SECRET_FILE) -> str:
     """The configured secret, or one made at the first start and kept readable to us alone."""
-    if configured:
-        return configured
-    file = data_dir / name
+    return configured or kept_text(data_dir / name, lambda: secrets.token_hex(32))
+
+
+def kept_text(file: Path, make: Callable[[], str]) -> str:
+    """What the file says; made at the first start and readable to us alone.
+
+    It appears with all that it says or not at all, also when the power goes.
+    """
     if not file.exists():
-        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        whole = file.with_name(f".{file.name}-{os.getpid()}")
+        descriptor = os.open(whole, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "w", encoding="ascii") as stream:
-            stream.write(secrets.token_hex(32))
+            stream.write(make())
+            stream.flush()
+            os.fsync(descriptor)
+        with contextlib.suppress(FileExistsError):  # another process was first
+            os.link(whole, file)
+        whole.unlink()
     return file.read_text(encoding="ascii").strip()

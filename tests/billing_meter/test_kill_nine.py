@@ -1,7 +1,8 @@
 """kill -9 at random instants of live sessions, a hundred times on each database.
 
 After every restart: each session is settled to its last durable second, which is never later than
-its media; its hold is back; nothing acknowledged is lost; the books are clean.
+its media; its hold is back; nothing acknowledged is lost; the books are clean. And two processes on
+one store, of which one dies.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TextIO
 
@@ -23,7 +25,9 @@ import pytest
 import sqlalchemy as sa
 
 from billing_meter.database import Database
+from billing_meter.ledger_store import LedgerStore
 from billing_meter.statements import reconcile, verify
+from billing_meter.sweeper import Sweeper
 from tests.billing_meter import kill_nine_victim as victim
 from tests.stores import Store
 
@@ -66,10 +70,13 @@ class Nursery:
             [sys.executable, "-m", "tests.billing_meter.kill_nine_victim"], cwd=REPO, stdin=inside
         )
         inside.close()
+        self.alive: set[int] = set()
 
     def close(self) -> None:
-        """It ends when nobody can order any more."""
+        """It ends when nobody can order any more; nobody is left behind."""
         self._orders.close()
+        for pid in self.alive:
+            os.kill(pid, signal.SIGKILL)
         assert self._process.wait(10) == 0
 
     def birth(self, url: str, run: int, node: str = "node") -> Victim:
@@ -81,13 +88,15 @@ class Nursery:
         pid = int(self._orders.recv(32))
         os.close(its_input)
         os.close(its_output)
-        return Victim(pid, os.fdopen(told, "w"), os.fdopen(heard))
+        self.alive.add(pid)
+        return Victim(self, pid, os.fdopen(told, "w"), os.fdopen(heard))
 
 
 @dataclass
 class Victim:
     """A running one: its process id, what it hears, what it says, and what we heard of it."""
 
+    nursery: Nursery
     pid: int
     told: TextIO
     heard: TextIO
@@ -108,6 +117,7 @@ class Victim:
     def kill(self) -> int:
         """kill -9; when, on its own clock. What it had said by then is heard."""
         os.kill(self.pid, signal.SIGKILL)
+        self.nursery.alive.discard(self.pid)
         killed_ns = time.monotonic_ns() * victim.SPEED
         with self.told, self.heard:
             for line in self.heard.read().splitlines():
@@ -211,6 +221,41 @@ async def test_kill_nine_never_bills_too_much_and_loses_nothing(
             await judge_books(url)
     assert marks_seen > KILLS, "the victims lived long enough to be charged"
     await judge_purchases(url, bought)
+
+
+@pytest.mark.slow
+async def test_of_two_processes_one_dies_and_the_other_goes_on(
+    databases: Store, nursery: Nursery
+) -> None:
+    """The same members talk over both; the dead one's sessions are settled by whoever looks."""
+    url = await databases.fresh()
+    nodes = {node: nursery.birth(url, run, node) for run, node in enumerate(("one", "two"))}
+    for born in nodes.values():
+        assert born.listen() == "recovered 0\n"
+        born.live()
+    for born in nodes.values():
+        while len(born.witness.marks) < victim.SESSIONS:
+            born.listen()
+    one, two = nodes["one"], nodes["two"]
+    killed_ns = one.kill()
+    store = await Database.open(url)
+    ledger = LedgerStore(store, utc_now=lambda: datetime.now(UTC))
+    sweeper = Sweeper(ledger, node="three", clock_ns=victim.fast_ns)
+    while (settled := await sweeper.sweep()) == 0:
+        two.listen()
+    await store.close()
+    assert settled == victim.SESSIONS
+    by_node = "select node, count(*) from meter_sessions where state = 'open' group by node"
+    async with accountant(url) as rows:
+        assert await rows(by_node) == [("two", victim.SESSIONS)]
+    await judge_charges(url, one.witness, killed_ns)
+    dies_ns = two.kill()
+    again = nursery.birth(url, 2, "two")
+    assert again.listen() == f"recovered {victim.SESSIONS}\n"
+    again.kill()
+    await judge_settled(url)
+    await judge_charges(url, two.witness, dies_ns)
+    await judge_books(url)
 
 
 async def judge_purchases(url: str, acknowledged: dict[str, int]) -> None:
