@@ -6,7 +6,7 @@ import contextlib
 import errno
 import ipaddress
 import time
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
 import structlog
@@ -19,7 +19,7 @@ from billing_meter.seals import seal
 from billing_meter.sweeper import SWEEP_PERIOD_S, Sweeper
 from billing_meter.till import Till
 from billing_meter.wallet import Wallet
-from media.api import MediaConfig
+from media.api import MediaConfig, MediaEvent
 from media.server import MediaPlane
 from media.still_decoder import StillDecoder
 from rooms.directory import ExpertProfile
@@ -68,13 +68,7 @@ def build(config: Config, database: Database, hasher: Passwords) -> tuple[Servic
     tokens = Tokens(secret_of(config.auth.secret, config.data_dir), utc_now)
     wallet = Wallet(database, utc_now=utc_now)
     directory = AccountsDirectory(experts, wallet)
-    media_host, media_port = host_port(config.media.listen, "media.listen")
-    media = MediaPlane(
-        MediaConfig(media_host, media_port, tuple(config.media.advertised)),
-        clock_ns=clock_ns,
-        utc_now=utc_now,
-        on_event=lambda event: house.on_media(event),
-    )
+    media = _media_plane(config, clock_ns, lambda event: house.on_media(event))
     node = node_of(config)
     till = Till(
         database,
@@ -119,6 +113,14 @@ def build(config: Config, database: Database, hasher: Passwords) -> tuple[Servic
         operators=[ipaddress.ip_network(text) for text in config.metrics.allow],
     )
     return services, till
+
+
+def _media_plane(
+    config: Config, clock_ns: Callable[[], int], on_event: Callable[[MediaEvent], None]
+) -> MediaPlane:
+    host, port = host_port(config.media.listen, "media.listen")
+    settings = MediaConfig(host, port, tuple(config.media.advertised))
+    return MediaPlane(settings, clock_ns=clock_ns, utc_now=utc_now, on_event=on_event)
 
 
 def _follow_profiles(experts: Experts, house: House, hub: Hub) -> None:
