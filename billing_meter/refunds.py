@@ -7,7 +7,7 @@ not leave it, which may make it negative after a payout, and the platform gives 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -52,6 +52,15 @@ class Refund:
     requested_at_ms: int
     decided_at_ms: int | None
     decided_by: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """A member's requests so far, whatever became of them."""
+
+    requested: int
+    approved: int
+    granted_units: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +117,31 @@ class Refunds:
         query = query.order_by(table.c.requested_at_ms, table.c.session_id).limit(limit)
         async with self._store.database.read() as connection:
             return [_refund(row) for row in (await connection.execute(query)).mappings()]
+
+    async def decided(self, *, limit: int) -> Sequence[Refund]:
+        """What was approved and denied, the newest decision first."""
+        table = schema.refunds
+        query = sa.select(table).where(table.c.decided_at_ms.is_not(None))
+        query = query.order_by(table.c.decided_at_ms.desc(), table.c.session_id).limit(limit)
+        async with self._store.database.read() as connection:
+            return [_refund(row) for row in (await connection.execute(query)).mappings()]
+
+    async def past(self, member_ids: Collection[str]) -> Mapping[str, Past]:
+        """What these members asked for in all, for whoever decides."""
+        table = schema.refunds
+        query = (
+            sa.select(
+                table.c.member_id,
+                sa.func.count(),
+                sa.func.count(sa.case((table.c.state == "approved", 1))),
+                sa.func.sum(table.c.granted_units),
+            )
+            .where(table.c.member_id.in_(set(member_ids)))
+            .group_by(table.c.member_id)
+        )
+        async with self._store.database.read() as connection:
+            rows = (await connection.execute(query)).all()
+        return {row[0]: Past(row[1], row[2], int(row[3])) for row in rows}
 
     async def of_session(self, session_id: str) -> Refund | None:
         """The request for one session, if there is one."""

@@ -265,6 +265,7 @@ refunds = sa.Table(
         "(state = 'requested') = (decided_at_ms IS NULL)", name="ck_refunds_decided"
     ),
     sa.Index("ix_refunds_state", "state", "requested_at_ms"),
+    sa.Index("ix_refunds_decided", "decided_at_ms"),
 )
 """What members asked back for private sessions, once for each, and what was decided."""
 

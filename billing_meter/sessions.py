@@ -1,8 +1,8 @@
-"""Stored private sessions, for summaries after a restart and for lists."""
+"""Stored private sessions, for summaries after a restart and for lists of them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -46,20 +46,16 @@ async def session_record(database: Database, session_id: str) -> SessionRecord |
     return _record(row, balances[row["member_id"]].posted)
 
 
-async def sessions_of(
-    database: Database, *, member_id: str | None = None, expert_id: str | None = None, limit: int
-) -> Sequence[SessionRecord]:
-    """Newest first; `balance_units` is the balance now, not then."""
+async def session_records(
+    database: Database, session_ids: Collection[str]
+) -> Mapping[str, SessionRecord]:
+    """Several sessions by id, unknown ones left out; `balance_units` is the balance now."""
     table = schema.sessions
-    query = sa.select(table).order_by(table.c.opened_at_ms.desc()).limit(limit)
-    if member_id is not None:
-        query = query.where(table.c.member_id == member_id)
-    if expert_id is not None:
-        query = query.where(table.c.expert_id == expert_id)
+    query = sa.select(table).where(table.c.session_id.in_(set(session_ids)))
     async with database.read() as connection:
         rows = (await connection.execute(query)).mappings().all()
         balances = await read_balances(connection, [row["member_id"] for row in rows])
-    return [_record(row, balances[row["member_id"]].posted) for row in rows]
+    return {row["session_id"]: _record(row, balances[row["member_id"]].posted) for row in rows}
 
 
 def _record(row: sa.RowMapping, balance_units: int) -> SessionRecord:

@@ -6,11 +6,11 @@ import datetime as dt
 import re
 import secrets
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, Row, func, insert, select
+from sqlalchemy import ColumnElement, Row, exists, func, insert, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -19,7 +19,7 @@ from billing_meter.schema import members
 from billing_meter.wallet import EXPERT_SHARE_PERCENT, ensure_expert, ensure_member
 from signaling.addresses import is_address
 from signaling.passwords import Passwords
-from signaling.schema import accounts
+from signaling.schema import accounts, staff_roles
 
 AccountKind = Literal["member", "expert"]
 Language = Literal["en", "nb"]
@@ -32,17 +32,26 @@ admin administrator anonymous api expert guest help moderator parlour root staff
 system wallet you
 """
 RESERVED = frozenset(_RESERVED.split())
+_IS_STAFF = (
+    exists()
+    .where(staff_roles.c.account_id == accounts.c.account_id, staff_roles.c.until_ms.is_(None))
+    .label("is_staff")
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """One account. `kind` never changes; an expert's username is the broadcaster name."""
+    """One account. `kind` never changes; an expert's username is the broadcaster name.
+
+    `staff` is a role beside the kind: only the command line gives it.
+    """
 
     account_id: str
     kind: AccountKind
     username: str
     language: Language
     created_at_ms: int
+    staff: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,11 +195,19 @@ class Accounts:
             query = select(func.count()).select_from(accounts)
             return int((await connection.execute(query)).scalar_one())
 
+    async def names(self, account_ids: Iterable[str]) -> dict[str, str]:
+        """The usernames of accounts, suspended or not; unknown ones are left out."""
+        query = select(accounts.c.account_id, accounts.c.username).where(
+            accounts.c.account_id.in_(set(account_ids))
+        )
+        async with self._database.read() as connection:
+            return {row.account_id: row.username for row in await connection.execute(query)}
+
     async def _one(self, condition: ColumnElement[bool]) -> Account | None:
         async with self._database.read() as connection:
-            query = select(accounts).where(condition, accounts.c.suspended.is_(False))
+            query = select(accounts, _IS_STAFF).where(condition, accounts.c.suspended.is_(False))
             row = (await connection.execute(query)).one_or_none()
-        return None if row is None else _account(row)
+        return None if row is None else _account(row, staff=row.is_staff)
 
 
 def folded(username: str) -> str:
@@ -222,5 +239,7 @@ def milliseconds(instant: dt.datetime) -> int:
     return int(instant.timestamp() * 1000)
 
 
-def _account(row: Row[Any]) -> Account:
-    return Account(row.account_id, row.kind, row.username, row.language, row.created_at_ms)
+def _account(row: Row[Any], *, staff: bool = False) -> Account:
+    return Account(
+        row.account_id, row.kind, row.username, row.language, row.created_at_ms, bool(staff)
+    )

@@ -22,6 +22,7 @@ from signaling.cli_common import (
 from signaling.cli_ledger import ledger_cli
 from signaling.cli_promotions import promotion_cli
 from signaling.cli_refunds import refund_cli
+from signaling.cli_staff import staff_cli
 from signaling.config import ConfigError, load, shown
 
 EXIT_USAGE = 2
@@ -42,6 +43,7 @@ cli.add_typer(member_cli, name="member")
 cli.add_typer(ledger_cli, name="ledger")
 cli.add_typer(promotion_cli, name="promotion")
 cli.add_typer(refund_cli, name="refund")
+cli.add_typer(staff_cli, name="staff")
 cli.add_typer(config_cli, name="config")
 cli.command("token")(token)
 

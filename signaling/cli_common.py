@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import getpass
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -16,6 +18,8 @@ ConfigOption = Annotated[
     Path | None, typer.Option("--config", help="Configuration file (TOML).", metavar="FILE")
 ]
 DataOption = Annotated[Path | None, typer.Option("--data", help="Data directory.", metavar="DIR")]
+ByOption = Annotated[str | None, typer.Option(help="Who decides; else the system's user.")]
+NAME_CHARS_MAX: Final = 64
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
@@ -41,3 +45,22 @@ def show(result: Mapping[str, object], as_json: bool) -> None:
     width = max((len(name) for name in result), default=0)
     for name, value in result.items():
         print(f"{name.replace('_', ' '):{width}}  {value}")
+
+
+def show_list(name: str, rows: Sequence[Mapping[str, object]], as_json: bool) -> None:
+    """Print results: `{name: [...]}` for programs, a line for each for people."""
+    if as_json:
+        show({name: list(rows)}, as_json)
+        return
+    for row in rows:
+        print("  ".join(str(value) for value in row.values()))
+
+
+def instant_text(at_ms: int) -> str:
+    """UTC milliseconds as people and programs read them."""
+    return dt.datetime.fromtimestamp(at_ms // 1000, dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def who(by: str | None) -> str:
+    """The name under which something is decided."""
+    return (by or getpass.getuser())[:NAME_CHARS_MAX]

@@ -19,8 +19,10 @@ from signaling.cli_common import (
     ConfigOption,
     DataOption,
     JsonOption,
+    instant_text,
     settings,
     show,
+    show_list,
 )
 from signaling.config import Config
 from signaling.store import opened_store, utc_now
@@ -80,11 +82,7 @@ def promotion_list(
 ) -> None:
     """Show every promotion, past ones too."""
     found = asyncio.run(_all(settings(config, data)))
-    if as_json:
-        show({"promotions": [_shown(promotion) for promotion in found]}, as_json)
-        return
-    for promotion in found:
-        print("  ".join(str(value) for value in _shown(promotion).values()))
+    show_list("promotions", [_shown(promotion) for promotion in found], as_json)
 
 
 @promotion_cli.command("end")
@@ -125,16 +123,12 @@ def _shown(promotion: Promotion) -> dict[str, object]:
     return {
         "promotion": promotion.promotion_id,
         "percent": promotion.percent,
-        "from": _text(promotion.starts_at_ms),
-        "until": _text(promotion.ends_at_ms),
+        "from": instant_text(promotion.starts_at_ms),
+        "until": instant_text(promotion.ends_at_ms),
         "packages": sorted(promotion.packages) or "all",
         "countries": sorted(promotion.countries) or "all",
         "not_with": sorted(promotion.excluded_methods) or "-",
     }
-
-
-def _text(at_ms: int) -> str:
-    return dt.datetime.fromtimestamp(at_ms // 1000, dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _instant(text: str, option: str) -> int:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import datetime as dt
-import getpass
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Final, TypeVar
 
@@ -14,21 +12,23 @@ from billing_meter.ledger_store import LedgerStore
 from billing_meter.refunds import Refund, RefundRefused, Refunds, RefundState
 from billing_meter.units import credits_text, units_from_credits
 from signaling.cli_common import (
+    ByOption,
     CommandError,
     ConfigOption,
     DataOption,
     JsonOption,
+    instant_text,
     settings,
     show,
+    show_list,
+    who,
 )
 from signaling.config import Config
 from signaling.store import opened_store, utc_now
 
 LISTED_MAX: Final = 200
-NAME_CHARS_MAX: Final = 64
 refund_cli = typer.Typer(no_args_is_help=True, help="Refunds: what members ask back.")
 SessionArgument = Annotated[str, typer.Argument(help="The session's id, as `list` shows it.")]
-ByOption = Annotated[str | None, typer.Option(help="Who decides; else the system's user.")]
 T = TypeVar("T")
 
 
@@ -51,11 +51,7 @@ def refund_list(
         return _listed(refunds, wanted)
 
     found = asyncio.run(_with_refunds(settings(config, data), look))
-    if as_json:
-        show({"refunds": [_shown(refund) for refund in found]}, as_json)
-        return
-    for refund in found:
-        print("  ".join(str(value) for value in _shown(refund).values()))
+    show_list("refunds", [_shown(refund) for refund in found], as_json)
 
 
 @refund_cli.command("approve")
@@ -76,7 +72,7 @@ def refund_approve(
         asked = await refunds.of_session(session)
         if asked is None:
             return RefundRefused("no_refund")
-        return await refunds.approve(session, units or asked.charged_units, _name(by))
+        return await refunds.approve(session, units or asked.charged_units, who(by))
 
     _decided(asyncio.run(_with_refunds(settings(config, data), approve)), as_json)
 
@@ -92,7 +88,7 @@ def refund_deny(
     """Give nothing back, for good."""
 
     def deny(refunds: Refunds) -> Awaitable[Refund | RefundRefused]:
-        return refunds.deny(session, _name(by))
+        return refunds.deny(session, who(by))
 
     _decided(asyncio.run(_with_refunds(settings(config, data), deny)), as_json)
 
@@ -123,9 +119,7 @@ def _shown(refund: Refund) -> dict[str, object]:
         "state": refund.state,
         "charged": credits_text(refund.charged_units),
         "granted": credits_text(refund.granted_units),
-        "asked": dt.datetime.fromtimestamp(refund.requested_at_ms // 1000, dt.UTC).strftime(
-            "%Y-%m-%dT%H:%M:%SZ"
-        ),
+        "asked": instant_text(refund.requested_at_ms),
         "by": refund.decided_by or "-",
         "complaint": " ".join(refund.complaint.split()),
     }
@@ -139,7 +133,3 @@ def _units(text: str) -> int:
     if units < 1:
         raise CommandError("bad_credits", "--credits must be more than nothing")
     return units
-
-
-def _name(by: str | None) -> str:
-    return (by or getpass.getuser())[:NAME_CHARS_MAX]

@@ -26,6 +26,7 @@ SECURITY: dict[Access, list[dict[str, list[str]]]] = {
     Access.ACCOUNT: [{"session": []}, {"bearer": []}],
     Access.MEMBER: [{"session": []}, {"bearer": []}],
     Access.EXPERT: [{"session": []}, {"bearer": []}],
+    Access.STAFF: [{"session": []}, {"bearer": []}],
     Access.STREAM_KEY: [{"streamKey": []}],
     Access.RESOURCE: [],
     Access.PROVIDER: [],
@@ -138,6 +139,8 @@ def _refusals_of_access(access: Access) -> tuple[str, ...]:
             return ("401 not_signed_in", "403 members_only")
         case Access.EXPERT:
             return ("401 not_signed_in", "403 experts_only")
+        case Access.STAFF:
+            return ("401 not_signed_in", "403 staff_only")
         case (
             Access.PUBLIC | Access.STREAM_KEY | Access.RESOURCE | Access.PROVIDER | Access.OPERATOR
         ):

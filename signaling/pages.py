@@ -14,7 +14,9 @@ from rooms.roles import Language
 from signaling.problem import Problem
 from signaling.routing import Call, Route
 
-PageName = Literal["home", "room", "studio", "wallet", "sign-in", "sign-up", "help", "not-found"]
+PageName = Literal[
+    "home", "room", "studio", "wallet", "staff", "sign-in", "sign-up", "help", "not-found"
+]
 
 STATIC_TYPES = {
     ".css": "text/css",
@@ -78,6 +80,7 @@ TEXTS: dict[Language, Texts] = {
             "room": "Room",
             "studio": "Studio",
             "wallet": "Wallet",
+            "staff": "Staff",
             "sign-in": "Sign in",
             "sign-up": "Join",
             "help": "Camera help",
@@ -92,6 +95,7 @@ TEXTS: dict[Language, Texts] = {
             "room": "Rom",
             "studio": "Studio",
             "wallet": "Lommebok",
+            "staff": "Stab",
             "sign-in": "Logg inn",
             "sign-up": "Bli med",
             "help": "Hjelp med kamera",
@@ -178,6 +182,11 @@ async def wallet(call: Call) -> web.Response:
     return page_reply(call, "wallet")
 
 
+async def staff(call: Call) -> web.Response:
+    """What staff decides; the client shows it to staff only, and the API answers nobody else."""
+    return page_reply(call, "staff")
+
+
 async def sign_in(call: Call) -> web.Response:
     """Sign in."""
     return page_reply(call, "sign-in")
@@ -225,6 +234,7 @@ ROUTES = (
     Route("GET", "/room/{expert}", room, "Room page", reply="text/html"),
     Route("GET", "/studio", studio, "Studio page", reply="text/html"),
     Route("GET", "/wallet", wallet, "Wallet page", reply="text/html"),
+    Route("GET", "/staff", staff, "Staff page", reply="text/html"),
     Route("GET", "/sign-in", sign_in, "Sign-in page", reply="text/html"),
     Route("GET", "/sign-up", sign_up, "Sign-up page", reply="text/html"),
     Route("GET", "/help/camera", help_camera, "Camera help page", reply="text/html"),

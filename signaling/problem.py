@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http
+from collections.abc import Mapping
 
 import msgspec
 from aiohttp import web
@@ -59,6 +60,12 @@ class Problem(Exception):
             content_type=CONTENT_TYPE,
             headers=self.headers,
         )
+
+
+def refused(refusals: Mapping[str, tuple[int, str]], code: str) -> Problem:
+    """A refusal of an engine by its code; `refusals` has status and text of every one."""
+    status, detail = refusals[code]
+    return Problem(status, code, detail)
 
 
 def too_many(wait_s: float, what: str) -> Problem:

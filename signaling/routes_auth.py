@@ -51,10 +51,11 @@ class YouReply(Struct, kw_only=True):
 
 
 class MeReply(Struct, kw_only=True):
-    """Who is signed in, if anybody; `balance` is a member's."""
+    """Who is signed in, if anybody; `balance` is a member's, `staff` a role beside the kind."""
 
     you: wire.You | None
     balance: wire.Balance | None
+    staff: bool = False
 
 
 class TicketReply(Struct, kw_only=True):
@@ -138,7 +139,7 @@ async def me(call: Call) -> web.Response:
         balance = wire_out.balance(
             await call.services.wallet.balance(call.identity.account.account_id)
         )
-    return json_reply(MeReply(you=you, balance=balance))
+    return json_reply(MeReply(you=you, balance=balance, staff=call.identity.account.staff))
 
 
 async def ws_ticket(call: Call) -> web.Response:

@@ -10,7 +10,7 @@ from msgspec import Meta, Struct
 from billing_meter.limits import BREAK_DAYS, WINDOWS, Limits, Span
 from billing_meter.limits_rows import DEFAULT_ZONE, ZONE_CHARS_MAX, known_zone
 from billing_meter.limits_store import LIMIT_UNITS_MAX, LimitsRefused, SpendLimits
-from signaling.problem import Problem
+from signaling.problem import Problem, refused
 from signaling.routing import Access, Call, Route, json_reply
 from signaling.services import take
 
@@ -73,9 +73,9 @@ async def show(call: Call) -> web.Response:
     """Limits, what is used of each, raises that wait, and a break."""
     zone = call.request.query.get("time_zone", DEFAULT_ZONE)
     if known_zone(zone) is None:
-        raise _refused("unknown_time_zone")
+        raise refused(REFUSALS, "unknown_time_zone")
     service = call.services.spend_limits
-    return _reply(service, await service.view(_member_id(call), zone))
+    return _reply(service, await service.view(call.account_id, zone))
 
 
 async def put_limit(call: Call) -> web.Response:
@@ -84,32 +84,23 @@ async def put_limit(call: Call) -> web.Response:
     span = next((span for span in Span if span == call.path["span"]), None)
     if span is None:
         raise Problem(404, "unknown_limit", "There are limits for session, day, week and month.")
-    take(call.services.limits.decisions, _member_id(call), "limits")
+    take(call.services.limits.decisions, call.account_id, "limits")
     service = call.services.spend_limits
-    outcome = await service.set_limit(_member_id(call), span, body.units, body.time_zone)
+    outcome = await service.set_limit(call.account_id, span, body.units, body.time_zone)
     return _reply(service, outcome)
 
 
 async def take_break(call: Call) -> web.Response:
     """Begin a break from spending, or make it longer. It cannot be shortened."""
     body = await call.json(NewBreak)
-    take(call.services.limits.decisions, _member_id(call), "limits")
+    take(call.services.limits.decisions, call.account_id, "limits")
     service = call.services.spend_limits
-    return _reply(service, await service.take_break(_member_id(call), body.days))
-
-
-def _member_id(call: Call) -> str:
-    return call.signed_in.account.account_id
-
-
-def _refused(code: str) -> Problem:
-    status, detail = REFUSALS[code]
-    return Problem(status, code, detail)
+    return _reply(service, await service.take_break(call.account_id, body.days))
 
 
 def _reply(service: SpendLimits, outcome: Limits | LimitsRefused) -> web.Response:
     if isinstance(outcome, LimitsRefused):
-        raise _refused(outcome.code)
+        raise refused(REFUSALS, outcome.code)
     return json_reply(
         LimitsReply(
             limits=[_view(service, outcome, span) for span in Span],

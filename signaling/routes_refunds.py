@@ -14,7 +14,7 @@ from billing_meter.refunds import (
     Refunds,
     RefundState,
 )
-from signaling.problem import Problem
+from signaling.problem import refused
 from signaling.routing import Access, Call, Route, json_reply
 from signaling.services import take
 
@@ -48,23 +48,21 @@ class RefundReply(Struct, kw_only=True, omit_defaults=True):
 
 async def ask(call: Call) -> web.Response:
     """Ask once, within 24 hours of the session's end; staff decides."""
-    member_id = call.signed_in.account.account_id
+    member_id = call.account_id
     body = await call.json(RefundRequest)
     take(call.services.limits.purchases, member_id, "refund requests")
     refunds = Refunds(call.services.wallet.ledger)
     outcome = await refunds.request(call.path["session"], member_id, body.complaint)
     if isinstance(outcome, RefundRefused):
-        status, detail = REFUSALS[outcome.code]
-        raise Problem(status, outcome.code, detail)
+        raise refused(REFUSALS, outcome.code)
     return json_reply(_reply(outcome), status=201)
 
 
 async def look(call: Call) -> web.Response:
     """What became of a request; only its member is told."""
     found = await Refunds(call.services.wallet.ledger).of_session(call.path["session"])
-    if found is None or found.member_id != call.signed_in.account.account_id:
-        status, detail = REFUSALS["no_refund"]
-        raise Problem(status, "no_refund", detail)
+    if found is None or found.member_id != call.account_id:
+        raise refused(REFUSALS, "no_refund")
     return json_reply(_reply(found))
 
 

@@ -12,7 +12,7 @@ from billing_meter.promotions import Price
 from billing_meter.reload import DAILY_CAP_MAX, ReloadRefused, ReloadSettings
 from billing_meter.statements import SESSION_SUBJECT, StatementLine, transactions
 from signaling import wire, wire_out
-from signaling.problem import Problem
+from signaling.problem import Problem, refused
 from signaling.routing import Access, Call, Route, json_reply
 from signaling.services import take
 
@@ -188,7 +188,7 @@ REFUSALS = {
 
 async def wallet(call: Call) -> web.Response:
     """Balance, standing and auto-reload."""
-    member_id, services = _member_id(call), call.services
+    member_id, services = call.account_id, call.services
     return json_reply(
         WalletReply(
             balance=wire_out.balance(await services.wallet.balance(member_id)),
@@ -231,7 +231,7 @@ async def packages(call: Call) -> web.Response:
 
 async def create_order(call: Call) -> web.Response:
     """Order a package; repeated with the same key and body it is the same order."""
-    member_id = _member_id(call)
+    member_id = call.account_id
     body = await call.json(NewOrder)
     key = call.request.headers.get(KEY_HEADER)
     if not key:
@@ -252,7 +252,7 @@ async def create_order(call: Call) -> web.Response:
 
 async def pay(call: Call) -> web.Response:
     """Pay an order. A settled, failed or pending order comes back; repeating never pays twice."""
-    member_id = _member_id(call)
+    member_id = call.account_id
     body = await call.json(OrderPayment)
     take(call.services.limits.purchases, member_id, "payments")
     outcome = await call.services.orders.pay(member_id, call.path["order"], body.token)
@@ -261,14 +261,14 @@ async def pay(call: Call) -> web.Response:
 
 async def check_order(call: Call) -> web.Response:
     """Ask the provider about an order now, as when one comes back from its page."""
-    member_id = _member_id(call)
+    member_id = call.account_id
     take(call.services.limits.purchases, member_id, "questions")
     return await _shown(call, await call.services.orders.check(member_id, call.path["order"]))
 
 
 async def cancel_order(call: Call) -> web.Response:
     """Close an order that is not paid. One that was paid in the meantime comes back settled."""
-    member_id = _member_id(call)
+    member_id = call.account_id
     take(call.services.limits.purchases, member_id, "questions")
     return await _shown(call, await call.services.orders.cancel(member_id, call.path["order"]))
 
@@ -284,7 +284,7 @@ async def _shown(call: Call, outcome: Order | OrderRefused) -> web.Response:
 
 async def list_orders(call: Call) -> web.Response:
     """The member's orders."""
-    orders = await call.services.orders.list(_member_id(call))
+    orders = await call.services.orders.list(call.account_id)
     return json_reply(OrdersReply(orders=[_order(order) for order in orders]))
 
 
@@ -295,7 +295,7 @@ async def list_transactions(call: Call) -> web.Response:
         raise Problem(422, "invalid", "before is the id of an item.")
     lines = await transactions(
         call.services.database,
-        _member_id(call),
+        call.account_id,
         before=None if before is None else int(before),
         limit=PAGE_ITEMS + 1,
     )
@@ -312,29 +312,20 @@ async def set_auto_reload(call: Call) -> web.Response:
     """Opt in or out of auto-reload."""
     body = await call.json(AutoReloadSettings)
     outcome = await call.services.reload.set_settings(
-        _member_id(call),
+        call.account_id,
         enabled=body.enabled,
         package_id=body.package,
         daily_cap=body.daily_cap,
     )
     if isinstance(outcome, ReloadRefused):
-        raise _refused(outcome.code)
+        raise refused(REFUSALS, outcome.code)
     return json_reply(_auto_reload(outcome))
-
-
-def _member_id(call: Call) -> str:
-    return call.signed_in.account.account_id
 
 
 def _accepted(outcome: Order | OrderRefused) -> Order:
     if isinstance(outcome, OrderRefused):
-        raise _refused(outcome.code)
+        raise refused(REFUSALS, outcome.code)
     return outcome
-
-
-def _refused(code: str) -> Problem:
-    status, detail = REFUSALS[code]
-    return Problem(status, code, detail)
 
 
 def _reduction(method: Method, price: Price) -> Reduction | None:

@@ -42,6 +42,8 @@ class Access(enum.StrEnum):
     ACCOUNT = "account"
     MEMBER = "member"
     EXPERT = "expert"
+    STAFF = "staff"
+    """Accounts of any kind with the role of staff, looked up at every request."""
     STREAM_KEY = "stream_key"
     """WHIP: the expert's key as bearer token, checked by the handler against that expert."""
     RESOURCE = "resource"
@@ -100,6 +102,11 @@ class Call:
         if self.identity is None:
             raise not_signed_in()
         return self.identity
+
+    @property
+    def account_id(self) -> str:
+        """Whose account it is, on such routes."""
+        return self.signed_in.account.account_id
 
     async def json(self, kind: type[T]) -> T:
         """The body as a struct; refusals name the field."""
@@ -208,6 +215,11 @@ def _check_access(
         case Access.ACCOUNT:
             if identity is None:
                 raise not_signed_in()
+        case Access.STAFF:
+            if identity is None:
+                raise not_signed_in()
+            if not identity.account.staff:
+                raise Problem(403, "staff_only", "Only for staff.")
         case Access.MEMBER | Access.EXPERT:
             if identity is None:
                 raise not_signed_in()

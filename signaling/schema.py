@@ -57,3 +57,15 @@ web_sessions = Table(
     Column("created_at_ms", BigInteger, nullable=False),
     Column("expires_at_ms", BigInteger, nullable=False, index=True),
 )
+
+staff_roles = Table(
+    "staff_roles",
+    METADATA,
+    Column("account_id", String(40), ForeignKey("accounts.account_id"), primary_key=True),
+    Column("since_ms", BigInteger, primary_key=True, autoincrement=False),
+    Column("given_by", String(64), nullable=False),
+    Column("until_ms", BigInteger),
+    Column("taken_by", String(64)),
+    CheckConstraint("(until_ms IS NULL) = (taken_by IS NULL)", name="staff_role_taken"),
+)
+"""Who is or was staff; a row is ended and never removed. The command line alone writes here."""

@@ -15,7 +15,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from argon2 import PasswordHasher
 
 from billing_meter.tariff import Tariff
-from signaling import compose, migrate
+from signaling import compose, migrate, staff
 from signaling.accounts import Account, NewAccount
 from signaling.app import make_app
 from signaling.config import Config, load
@@ -74,6 +74,13 @@ class Door:
         added = await self.services.experts.add(name, PASSWORD, DETAILS)
         assert isinstance(added, tuple)
         return added
+
+    async def staff(self, name: str = "sam") -> Account:
+        """A member account with the role of staff."""
+        account = await self.member(name)
+        async with self.services.database.write() as connection:
+            assert await staff.give(connection, account.account_id, "test", 1)
+        return account
 
     async def signed_in(self, name: str) -> TestClient:
         """A browser in which this account is signed in."""

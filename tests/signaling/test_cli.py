@@ -134,6 +134,19 @@ def test_promotions_are_added_listed_and_ended(parlour) -> None:
     assert parlour("promotion", "end", "spring")[0] == 2
 
 
+def test_staff_is_made_on_the_command_line_and_its_history_stays(parlour) -> None:
+    parlour("member", "add", "sam")
+    assert parlour("staff", "add", "SAM", "--by", "root")[0] == 0
+    code, _, err = parlour("staff", "add", "sam")
+    assert (code, "already" in err) == (2, True)
+    assert parlour("staff", "remove", "sam", "--by", "ida")[0] == 0
+    assert parlour("staff", "remove", "sam")[0] == 2
+    (role,) = json.loads(parlour("staff", "list", "--json")[1])["staff"]
+    assert (role["name"], role["given_by"], role["taken_by"]) == ("sam", "root", "ida")
+    assert role["until"] >= role["since"]
+    assert parlour("staff", "list")[1].startswith("sam  20")
+
+
 SALE = ["promotion", "add", "sale", "--until", "2026-12-31"]
 
 

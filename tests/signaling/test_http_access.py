@@ -18,17 +18,23 @@ FILLED = {
     "{file:.+}": "js/main.js",
 }
 ALLOWED = {
-    Access.PUBLIC: {"guest", "member", "expert"},
-    Access.ACCOUNT: {"member", "expert"},
-    Access.MEMBER: {"member"},
+    Access.PUBLIC: {"guest", "member", "expert", "staff"},
+    Access.ACCOUNT: {"member", "expert", "staff"},
+    Access.MEMBER: {"member", "staff"},
     Access.EXPERT: {"expert"},
+    Access.STAFF: {"staff"},
     Access.STREAM_KEY: set(),
-    Access.RESOURCE: {"guest", "member", "expert"},
-    Access.PROVIDER: {"guest", "member", "expert"},
-    Access.OPERATOR: {"guest", "member", "expert"},
+    Access.RESOURCE: {"guest", "member", "expert", "staff"},
+    Access.PROVIDER: {"guest", "member", "expert", "staff"},
+    Access.OPERATOR: {"guest", "member", "expert", "staff"},
 }
-"""OPERATOR goes by address, and the tests call from 127.0.0.1."""
-DENIALS = {(401, "not_signed_in"), (403, "members_only"), (403, "experts_only")}
+"""OPERATOR goes by address: the tests call from 127.0.0.1. `staff` is a member with the role."""
+DENIALS = {
+    (401, "not_signed_in"),
+    (403, "members_only"),
+    (403, "experts_only"),
+    (403, "staff_only"),
+}
 
 
 def path_of(route: Route) -> str:
@@ -41,10 +47,12 @@ def path_of(route: Route) -> str:
 async def test_every_route_against_every_caller(door, problem) -> None:
     await door.member("mia")
     await door.expert("luna")
+    await door.staff("sam")
     clients = {
         "guest": door.client(),
         "member": await door.signed_in("mia"),
         "expert": await door.signed_in("luna"),
+        "staff": await door.signed_in("sam"),
     }
     guarded = 0
     for caller, client in clients.items():
@@ -71,6 +79,7 @@ def test_no_route_is_without_a_decision() -> None:
         ("GET", "/room/{expert}"),
         ("GET", "/studio"),
         ("GET", "/wallet"),
+        ("GET", "/staff"),
         ("GET", "/sign-in"),
         ("GET", "/sign-up"),
         ("GET", "/help/camera"),

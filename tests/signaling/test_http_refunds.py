@@ -1,4 +1,4 @@
-"""Asking for a session's price back over HTTP, and deciding on the command line."""
+"""Asking for a session's price back over HTTP, and staff's decision about it."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ import pytest
 import sqlalchemy as sa
 
 from billing_meter import schema
+from billing_meter.ledger import Debit, Posted
 from billing_meter.tariff import Component, Tariff
 from billing_meter.till import Opened, SessionOrder, Till
+from billing_meter.till_store import SESSION_CHARGE
+from signaling import staff
 
 PATH = "/api/v1/sessions/session-1/refund"
 COMPLAINT = {"complaint": "There was no sound."}
@@ -75,3 +78,83 @@ async def test_a_complaint_says_something(ended, problem, body) -> None:
     client = await ended.signed_in("mia")
     assert (await problem(await client.post(PATH, json=body)))[0] in (400, 422)
     assert await problem(await client.get(PATH)) == (404, "no_refund")
+
+
+STAFF = "/api/v1/staff/refunds"
+
+
+@pytest.fixture
+async def asked(ended) -> object:
+    """Mia spent 4,000 units with luna and wants them back; sam is staff."""
+    member = await ended.services.accounts.by_name("mia")
+    expert = await ended.services.accounts.by_name("luna")
+    await cost(ended, 10)
+    units = 10 * Tariff().rate(Component.PRIVATE)
+    debit = Debit(
+        "k", member.account_id, expert.account_id, units, SESSION_CHARGE, "session:session-1"
+    )
+    assert isinstance(await ended.services.wallet.ledger.execute(debit), Posted)
+    client = await ended.signed_in("mia")
+    assert (await client.post(PATH, json=COMPLAINT)).status == 201
+    await ended.staff("sam")
+    return ended
+
+
+async def test_staff_sees_the_facts_and_gives_a_part_back(asked, problem) -> None:
+    client = await asked.signed_in("sam")
+    member = await asked.services.accounts.by_name("mia")
+    charged = 10 * Tariff().rate(Component.PRIVATE)
+    queue = await (await client.get(STAFF)).json()
+    assert queue["more"] is False
+    (item,) = queue["refunds"]
+    assert (item["member"], item["expert"], item["state"]) == ("mia", "luna", "requested")
+    assert (item["complaint"], item["charged_units"]) == (COMPLAINT["complaint"], charged)
+    assert item["facts"]["held_ms"] == 10_000
+    assert item["facts"]["lines"][0]["seconds"] == 10
+    assert item["past"] == {"requested": 1, "approved": 0, "granted_units": 0}
+    assert "own" not in item
+    told = []
+    asked.services.wallet.on_balance = lambda who, balance: told.append((who, balance.posted))
+    for units, refusal in ((-1, "invalid"), ("1", "invalid"), (charged + 1, "exceeds_charge")):
+        reply = await client.post(f"{STAFF}/session-1", json={"granted_units": units})
+        assert await problem(reply) == (422, refusal)
+    assert told == []
+    reply = await client.post(f"{STAFF}/session-1", json={"granted_units": 1_000})
+    assert reply.status == 200, await reply.text()
+    decided = await reply.json()
+    assert (decided["state"], decided["granted_units"]) == ("approved", 1_000)
+    assert decided["decided_by"] == "sam"
+    assert told == [(member.account_id, 60_000 - charged + 1_000)]
+    again = await client.post(f"{STAFF}/session-1", json={"granted_units": 1_000})
+    assert await again.json() == decided
+    assert len(told) == 1
+    other = await client.post(f"{STAFF}/session-1", json={"granted_units": 0})
+    assert await problem(other) == (409, "already_decided")
+    assert (await (await client.get(STAFF)).json())["refunds"] == []
+    listed = await (await client.get(STAFF, params={"state": "decided"})).json()
+    assert [one["session"] for one in listed["refunds"]] == ["session-1"]
+    assert await problem(await client.get(STAFF, params={"state": "x"})) == (422, "invalid")
+
+
+async def test_nobody_decides_about_their_own_session_nor_without_the_role(asked, problem) -> None:
+    database, accounts = asked.services.database, asked.services.accounts
+    body = {"granted_units": 0}
+    for name in ("mia", "luna"):
+        client = await asked.signed_in(name)
+        assert await problem(await client.get(STAFF)) == (403, "staff_only")
+        account = await accounts.by_name(name)
+        async with database.write() as connection:
+            assert await staff.give(connection, account.account_id, "test", 1)
+        assert (await (await client.get("/api/v1/me")).json())["staff"] is True
+        assert (await (await client.get(STAFF)).json())["refunds"][0]["own"] is True
+        reply = await client.post(f"{STAFF}/session-1", json=body)
+        assert await problem(reply) == (403, "own_session")
+        async with database.write() as connection:
+            assert await staff.take(connection, account.account_id, "test", 2)
+            assert not await staff.take(connection, account.account_id, "test", 2)
+        reply = await client.post(f"{STAFF}/session-1", json=body)
+        assert await problem(reply) == (403, "staff_only")
+    client = await asked.signed_in("sam")
+    assert await problem(await client.post(f"{STAFF}/none", json=body)) == (404, "no_refund")
+    denied = await (await client.post(f"{STAFF}/session-1", json=body)).json()
+    assert (denied["state"], denied["granted_units"]) == ("denied", 0)

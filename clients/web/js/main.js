@@ -30,6 +30,12 @@ const PAGES = {
     wire: true,
   },
   wallet: { load: () => import("./pages/wallet.js"), words: ["wallet"], wire: true },
+  staff: {
+    load: () => import("./pages/staff.js"),
+    words: ["staff", "wallet"],
+    css: "staff.css",
+    wire: false,
+  },
   "sign-in": { load: () => import("./pages/sign-in.js"), words: ["account"], wire: false },
   "sign-up": { load: () => import("./pages/sign-up.js"), words: ["account"], wire: false },
   help: { load: () => import("./pages/help.js"), words: ["help"], wire: false },
@@ -87,11 +93,11 @@ async function load(page) {
 
 async function loadMe() {
   try {
-    const { you, balance } = await get("/me");
+    const { you, balance, staff } = await get("/me");
     const known = you && you.role !== "guest" ? you : null;
-    updateSession({ me: known, balance: known ? (balance ?? null) : null });
+    updateSession({ me: known, balance: known ? (balance ?? null) : null, staff: staff === true });
   } catch {
-    updateSession({ me: null, balance: null });
+    updateSession({ me: null, balance: null, staff: false });
   }
 }
 

@@ -5,11 +5,12 @@ import { useEffect, useState } from "../vendor/preact-htm.js";
 /**
  * @typedef {{ role: string, name: string, premium: boolean, rank: string, language: string, locked: string[] }} You
  * @typedef {{ paid_units: number, promo_units: number, held_units: number, available_units: number }} Balance
- * @typedef {{ me: You | null, balance: Balance | null, online: boolean }} Session
+ * @typedef {{ me: You | null, balance: Balance | null, online: boolean, staff: boolean }} Session `staff`
+ *   shows what the server answers to staff only
  */
 
 /** @type {Session} */
-let session = { me: null, balance: null, online: true };
+let session = { me: null, balance: null, online: true, staff: false };
 /** @type {Set<(session: Session) => void>} */
 const listeners = new Set();
 

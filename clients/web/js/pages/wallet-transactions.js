@@ -3,9 +3,10 @@
 import { Fragment, html, useEffect, useRef, useState } from "../../vendor/preact-htm.js";
 import { errorText, get } from "../api.js";
 import { has, t } from "../i18n.js";
-import { clock, credits, dateTime, perMinuteText, signedCredits } from "../ui/format.js";
+import { dateTime, signedCredits } from "../ui/format.js";
 import { Icon } from "../ui/icons.js";
 import { EmptyState, ErrorState, Spinner } from "../ui/parts.js";
+import { SessionLines } from "../ui/session-lines.js";
 
 /**
  * @typedef {{ id: string | number, at_ms: number, kind: string, units: number,
@@ -98,48 +99,20 @@ function Row({ item }) {
     </tr>
     ${session !== null &&
     html`<tr id=${details} hidden=${!open} class="tx-detail">
-      <td colspan="3">${open && html`<${SessionLines} id=${session} />`}</td>
+      <td colspan="3">${open && html`<${Session} id=${session} />`}</td>
     </tr>`}
   <//>`;
 }
 
 /** @param {{ id: string }} props */
-function SessionLines({ id }) {
+function Session({ id }) {
   const [summary, setSummary] = useState(/** @type {any} */ (null));
   const [error, setError] = useState(/** @type {string | null} */ (null));
   useEffect(() => {
-    get(`/sessions/${encodeURIComponent(id)}`).then(
-      (answer) => setSummary(answer.summary ?? answer),
-      (reason) => setError(errorText(reason)),
-    );
+    get(`/sessions/${encodeURIComponent(id)}`).then(setSummary, (reason) => setError(errorText(reason)));
   }, [id]);
   if (error) return html`<p class="muted" role="alert">${error}</p>`;
   if (!summary) return html`<${Spinner} />`;
   return html`<p class="tx-who muted small">${t("tx.with", { expert: summary.expert })}</p>
-    <table class="tx-lines">
-      <thead>
-        <tr>
-          <th scope="col">${t("tx.line")}</th>
-          <th scope="col" class="tx-number">${t("tx.rate")}</th>
-          <th scope="col" class="tx-number">${t("tx.time")}</th>
-          <th scope="col" class="tx-number">${t("tx.amount")}</th>
-        </tr>
-      </thead>
-      <tbody>
-        ${summary.lines.map(
-          (/** @type {any} */ line) => html`<tr key=${`${line.component}-${line.rate_units_per_s}`}>
-            <td>${t(`tx.component.${line.component}`)}</td>
-            <td class="tx-number numbers">${perMinuteText(line.rate_units_per_s)}</td>
-            <td class="tx-number numbers">${clock(line.seconds * 1000)}</td>
-            <td class="tx-number numbers">${credits(line.units)}</td>
-          </tr>`,
-        )}
-      </tbody>
-      <tfoot>
-        <tr>
-          <th scope="row" colspan="3">${t("tx.total")}</th>
-          <td class="tx-number numbers"><strong>${credits(summary.total_units)}</strong></td>
-        </tr>
-      </tfoot>
-    </table>`;
+    <${SessionLines} lines=${summary.lines} total=${summary.total_units} />`;
 }

@@ -59,15 +59,16 @@ function LanguageLinks() {
 async function signOut() {
   try {
     await post("/logout");
-    updateSession({ me: null, balance: null });
+    updateSession({ me: null, balance: null, staff: false });
     location.assign("/");
   } catch (error) {
     toast(errorText(error), "bad");
   }
 }
 
-/** @param {{ me: import("../session.js").You | null, onLeave: () => void }} props */
+/** @param {{ me: import("../session.js").You | null }} props */
 function MenuContent({ me }) {
+  const { staff } = useSession();
   return html`
     ${me &&
     html`<div class="menu-who">
@@ -83,6 +84,9 @@ function MenuContent({ me }) {
     html`<a class="menu-item" href="/studio" data-testid="menu-studio"
       ><${Icon} name="studio" />${t("nav.studio")}</a
     >`}
+    ${me &&
+    staff &&
+    html`<a class="menu-item" href="/staff" data-testid="menu-staff"><${Icon} name="shield" />${t("nav.staff")}</a>`}
     <a class="menu-item" href="/help/camera"><${Icon} name="camera" />${t("nav.help")}</a>
     <div class="menu-item menu-language"><${Icon} name="globe" /><${LanguageLinks} /></div>
     ${me &&

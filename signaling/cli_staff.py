@@ -1,0 +1,90 @@
+"""`parlour staff add|remove|list`: who may decide on refunds. Counts at once while serving."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated
+
+import typer
+
+from signaling import staff
+from signaling.accounts import Accounts, milliseconds
+from signaling.cli_common import (
+    ByOption,
+    CommandError,
+    ConfigOption,
+    DataOption,
+    JsonOption,
+    instant_text,
+    settings,
+    show,
+    show_list,
+    who,
+)
+from signaling.config import Config
+from signaling.store import opened_store, passwords, utc_now
+
+staff_cli = typer.Typer(no_args_is_help=True, help="Staff: who decides on refunds.")
+NameArgument = Annotated[str, typer.Argument(help="An account's name, as it signs in.")]
+
+
+@staff_cli.command("add")
+def staff_add(
+    name: NameArgument,
+    by: ByOption = None,
+    config: ConfigOption = None,
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make an account staff."""
+    if not asyncio.run(_change(settings(config, data), name, who(by), give=True)):
+        raise CommandError("already_staff", f"{name!r} is staff already")
+    show({"name": name, "staff": True}, as_json)
+
+
+@staff_cli.command("remove")
+def staff_remove(
+    name: NameArgument,
+    by: ByOption = None,
+    config: ConfigOption = None,
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Take the role away. What was decided stays decided."""
+    if not asyncio.run(_change(settings(config, data), name, who(by), give=False)):
+        raise CommandError("not_staff", f"{name!r} is not staff")
+    show({"name": name, "staff": False}, as_json)
+
+
+@staff_cli.command("list")
+def staff_list(
+    config: ConfigOption = None, data: DataOption = None, as_json: JsonOption = False
+) -> None:
+    """Show who is or was staff, and who decided so."""
+    show_list("staff", asyncio.run(_roles(settings(config, data))), as_json)
+
+
+async def _change(config: Config, name: str, by: str, *, give: bool) -> bool:
+    async with opened_store(config) as database:
+        with passwords() as hasher:
+            account = await Accounts(database, hasher, utc_now).by_name(name)
+        if account is None:
+            raise CommandError("no_such_account", f"there is no account {name!r}")
+        change = staff.give if give else staff.take
+        async with database.write() as connection:
+            return await change(connection, account.account_id, by, milliseconds(utc_now()))
+
+
+async def _roles(config: Config) -> list[dict[str, object]]:
+    async with opened_store(config) as database, database.read() as connection:
+        found = await staff.roles(connection)
+    return [
+        {
+            "name": role.username,
+            "since": instant_text(role.since_ms),
+            "given_by": role.given_by,
+            "until": "-" if role.until_ms is None else instant_text(role.until_ms),
+            "taken_by": role.taken_by or "-",
+        }
+        for role in found
+    ]
