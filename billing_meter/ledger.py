@@ -16,12 +16,15 @@ from typing import Literal
 REVENUE = "platform:revenue"
 PROMO_COST = "platform:promo_cost"
 GATEWAY_CLEARING = "platform:gateway_clearing"
+PAYOUT_CLEARING = "platform:payout_clearing"
 PLATFORM_ACCOUNTS: Mapping[str, bool] = {
     REVENUE: True,
     PROMO_COST: True,
     GATEWAY_CLEARING: True,
+    PAYOUT_CLEARING: False,
 }
-"""Account → may be negative: money enters the books here, and refunds may outrun revenue."""
+"""Account → may be negative: money enters the books at the gateway, and refunds may outrun
+revenue. Payouts leave the books, and no more comes back of them than went."""
 KEY_CHARS_MAX = 200
 
 
@@ -48,6 +51,11 @@ def debt_account(member_id: str) -> str:
 def payable_account(expert_id: str) -> str:
     """What the platform owes an expert; a claw-back after a payout may make it negative."""
     return f"expert:{expert_id}:payable"
+
+
+def payout_account(expert_id: str) -> str:
+    """What of it is in a payout that is neither paid nor given back."""
+    return f"expert:{expert_id}:payout"
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from billing_meter.ledger import (
     Refused,
     Request,
 )
+from billing_meter.payout_rules import PAYOUT_KINDS
 
 CREDIT_KINDS = frozenset({"purchase", "promo_grant"})
 FINAL_KINDS = frozenset(
@@ -28,6 +29,7 @@ FINAL_KINDS = frozenset(
         "purchase_refund",
         "debt_payment",
         "session_refund",
+        *PAYOUT_KINDS,
     }
 )
 """Nothing of these can be reversed: they spent nothing, or are the correction themselves."""

@@ -66,7 +66,7 @@ class Statement:
 async def statement(
     database: Database, owner_id: str, from_ms: int, to_ms: int, *, owner: Owner = "member"
 ) -> Statement:
-    """A member's credits (held ones included) or an expert's payable over a period."""
+    """A member's credits (held ones included) or what an expert is owed over a period."""
     async with database.read() as connection:
         opening = await _total(connection, owner, owner_id, before_ms=from_ms)
         rows = await _changes(connection, owner, owner_id, from_ms, to_ms)
@@ -122,7 +122,7 @@ def _accounts_of(owner: Owner, owner_id: str) -> list[str]:
                 ledger.held_account(owner_id),
             ]
         case "expert":
-            return [ledger.payable_account(owner_id)]
+            return [ledger.payable_account(owner_id), ledger.payout_account(owner_id)]
 
 
 async def _changes(

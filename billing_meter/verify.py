@@ -2,8 +2,8 @@
 
 `verify` looks at the ledger alone: numbering, double entry, each transfer's own figures, balances
 as replayed from the first posting, holds, the hash chain. `reconcile` compares the ledger with
-what caused it: private sessions and their held seconds, orders and payment attempts, and with what
-spend limits count.
+what caused it: private sessions and their held seconds, refunds, payouts, orders and payment
+attempts, and with what spend limits count.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from billing_meter import ledger, limits_rows, schema, seals
+from billing_meter import ledger, limits_rows, schema, seals, verify_payouts
 from billing_meter.database import Database
+from billing_meter.payout_rules import PAYOUT_KINDS
 from billing_meter.till_store import SESSION_CHARGE
 
 WINDOW = 5_000
@@ -110,7 +111,7 @@ def transfer_problems(row: sa.RowMapping, postings: Mapping[str, int]) -> Iterat
     member = {name.removeprefix(own): n for name, n in postings.items() if name.startswith(own)}
     others = sum(n for name, n in postings.items() if not name.startswith(own))
     units, promo, paid = row["units"], row["promo_units"], row["paid_units"]
-    if promo + paid != units:
+    if promo + paid != (0 if row["kind"] in PAYOUT_KINDS else units):
         yield f"buckets {promo} + {paid} are not {units}"
     if not _fits(row, member, others):
         yield f"{row['kind']} of {units} units does not fit its postings"
@@ -137,6 +138,8 @@ def _fits(row: sa.RowMapping, member: Mapping[str, int], others: int) -> bool:
             return others == -units and member == _nonzero(given)
         case "hold_void" | "session_hold":
             return others == 0 and units == 0
+        case kind if kind in PAYOUT_KINDS:
+            return others == 0 and not member and units > 0
         case _:
             return others == units
 
@@ -195,13 +198,15 @@ async def _check_holds(
 
 
 async def reconcile(database: Database) -> Report:
-    """Compare the ledger with sessions, orders and spend limits, in one snapshot."""
+    """Compare the ledger with all that causes its transfers, in one snapshot."""
     findings: list[Finding] = []
     async with database.read() as connection:
         sessions = await _check_sessions(connection, findings)
         refunds = await _check_refunds(connection, findings)
         orders = await _check_orders(connection, findings)
+        payouts, unlike = await verify_payouts.problems(connection)
         windows, wrong = await limits_rows.wrong_windows(connection)
+    findings += [Finding(code, subject, detail) for code, subject, detail in unlike]
     findings += [
         Finding("spend_window", f"member:{member}", f"the {span} counts {counted}, not {told}")
         for member, span, counted, told in wrong
@@ -209,6 +214,7 @@ async def reconcile(database: Database) -> Report:
     checked = {
         "sessions": sessions,
         "refunds": refunds,
+        "payouts": payouts,
         "orders": orders,
         "spend_windows": windows,
     }

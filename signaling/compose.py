@@ -26,7 +26,7 @@ from rooms.directory import ExpertProfile
 from rooms.house import House
 from rooms.roles import VisitorKind
 from signaling.accounts import Accounts, milliseconds
-from signaling.compose_payments import payments
+from signaling.compose_payments import payments, payouts
 from signaling.config import Config, ConfigError, host_port
 from signaling.csrf import origins_of
 from signaling.directory import AccountsDirectory
@@ -50,7 +50,8 @@ THUMBNAIL_STEP_S = 0.5
 ELIGIBILITY_FILE = "eligibility.secret"
 SEAL_PERIOD_S = 60.0
 """How much of the journal a crash may leave unsealed; the next seal then covers it."""
-
+PAYOUTS_PERIOD_S = 15.0
+"""How soon a payout that was approved on the command line is sent."""
 FORGOTTEN_PERIOD_S = 600.0
 """How often orders that nobody tried to pay are looked for."""
 
@@ -102,6 +103,7 @@ def build(config: Config, database: Database, hasher: Passwords) -> tuple[Servic
         reload=paying.reload,
         spend_limits=SpendLimits(database, wallet.ledger),
         free_credits=_free_credits(config, wallet),
+        payouts=payouts(config, wallet.ledger),
         house=house,
         hub=hub,
         media=media,
@@ -169,6 +171,7 @@ async def running(services: Services, till: Till) -> AsyncIterator[None]:
                 every(SWEEP_PERIOD_S, "sweep silent meters", sweeper.sweep),
                 every(THUMBNAIL_STEP_S, "thumbnails", thumbnails),
                 every(FORGOTTEN_PERIOD_S, "close forgotten orders", forgotten),
+                every(PAYOUTS_PERIOD_S, "payouts on their way", services.payouts.resume),
                 *_mail(services),
             ):
                 await stack.enter_async_context(background(work))
@@ -180,6 +183,7 @@ async def running(services: Services, till: Till) -> AsyncIterator[None]:
         await services.orders.close()
         await services.reload.idle()
         await services.provider.close()
+        await services.payouts.close()
         await services.media.close()
 
 

@@ -1,4 +1,4 @@
-"""Wiring of everything that sells: the configured provider, orders, webhooks, auto-reload."""
+"""Wiring of everything that sells or pays out: the configured providers, orders, auto-reload."""
 
 from __future__ import annotations
 
@@ -6,9 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from billing_meter.database import Database
+from billing_meter.ledger_store import LedgerStore
 from billing_meter.orders import Orders
+from billing_meter.payout_providers import FakePayoutProvider
+from billing_meter.payouts import Payouts
 from billing_meter.providers import EventSource, FakeProvider, NoProvider, Provider
 from billing_meter.reload import Reload
+from billing_meter.units import UNITS_PER_CREDIT
 from billing_meter.wallet import Wallet
 from billing_meter.webhooks import Webhooks
 from signaling.config import Config
@@ -37,6 +41,13 @@ def payments(
     if isinstance(provider, EventSource):
         webhooks = Webhooks(database, wallet, orders, provider)
     return Payments(provider, orders, webhooks, Reload(database, wallet, orders, utc_now=utc_now))
+
+
+def payouts(config: Config, store: LedgerStore) -> Payouts:
+    """Payouts by the configured provider; without one staff pays by bank transfer."""
+    provider = FakePayoutProvider() if config.money.pays_out_by == "fake" else None
+    minimum_units = config.money.payout_minimum_credits * UNITS_PER_CREDIT
+    return Payouts(store, provider, minimum_units=minimum_units)
 
 
 def _provider(config: Config, site_url: Callable[[], str]) -> Provider:

@@ -117,6 +117,15 @@ class MoneySection(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     ] = []
 
     eligibility_secret: str = ""
+    payout_provider: Literal["", "manual", "fake"] = ""
+    payout_minimum_credits: Annotated[int, Meta(ge=1, le=1_000_000)] = 50
+
+    @property
+    def pays_out_by(self) -> Literal["manual", "fake"]:
+        """How experts are paid; unless it is chosen, as payments are real or not."""
+        if self.payout_provider:
+            return self.payout_provider
+        return "fake" if self.provider == "fake" else "manual"
 
     def countries_of_methods(self) -> dict[str, frozenset[str]]:
         """Method → where it is offered; a method that is not named is offered everywhere."""
@@ -402,6 +411,10 @@ def _check_production(config: Config) -> None:
         (
             config.money.provider == "fake",
             'money.provider = "fake": it gives credits away',
+        ),
+        (
+            config.money.pays_out_by == "fake",
+            'money.payout_provider = "fake": it notes payouts as paid that nobody paid',
         ),
         (
             any(ipaddress.ip_network(text).prefixlen == 0 for text in config.metrics.allow),

@@ -14,6 +14,7 @@ from billing_meter.database import Database
 from billing_meter.free_credits import FreeCredits
 from billing_meter.limits_store import SpendLimits
 from billing_meter.orders import Orders
+from billing_meter.payouts import Payouts
 from billing_meter.promotions import COUNTRY
 from billing_meter.providers import Provider
 from billing_meter.reload import Reload
@@ -105,6 +106,7 @@ class Services:
     reload: Reload
     spend_limits: SpendLimits
     free_credits: FreeCredits
+    payouts: Payouts
     house: House
     hub: Hub
     media: MediaPlane

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import datetime as dt
 import json
 import logging
 import socket
@@ -10,9 +12,19 @@ from pathlib import Path
 
 import jwt
 import pytest
+import sqlalchemy as sa
 import structlog
 
+from billing_meter.database import Database
+from billing_meter.ledger import Debit
+from billing_meter.ledger_store import LedgerStore
+from billing_meter.payout_rules import Payout
+from billing_meter.payouts import Payouts
+from billing_meter.wallet import Wallet
 from signaling import cli
+from signaling.config import load
+from signaling.schema import accounts
+from signaling.store import opened_store
 
 PASSWORD = "correct-horse-9"
 
@@ -147,6 +159,55 @@ def test_staff_is_made_on_the_command_line_and_its_history_stays(parlour) -> Non
     assert parlour("staff", "list")[1].startswith("sam  20")
 
 
+async def _earned_and_asked(data: Path) -> str:
+    """Luna earned 120 credits two days ago and asks for them; the payout's id."""
+    now = dt.datetime.now(dt.UTC)
+    async with opened_store(load(None, {}, {"server": {"data": str(data)}})) as database:
+        luna = str(
+            await fetch(
+                database, sa.select(accounts.c.account_id).where(accounts.c.username == "luna")
+            )
+        )
+        mia = Wallet(database, utc_now=lambda: now - dt.timedelta(days=2))
+        await mia.open_member("mia")
+        await mia.credit_purchase("mia", 1_200_000, "buy", "test")
+        await mia.ledger.execute(Debit("tip", "mia", luna, 1_200_000, "surprise", "tip"))
+        payouts = Payouts(LedgerStore(database, utc_now=lambda: now))
+        await payouts.set_destination(luna, "Luna Hart", "NO9386011117947")
+        payout = await payouts.request(luna, "k")
+        assert isinstance(payout, Payout)
+        return payout.payout_id
+
+
+async def fetch(database: Database, query: sa.Select[tuple[str]]) -> object:
+    async with database.read() as connection:
+        return await connection.scalar(query)
+
+
+def test_payouts_are_listed_decided_and_paid(parlour, tmp_path) -> None:
+    parlour("expert", "add", "luna", "--password", PASSWORD)
+    payout = asyncio.run(_earned_and_asked(tmp_path / "data"))
+    listed = json.loads(parlour("payout", "list", "--json")[1])["payouts"]
+    assert [(one["payout"], one["expert"], one["amount"]) for one in listed] == [
+        (payout, "luna", "120.00")
+    ]
+    assert listed[0]["iban"] == "NO9386011117947"
+    code, _, err = parlour("payout", "paid", payout, "--reference", "B-1")
+    assert (code, "in another state" in err) == (2, True)
+    code, out, _ = parlour("payout", "approve", payout, "--manual", "--by", "olga", "--json")
+    assert (code, json.loads(out)["state"], json.loads(out)["channel"]) == (0, "approved", "manual")
+    assert parlour("payout", "deny", payout)[0] == 2
+    assert parlour("payout", "paid", payout, "--reference", "B-1", "--by", "pia")[0] == 0
+    assert parlour("payout", "list")[1] == ""
+    line = parlour("payout", "list", "--state", "paid")[1]
+    assert all(word in line for word in (payout, "paid", "olga", "pia", "B-1", "Luna Hart"))
+    assert parlour("payout", "returned", payout, "--reason", "account closed")[0] == 0
+    assert "account closed" in parlour("payout", "list", "--state", "returned")[1]
+    for command in ("verify", "reconcile"):
+        code, out, _ = parlour("ledger", command, "--json")
+        assert (code, json.loads(out)["findings"]) == (0, [])
+
+
 SALE = ["promotion", "add", "sale", "--until", "2026-12-31"]
 
 
@@ -172,6 +233,9 @@ SALE = ["promotion", "add", "sale", "--until", "2026-12-31"]
         ([*SALE, "--percent", "5", "--package", "credits-1"], "no package 'credits-1'"),
         ([*SALE, "--percent", "5", "--country", "no"], "'no' is not a country"),
         (["promotion", "end", "nothing"], "no promotion 'nothing' goes on"),
+        (["payout", "list", "--state", "lost"], "no state 'lost': open, all, requested"),
+        (["payout", "approve", "none"], "no such payout"),
+        (["payout", "paid", "none", "--reference", "x" * 121], "1 to 120 characters"),
         (["config", "check", "--config", "/nowhere.toml"], "cannot read /nowhere.toml"),
         (["serve", "--http", "nonsense"], "server.http: 'nonsense' is not HOST:PORT"),
         (["serve", "--media", "nonsense:x"], "media.listen"),

@@ -126,6 +126,7 @@ def test_safe_production_is_accepted() -> None:
         ("server", "tls", "self-signed", "server.tls"),
         ("server", "origins", ["http://parlour.example"], "server.origins"),
         ("money", "provider", "fake", "money.provider"),
+        ("money", "payout_provider", "fake", "money.payout_provider"),
         ("metrics", "allow", ["0.0.0.0/0"], "metrics.allow"),
         ("metrics", "allow", ["::/0"], "metrics.allow"),
     ],

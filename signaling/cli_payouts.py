@@ -1,0 +1,218 @@
+"""`parlour payout list|approve|deny|paid|failed|returned`: what experts are paid, for staff."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import getpass
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Annotated, Final, TypeVar
+
+import typer
+
+from billing_meter.ledger_store import LedgerStore
+from billing_meter.payout_rules import OPEN, Payout, PayoutState
+from billing_meter.payouts import PayoutRefused, Payouts
+from billing_meter.units import credits_text
+from signaling.accounts import Accounts
+from signaling.cli_common import (
+    CommandError,
+    ConfigOption,
+    DataOption,
+    JsonOption,
+    settings,
+    show,
+)
+from signaling.compose_payments import payouts as payouts_of
+from signaling.config import Config
+from signaling.store import opened_store, passwords, utc_now
+
+NAME_CHARS_MAX: Final = 64
+REASONS: Final[Mapping[str, str]] = {
+    "no_payout": "there is no such payout",
+    "wrong_state": "the payout is in another state; see `parlour payout list --state all`",
+    "not_covered": "so much was taken back since that the expert would owe: deny it instead",
+    "with_provider": "the payout provider pays this one and tells how it ends",
+}
+payout_cli = typer.Typer(no_args_is_help=True, help="Payouts: what experts are paid.")
+PayoutArgument = Annotated[str, typer.Argument(help="The payout's id, as `list` shows it.")]
+ByOption = Annotated[str | None, typer.Option(help="Who does this; else the system's user.")]
+ReasonOption = Annotated[str, typer.Option(help="Why; the expert sees it.")]
+T = TypeVar("T")
+
+
+@payout_cli.command("list")
+def payout_list(
+    state: Annotated[
+        str, typer.Option(help="open, all, or one of requested, approved, paid, …")
+    ] = "open",
+    config: ConfigOption = None,
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show payouts with the accounts to pay to: open ones the oldest first."""
+    states = _states(state)
+
+    async def look(payouts: Payouts, accounts: Accounts) -> list[dict[str, object]]:
+        found = await payouts.of_states(*states)
+        return [await _shown(payout, accounts) for payout in found]
+
+    listed = asyncio.run(_with_payouts(settings(config, data), look))
+    if as_json:
+        show({"payouts": listed}, as_json)
+        return
+    for line in listed:
+        print("  ".join(str(value) for value in line.values()))
+
+
+@payout_cli.command("approve")
+def payout_approve(
+    payout: PayoutArgument,
+    manual: Annotated[
+        bool, typer.Option("--manual", help="Paid by bank transfer, also if there is a provider.")
+    ] = False,
+    by: ByOption = None,
+    config: ConfigOption = None,
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Let a payout be paid: by the provider, or by you, who then calls `paid` or `failed`."""
+
+    def act(payouts: Payouts) -> Awaitable[Payout | PayoutRefused]:
+        return payouts.approve(payout, _name(by), manual=manual)
+
+    _step(act, settings(config, data), as_json)
+
+
+@payout_cli.command("deny")
+def payout_deny(
+    payout: PayoutArgument,
+    reason: ReasonOption = "",
+    by: ByOption = None,
+    config: ConfigOption = None,
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Give an undecided payout back to the expert's earnings."""
+
+    def act(payouts: Payouts) -> Awaitable[Payout | PayoutRefused]:
+        return payouts.deny(payout, _name(by), reason)
+
+    _step(act, settings(config, data), as_json)
+
+
+@payout_cli.command("paid")
+def payout_paid(
+    payout: PayoutArgument,
+    reference: Annotated[str, typer.Option(help="The bank's reference of the transfer.")],
+    by: ByOption = None,
+    config: ConfigOption = None,
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Note that an approved payout was paid by bank transfer."""
+
+    def act(payouts: Payouts) -> Awaitable[Payout | PayoutRefused]:
+        return payouts.paid(payout, reference, _name(by))
+
+    _step(act, settings(config, data), as_json)
+
+
+@payout_cli.command("failed")
+def payout_failed(
+    payout: PayoutArgument,
+    reason: ReasonOption,
+    by: ByOption = None,
+    config: ConfigOption = None,
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Note that an approved payout cannot be paid by bank transfer; it is given back."""
+
+    def act(payouts: Payouts) -> Awaitable[Payout | PayoutRefused]:
+        return payouts.failed(payout, reason, _name(by))
+
+    _step(act, settings(config, data), as_json)
+
+
+@payout_cli.command("returned")
+def payout_returned(
+    payout: PayoutArgument,
+    reason: ReasonOption,
+    by: ByOption = None,
+    config: ConfigOption = None,
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Note that the bank sent a paid payout back; the expert can have it paid out anew."""
+
+    def act(payouts: Payouts) -> Awaitable[Payout | PayoutRefused]:
+        return payouts.returned(payout, reason, _name(by))
+
+    _step(act, settings(config, data), as_json)
+
+
+def _step(
+    act: Callable[[Payouts], Awaitable[Payout | PayoutRefused]], config: Config, as_json: bool
+) -> None:
+    async def done(payouts: Payouts, accounts: Accounts) -> dict[str, object] | PayoutRefused:
+        outcome = await act(payouts)
+        if isinstance(outcome, PayoutRefused):
+            return outcome
+        return await _shown(outcome, accounts)
+
+    try:
+        outcome = asyncio.run(_with_payouts(config, done))
+    except ValueError as error:
+        raise CommandError("bad_text", f"{error}") from None
+    if isinstance(outcome, PayoutRefused):
+        raise CommandError(outcome.code, REASONS.get(outcome.code, outcome.code))
+    show(outcome, as_json)
+
+
+async def _with_payouts(config: Config, act: Callable[[Payouts, Accounts], Awaitable[T]]) -> T:
+    async with opened_store(config) as database:
+        with passwords() as hasher:
+            accounts = Accounts(database, hasher, utc_now)
+            store = LedgerStore(database, utc_now=utc_now)
+            return await act(payouts_of(config, store), accounts)
+
+
+async def _shown(payout: Payout, accounts: Accounts) -> dict[str, object]:
+    """With the full IBAN: staff types it into the bank's page."""
+    account = await accounts.by_id(payout.expert_id)
+    asked = dt.datetime.fromtimestamp(payout.requested_at_ms // 1000, dt.UTC)
+    return {
+        "payout": payout.payout_id,
+        "state": payout.state.value,
+        "expert": account.username if account is not None else payout.expert_id,
+        "amount": f"{payout.amount_minor // 100}.{payout.amount_minor % 100:02}",
+        "currency": payout.currency,
+        "credits": credits_text(payout.units),
+        "asked": asked.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "channel": payout.channel or "-",
+        "decided_by": payout.decided_by or "-",
+        "closed_by": payout.closed_by or "-",
+        "reference": payout.reference or "-",
+        "reason": payout.failure or "-",
+        "iban": payout.iban,
+        "holder": payout.holder,
+    }
+
+
+def _states(text: str) -> tuple[PayoutState, ...]:
+    match text:
+        case "open":
+            return tuple(sorted(OPEN))
+        case "all":
+            return tuple(PayoutState)
+        case _:
+            try:
+                return (PayoutState(text),)
+            except ValueError:
+                known = ", ".join(state.value for state in PayoutState)
+                raise CommandError("bad_state", f"no state {text!r}: open, all, {known}") from None
+
+
+def _name(by: str | None) -> str:
+    return (by or getpass.getuser())[:NAME_CHARS_MAX]
