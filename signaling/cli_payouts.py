@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import datetime as dt
-import getpass
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Annotated, Final, TypeVar
 
@@ -16,18 +14,21 @@ from billing_meter.payouts import PayoutRefused, Payouts
 from billing_meter.units import credits_text
 from signaling.accounts import Accounts
 from signaling.cli_common import (
+    ByOption,
     CommandError,
     ConfigOption,
     DataOption,
     JsonOption,
+    instant_text,
     settings,
     show,
+    show_list,
+    who,
 )
 from signaling.compose_payments import payouts as payouts_of
 from signaling.config import Config
 from signaling.store import opened_store, passwords, utc_now
 
-NAME_CHARS_MAX: Final = 64
 REASONS: Final[Mapping[str, str]] = {
     "no_payout": "there is no such payout",
     "wrong_state": "the payout is in another state; see `parlour payout list --state all`",
@@ -36,7 +37,6 @@ REASONS: Final[Mapping[str, str]] = {
 }
 payout_cli = typer.Typer(no_args_is_help=True, help="Payouts: what experts are paid.")
 PayoutArgument = Annotated[str, typer.Argument(help="The payout's id, as `list` shows it.")]
-ByOption = Annotated[str | None, typer.Option(help="Who does this; else the system's user.")]
 ReasonOption = Annotated[str, typer.Option(help="Why; the expert sees it.")]
 T = TypeVar("T")
 
@@ -58,11 +58,7 @@ def payout_list(
         return [await _shown(payout, accounts) for payout in found]
 
     listed = asyncio.run(_with_payouts(settings(config, data), look))
-    if as_json:
-        show({"payouts": listed}, as_json)
-        return
-    for line in listed:
-        print("  ".join(str(value) for value in line.values()))
+    show_list("payouts", listed, as_json)
 
 
 @payout_cli.command("approve")
@@ -79,7 +75,7 @@ def payout_approve(
     """Let a payout be paid: by the provider, or by you, who then calls `paid` or `failed`."""
 
     def act(payouts: Payouts) -> Awaitable[Payout | PayoutRefused]:
-        return payouts.approve(payout, _name(by), manual=manual)
+        return payouts.approve(payout, who(by), manual=manual)
 
     _step(act, settings(config, data), as_json)
 
@@ -96,7 +92,7 @@ def payout_deny(
     """Give an undecided payout back to the expert's earnings."""
 
     def act(payouts: Payouts) -> Awaitable[Payout | PayoutRefused]:
-        return payouts.deny(payout, _name(by), reason)
+        return payouts.deny(payout, who(by), reason)
 
     _step(act, settings(config, data), as_json)
 
@@ -113,7 +109,7 @@ def payout_paid(
     """Note that an approved payout was paid by bank transfer."""
 
     def act(payouts: Payouts) -> Awaitable[Payout | PayoutRefused]:
-        return payouts.paid(payout, reference, _name(by))
+        return payouts.paid(payout, reference, who(by))
 
     _step(act, settings(config, data), as_json)
 
@@ -130,7 +126,7 @@ def payout_failed(
     """Note that an approved payout cannot be paid by bank transfer; it is given back."""
 
     def act(payouts: Payouts) -> Awaitable[Payout | PayoutRefused]:
-        return payouts.failed(payout, reason, _name(by))
+        return payouts.failed(payout, reason, who(by))
 
     _step(act, settings(config, data), as_json)
 
@@ -147,7 +143,7 @@ def payout_returned(
     """Note that the bank sent a paid payout back; the expert can have it paid out anew."""
 
     def act(payouts: Payouts) -> Awaitable[Payout | PayoutRefused]:
-        return payouts.returned(payout, reason, _name(by))
+        return payouts.returned(payout, reason, who(by))
 
     _step(act, settings(config, data), as_json)
 
@@ -181,7 +177,6 @@ async def _with_payouts(config: Config, act: Callable[[Payouts, Accounts], Await
 async def _shown(payout: Payout, accounts: Accounts) -> dict[str, object]:
     """With the full IBAN: staff types it into the bank's page."""
     account = await accounts.by_id(payout.expert_id)
-    asked = dt.datetime.fromtimestamp(payout.requested_at_ms // 1000, dt.UTC)
     return {
         "payout": payout.payout_id,
         "state": payout.state.value,
@@ -189,7 +184,7 @@ async def _shown(payout: Payout, accounts: Accounts) -> dict[str, object]:
         "amount": f"{payout.amount_minor // 100}.{payout.amount_minor % 100:02}",
         "currency": payout.currency,
         "credits": credits_text(payout.units),
-        "asked": asked.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "asked": instant_text(payout.requested_at_ms),
         "channel": payout.channel or "-",
         "decided_by": payout.decided_by or "-",
         "closed_by": payout.closed_by or "-",
@@ -212,7 +207,3 @@ def _states(text: str) -> tuple[PayoutState, ...]:
             except ValueError:
                 known = ", ".join(state.value for state in PayoutState)
                 raise CommandError("bad_state", f"no state {text!r}: open, all, {known}") from None
-
-
-def _name(by: str | None) -> str:
-    return (by or getpass.getuser())[:NAME_CHARS_MAX]

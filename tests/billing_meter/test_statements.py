@@ -50,6 +50,7 @@ async def test_clean_books_are_clean(books) -> None:
     assert (await reconcile(books.database)).checked == {
         "sessions": 2,
         "refunds": 0,
+        "payouts": 0,
         "orders": 1,
         "spend_windows": 0,
     }
