@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 
 from tests import postgres
+
+# A busy machine is slow, which is nobody's fault: no example is judged by a clock.
+hypothesis.settings.register_profile("parlour", deadline=None)
+hypothesis.settings.load_profile("parlour")
 
 
 @pytest.fixture(scope="session")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
+from typing import ClassVar
 
 import billing_meter.schema
 import signaling.schema  # noqa: F401 - registers its tables
@@ -25,6 +25,7 @@ class SqliteStore:
     """Files in a directory, copied from one that has the tables."""
 
     kind = "sqlite"
+    _with_tables: ClassVar[bytes] = b""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -37,11 +38,13 @@ class SqliteStore:
 
     async def fresh(self) -> str:
         """The address of a database with tables and nothing in them."""
-        template = self._directory / "template.db"
-        if not template.exists():
-            await _make_tables(f"sqlite+aiosqlite:///{template}")
         url = await self.empty()
-        shutil.copy(template, url.removeprefix("sqlite+aiosqlite:///"))
+        path = Path(url.removeprefix("sqlite+aiosqlite:///"))
+        if SqliteStore._with_tables:
+            path.write_bytes(SqliteStore._with_tables)
+        else:
+            await _make_tables(url)
+            SqliteStore._with_tables = path.read_bytes()
         return url
 
     async def close(self) -> None:

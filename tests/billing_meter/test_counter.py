@@ -121,7 +121,7 @@ async def test_who_stops_waiting_harms_nobody(house, counter) -> None:
     assert (await house.wallet.balance("ann")).available == 700
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 2))])
 async def test_together_is_as_one_after_the_other(house, counter, seed: int) -> None:
     """Two sets of members who ask for the same: one set at once, the other in turn."""
     chance, names = random.Random(seed), ("x", "y", "z")

@@ -61,6 +61,7 @@ async def test_fifty_claims_at_once_are_one_grant(house, free, checker) -> None:
     assert (await house.wallet.balance("ann")).posted == 59_940
 
 
+@pytest.mark.slow
 async def test_fifty_accounts_with_one_card_are_one_grant(house, free) -> None:
     names = [f"member{n}" for n in range(50)]
     for name in names:

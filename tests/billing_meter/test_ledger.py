@@ -173,6 +173,7 @@ async def test_the_constraint_stops_what_the_rules_would_let_through(house, stor
     assert (await house.wallet.balance("ann")).available == 11_000
 
 
+@pytest.mark.slow
 async def test_fifty_debits_race_for_ten(house, store) -> None:
     pushed: list[int] = []
     house.wallet.on_balance = lambda _member, balance: pushed.append(balance.available)

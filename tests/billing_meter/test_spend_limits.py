@@ -217,6 +217,7 @@ async def test_debits_and_holds_ask_too_and_a_void_gives_room_back(house, limits
     await proved(house)
 
 
+@pytest.mark.slow
 async def test_three_sessions_and_tips_race_for_the_last_units_under_a_limit(house, limits) -> None:
     await house.fund("ann", RICH)
     limit = 80 * RATE + 777
@@ -245,6 +246,7 @@ async def test_three_sessions_and_tips_race_for_the_last_units_under_a_limit(hou
     await proved(house)
 
 
+@pytest.mark.slow
 async def test_what_another_session_gives_back_lets_one_at_its_limit_go_on(house, limits) -> None:
     await house.fund("ann", RICH)
     await limits.set_limit("ann", Span.DAY, 70 * RATE)
@@ -259,6 +261,7 @@ async def test_what_another_session_gives_back_lets_one_at_its_limit_go_on(house
     assert (await house.till.close("s1", "limit_day")).cost_units == 70 * RATE
 
 
+@pytest.mark.slow
 async def test_a_new_day_begins_at_midnight_in_the_members_zone(house, limits) -> None:
     # 22:58 UTC is 23:58 in Oslo.
     house.clock.epoch = datetime(2026, 1, 1, 22, 58, tzinfo=UTC) - timedelta(seconds=1_000)

@@ -160,6 +160,7 @@ async def _stopped_and_swept(process: asyncio.subprocess.Process, sweeper: Sweep
     pytest.fail("it held the writer's turn whenever it was stopped")
 
 
+@pytest.mark.slow
 async def test_a_stopped_process_that_goes_on_can_neither_post_nor_hold(house) -> None:
     """SIGSTOP for longer than the supervision, then SIGCONT; two real processes, one database."""
     await house.fund("ann", 1_000 * RATE)

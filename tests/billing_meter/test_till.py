@@ -383,6 +383,7 @@ async def test_a_lost_session_does_not_harm_the_others_of_its_tick(house) -> Non
     await house.restart()
 
 
+@pytest.mark.slow
 async def test_sessions_and_debits_race_for_the_last_credits(house) -> None:
     units = 299 * 70
     await house.fund("ann", units)

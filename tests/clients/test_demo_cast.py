@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from clients._failures import EXIT_OK, EXIT_USAGE
 from clients.demo_cast import Cast, CastMember, perform
 
@@ -51,6 +53,7 @@ async def cast_process(first_line: bytes) -> asyncio.subprocess.Process:
     return process
 
 
+@pytest.mark.slow
 async def test_ends_when_its_parent_closes_the_pipe(unused_tcp_port: int) -> None:
     member = {"expert": "ada", "stream_key": "k", "username": "ada", "password": "p"}
     line = {"server_url": f"http://127.0.0.1:{unused_tcp_port}", "members": [member]}
@@ -62,6 +65,7 @@ async def test_ends_when_its_parent_closes_the_pipe(unused_tcp_port: int) -> Non
     assert await asyncio.wait_for(process.wait(), 20) == EXIT_OK
 
 
+@pytest.mark.slow
 async def test_an_unreadable_job_is_refused() -> None:
     process = await cast_process(b"{}\n")
     assert await asyncio.wait_for(process.wait(), 20) == EXIT_USAGE

@@ -90,6 +90,7 @@ async def test_loopback_is_among_the_candidates(whip: Any) -> None:
     assert any(" 127.0.0.1 " in line for line in candidates)
 
 
+@pytest.mark.slow
 async def test_h264_on_wish_and_a_keyframe_on_request(whip: Any) -> None:
     stop = asyncio.Event()
     task = await publishing(options(whip, codec="h264"), stop)
@@ -108,6 +109,7 @@ async def test_h264_on_wish_and_a_keyframe_on_request(whip: Any) -> None:
     await task
 
 
+@pytest.mark.slow
 async def test_a_file_passes_untouched_and_ends(whip: Any, clip: Callable[..., Path]) -> None:
     path = clip("a.mp4", "libx264", {"bf": "0", "profile": "baseline"}, audio="libopus")
     summary = await publish(options(whip, str(path)), stop=asyncio.Event(), say=silent)
@@ -117,6 +119,7 @@ async def test_a_file_passes_untouched_and_ends(whip: Any, clip: Callable[..., P
     assert whip.deleted == ["/whip/resource"]
 
 
+@pytest.mark.slow
 async def test_the_deadline_ends_a_looped_file(whip: Any, clip: Callable[..., Path]) -> None:
     path = clip("a.webm", "libvpx", frames=5)
     asked = options(whip, str(path), loop=True, seconds=1.0)
@@ -126,6 +129,7 @@ async def test_the_deadline_ends_a_looped_file(whip: Any, clip: Callable[..., Pa
     assert stamps == sorted(stamps)
 
 
+@pytest.mark.slow
 async def test_a_lost_connection_is_made_anew(whip: Any) -> None:
     stop = asyncio.Event()
     said: list[str] = []
@@ -179,6 +183,7 @@ async def test_a_refusal_is_final_and_readable(whip: Any, status: int, words: st
     assert len(whip.offers) == 1
 
 
+@pytest.mark.slow
 async def test_a_busy_server_is_asked_again_when_it_said(whip: Any) -> None:
     whip.statuses.append((503, {"Retry-After": "0"}, "busy"))
     whip.statuses.append((404, {}, "<html>" * 100))

@@ -112,6 +112,7 @@ async def camera() -> AsyncIterator[tuple[Camera, str]]:
         server.close()
 
 
+@pytest.mark.slow
 async def test_a_network_camera_passes_untouched_until_it_goes_away(
     camera: tuple[Camera, str],
 ) -> None:

@@ -24,6 +24,7 @@ def whep(whip: Any) -> str:
     return str(whip.url).replace("/whip/", "/whep/")
 
 
+@pytest.mark.slow
 async def test_counts_what_arrives(whip: Any) -> None:
     said: list[str] = []
     options = WatchOptions(url=whep(whip), seconds=1.2, key="token")
@@ -43,6 +44,7 @@ async def test_counts_what_arrives(whip: Any) -> None:
     assert whip.keys == ["Bearer token"]
 
 
+@pytest.mark.slow
 async def test_ends_with_the_connection(whip: Any) -> None:
     task = asyncio.create_task(
         watch(WatchOptions(url=whep(whip)), stop=asyncio.Event(), say=silent)

@@ -40,37 +40,55 @@ def named(path: Path) -> str:
     return str(path.relative_to(REPO))
 
 
-@pytest.mark.parametrize("path", MODULES, ids=named)
-def test_a_module_says_what_it_is_for_and_stays_short(path: Path) -> None:
-    text = path.read_text()
-    tree = ast.parse(text)
-    assert ast.get_docstring(tree), "the first line says the file's one purpose"
-    if "migrations" not in path.parts:
-        assert len(text.splitlines()) <= FILE_LINES_MAX
+@pytest.fixture(scope="module")
+def trees() -> dict[Path, ast.Module]:
+    """Every module, parsed once for all rules."""
+    return {path: ast.parse(path.read_text()) for path in MODULES}
+
+
+def test_a_module_says_what_it_is_for(trees: dict[Path, ast.Module]) -> None:
+    silent = [named(path) for path, tree in trees.items() if not ast.get_docstring(tree)]
+    assert silent == [], "the first line says the file's one purpose"
+
+
+def test_modules_and_functions_are_short(trees: dict[Path, ast.Module]) -> None:
+    """A function is about a screen at most."""
     long_ones = {
-        node.name: length
+        f"{named(path)} {getattr(node, 'name', '')}": length
+        for path, tree in trees.items()
+        if "migrations" not in path.parts
         for node in ast.walk(tree)
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-        and (length := (node.end_lineno or node.lineno) - node.lineno + 1) > FUNCTION_LINES_MAX
-        and "migrations" not in path.parts
+        if (length := _length(path, node)) > _lines_max(node)
     }
-    assert not long_ones, "a function is about a screen at most"
+    assert long_ones == {}
 
 
-@pytest.mark.parametrize("path", MODULES, ids=named)
-def test_nothing_is_left_for_later(path: Path) -> None:
+def _length(path: Path, node: ast.AST) -> int:
+    match node:
+        case ast.Module():
+            return len(path.read_text().splitlines())
+        case ast.FunctionDef() | ast.AsyncFunctionDef():
+            return (node.end_lineno or node.lineno) - node.lineno + 1
+    return 0
+
+
+def _lines_max(node: ast.AST) -> int:
+    return FILE_LINES_MAX if isinstance(node, ast.Module) else FUNCTION_LINES_MAX
+
+
+def test_nothing_is_left_for_later() -> None:
     words = ("TO" + "DO", "FIX" + "ME", "XX" + "X", "NotImplemented" + "Error")
-    text = path.read_text()
-    assert [word for word in words if re.search(rf"\b{word}\b", text)] == []
+    promise = re.compile(rf"\b(?:{'|'.join(words)})\b")
+    left = {named(path): found for path in MODULES if (found := promise.findall(path.read_text()))}
+    assert left == {}
 
 
-@pytest.mark.parametrize("path", MODULES, ids=named)
-def test_private_names_of_aiortc_stay_in_their_seam(path: Path) -> None:
-    if named(path) in (SEAM, CLIENT_SEAM):
-        return
+def test_private_names_of_aiortc_stay_in_their_seam(trees: dict[Path, ast.Module]) -> None:
     found = [
-        f"{node.value.id}.{node.attr}"
-        for node in ast.walk(ast.parse(path.read_text()))
+        f"{named(path)} {node.value.id}.{node.attr}"
+        for path, tree in trees.items()
+        if named(path) not in (SEAM, CLIENT_SEAM)
+        for node in ast.walk(tree)
         if isinstance(node, ast.Attribute)
         and isinstance(node.value, ast.Name)
         and node.attr.startswith("_")
@@ -80,25 +98,32 @@ def test_private_names_of_aiortc_stay_in_their_seam(path: Path) -> None:
     assert found == []
 
 
-@pytest.mark.parametrize("path", TESTS, ids=named)
-def test_tests_wait_for_events_and_do_not_sleep(path: Path) -> None:
+def test_tests_wait_for_events_and_do_not_sleep() -> None:
     """A turn of the loop, in which no time passes, is `tests.turns.turn`."""
-    allowed, _reason = SLEEPS_ALLOWED.get(named(path), (0, ""))
-    sleeps = [
-        node.lineno
-        for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] == "sleep"
-    ]
-    assert len(sleeps) == allowed, sleeps
+    sleeps = {
+        named(path): count
+        for path in TESTS
+        if "sleep" in (text := path.read_text())
+        and (
+            count := sum(
+                isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] == "sleep"
+                for node in ast.walk(ast.parse(text))
+            )
+        )
+    }
+    assert sleeps == {name: allowed for name, (allowed, _reason) in SLEEPS_ALLOWED.items()}
 
 
-@pytest.mark.parametrize("path", SCRIPTS, ids=named)
-def test_the_page_never_parses_text_as_markup(path: Path) -> None:
+def test_the_page_never_parses_text_as_markup() -> None:
     banned = ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(")
-    text = path.read_text()
-    assert [word for word in banned if word in text] == []
+    found = {
+        named(path): words
+        for path in SCRIPTS
+        if (words := [word for word in banned if word in path.read_text()])
+    }
+    assert found == {}
 
 
-@pytest.mark.parametrize("path", SCRIPTS, ids=named)
-def test_a_script_says_what_it_is_for(path: Path) -> None:
-    assert path.read_text().lstrip().startswith(("//", "/*"))
+def test_a_script_says_what_it_is_for() -> None:
+    silent = [named(path) for path in SCRIPTS if not path.read_text().startswith(("//", "/*"))]
+    assert silent == []

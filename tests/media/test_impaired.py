@@ -12,7 +12,7 @@ from bench.impaired_link import CLEAN, Impairment
 from tests.media.farends import MS, SECOND_NS, World
 from tests.media.impaired import FRAME_NS, Theatre
 
-SEEDS = [1, 2, 3]
+SEEDS = [1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (2, 3))]
 SECONDS = 10
 DRAIN_S = 1.0
 """Time for what is still on its way."""

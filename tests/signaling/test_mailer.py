@@ -208,6 +208,7 @@ async def test_a_double_can_be_told_by_its_message_id_and_is_the_same_to_the_byt
     assert first.content == second.content
 
 
+@pytest.mark.slow
 async def test_a_server_that_falls_silent_costs_its_time_out_only(post) -> None:
     await post.buy(await post.member())
     post.server.data = ["SILENT"]
@@ -266,6 +267,7 @@ async def test_what_a_dead_process_had_claimed_comes_again(post) -> None:
         assert not await outbox.delivered(connection, claimed, 1)
 
 
+@pytest.mark.slow
 async def test_two_mailers_send_each_mail_once(post) -> None:
     for number in range(12):
         await post.buy(await post.member(f"member{number}"))
