@@ -126,6 +126,21 @@ class Refunds:
         async with self._store.database.read() as connection:
             return [_refund(row) for row in (await connection.execute(query)).mappings()]
 
+    async def decided_since(self, at_ms: int) -> Sequence[Refund]:
+        """What was decided at `at_ms` or later."""
+        table = schema.refunds
+        query = sa.select(table).where(table.c.decided_at_ms >= at_ms)
+        async with self._store.database.read() as connection:
+            return [_refund(row) for row in (await connection.execute(query)).mappings()]
+
+    async def of_sessions(self, session_ids: Collection[str]) -> Mapping[str, Refund]:
+        """The requests for several sessions, by session."""
+        table = schema.refunds
+        query = sa.select(table).where(table.c.session_id.in_(set(session_ids)))
+        async with self._store.database.read() as connection:
+            rows = (await connection.execute(query)).mappings()
+            return {row["session_id"]: _refund(row) for row in rows}
+
     async def past(self, member_ids: Collection[str]) -> Mapping[str, Past]:
         """What these members asked for in all, for whoever decides."""
         table = schema.refunds

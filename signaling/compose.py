@@ -38,6 +38,7 @@ from signaling.mailer import Mailer
 from signaling.metrics import LoopLag
 from signaling.node import node_of
 from signaling.passwords import Passwords
+from signaling.refund_watch import WATCH_PERIOD_S, RefundWatch
 from signaling.services import Limits, Services
 from signaling.sessions import Sessions
 from signaling.store import utc_now
@@ -106,6 +107,7 @@ def build(config: Config, database: Database, hasher: Passwords) -> tuple[Servic
         payouts=payouts(config, wallet.ledger),
         house=house,
         hub=hub,
+        refund_watch=RefundWatch(wallet, house.floor, hub, utc_now),
         media=media,
         limits=Limits.of(config, clock_ns),
         origins=origins_of(config),
@@ -168,6 +170,7 @@ async def running(services: Services, till: Till) -> AsyncIterator[None]:
         async with contextlib.AsyncExitStack() as stack:
             for work in (
                 every(SEAL_PERIOD_S, "seal the journal", sealed),
+                every(WATCH_PERIOD_S, "watch refunds", services.refund_watch.look),
                 every(SWEEP_PERIOD_S, "sweep silent meters", sweeper.sweep),
                 every(THUMBNAIL_STEP_S, "thumbnails", thumbnails),
                 every(FORGOTTEN_PERIOD_S, "close forgotten orders", forgotten),

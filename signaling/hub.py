@@ -319,6 +319,13 @@ class Hub:
         if link is not None and place is not None:
             link.post(_told(event, place))
 
+    def tell_member(self, member_id: str, message: wire.ServerMessage) -> None:
+        """Tell every open connection of a member what is no event of the rooms."""
+        for place in self._house.floor.places_of((VisitorKind.MEMBER, member_id)):
+            link = self._links.get(place.place_id)
+            if link is not None:
+                link.post(message)
+
     def _language(self, place_id: str) -> wire.Language:
         place = self._house.floor.places.get(place_id)
         return "en" if place is None else place.visitor.language

@@ -10,6 +10,7 @@ from msgspec import Meta, Struct
 from billing_meter.limits import BREAK_DAYS, WINDOWS, Limits, Span
 from billing_meter.limits_rows import DEFAULT_ZONE, ZONE_CHARS_MAX, known_zone
 from billing_meter.limits_store import LIMIT_UNITS_MAX, LimitsRefused, SpendLimits
+from signaling import wire
 from signaling.problem import Problem, refused
 from signaling.routing import Access, Call, Route, json_reply
 from signaling.services import take
@@ -87,7 +88,7 @@ async def put_limit(call: Call) -> web.Response:
     take(call.services.limits.decisions, call.account_id, "limits")
     service = call.services.spend_limits
     outcome = await service.set_limit(call.account_id, span, body.units, body.time_zone)
-    return _reply(service, outcome)
+    return _changed(call, outcome)
 
 
 async def take_break(call: Call) -> web.Response:
@@ -95,7 +96,14 @@ async def take_break(call: Call) -> web.Response:
     body = await call.json(NewBreak)
     take(call.services.limits.decisions, call.account_id, "limits")
     service = call.services.spend_limits
-    return _reply(service, await service.take_break(call.account_id, body.days))
+    return _changed(call, await service.take_break(call.account_id, body.days))
+
+
+def _changed(call: Call, outcome: Limits | LimitsRefused) -> web.Response:
+    """The reply, after the member's other tabs heard of the change."""
+    reply = _reply(call.services.spend_limits, outcome)
+    call.services.hub.tell_member(call.account_id, wire.WalletChanged(part="limits"))
+    return reply
 
 
 def _reply(service: SpendLimits, outcome: Limits | LimitsRefused) -> web.Response:

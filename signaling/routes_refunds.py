@@ -14,6 +14,7 @@ from billing_meter.refunds import (
     Refunds,
     RefundState,
 )
+from signaling import wire
 from signaling.problem import refused
 from signaling.routing import Access, Call, Route, json_reply
 from signaling.services import take
@@ -55,6 +56,7 @@ async def ask(call: Call) -> web.Response:
     outcome = await refunds.request(call.path["session"], member_id, body.complaint)
     if isinstance(outcome, RefundRefused):
         raise refused(REFUSALS, outcome.code)
+    call.services.hub.tell_member(member_id, wire.WalletChanged(part="refunds"))
     return json_reply(_reply(outcome), status=201)
 
 

@@ -111,6 +111,7 @@ async def decide(call: Call) -> web.Response:
         if stored is None or not mine or stored.granted_units != body.granted_units:
             raise refused(REFUSALS, outcome.code)
         outcome = stored
+    await call.services.refund_watch.look()
     return json_reply((await _items(call, refunds, [outcome]))[0])
 
 

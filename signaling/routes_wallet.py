@@ -1,4 +1,4 @@
-"""Credits: balance, packages, orders, history, auto-reload."""
+"""Credits: balance, packages, orders, auto-reload."""
 
 from __future__ import annotations
 
@@ -10,14 +10,12 @@ from msgspec import Meta, Struct
 from billing_meter.orders import Method, Order, OrderRefused, OrderState
 from billing_meter.promotions import Price
 from billing_meter.reload import DAILY_CAP_MAX, ReloadRefused, ReloadSettings
-from billing_meter.statements import SESSION_SUBJECT, StatementLine, transactions
 from signaling import wire, wire_out
 from signaling.problem import Problem, refused
 from signaling.routing import Access, Call, Route, json_reply
 from signaling.services import take
 
 KEY_HEADER = "Idempotency-Key"
-PAGE_ITEMS = 30
 PRICE_MINOR_MAX = 10**9
 """More cents than any package costs."""
 Id = Annotated[str, Meta(min_length=1, max_length=64)]
@@ -150,24 +148,6 @@ class AutoReloadSettings(Struct, forbid_unknown_fields=True, kw_only=True):
     daily_cap: Annotated[int, Meta(ge=1, le=DAILY_CAP_MAX)]
 
 
-class Transaction(Struct, kw_only=True, omit_defaults=True):
-    """One change of the balance; a private session is one, however long it was."""
-
-    id: int
-    at_ms: int
-    kind: str
-    units: int
-    balance_after_units: int
-    session: str | None = None
-
-
-class TransactionsReply(Struct, kw_only=True):
-    """Newest first; `next` is the `before` of the next page."""
-
-    items: list[Transaction]
-    next: int | None
-
-
 REFUSALS = {
     "key_reused": (409, "This Idempotency-Key was used for another order."),
     "key_invalid": (400, "Idempotency-Key has 1 to 120 characters."),
@@ -288,26 +268,6 @@ async def list_orders(call: Call) -> web.Response:
     return json_reply(OrdersReply(orders=[_order(order) for order in orders]))
 
 
-async def list_transactions(call: Call) -> web.Response:
-    """What moved the balance."""
-    before = call.request.query.get("before")
-    if before is not None and not (before.isascii() and before.isdigit() and len(before) < 16):
-        raise Problem(422, "invalid", "before is the id of an item.")
-    lines = await transactions(
-        call.services.database,
-        call.account_id,
-        before=None if before is None else int(before),
-        limit=PAGE_ITEMS + 1,
-    )
-    page = lines[:PAGE_ITEMS]
-    return json_reply(
-        TransactionsReply(
-            items=[_transaction(line) for line in page],
-            next=page[-1].id if len(lines) > len(page) else None,
-        )
-    )
-
-
 async def set_auto_reload(call: Call) -> web.Response:
     """Opt in or out of auto-reload."""
     body = await call.json(AutoReloadSettings)
@@ -319,6 +279,7 @@ async def set_auto_reload(call: Call) -> web.Response:
     )
     if isinstance(outcome, ReloadRefused):
         raise refused(REFUSALS, outcome.code)
+    call.services.hub.tell_member(call.account_id, wire.WalletChanged(part="auto_reload"))
     return json_reply(_auto_reload(outcome))
 
 
@@ -336,18 +297,6 @@ def _reduction(method: Method, price: Price) -> Reduction | None:
         price_minor=price.price_minor,
         percent=price.promotion.percent,
         ends_at_ms=price.promotion.ends_at_ms,
-    )
-
-
-def _transaction(line: StatementLine) -> Transaction:
-    subject = line.subject or ""
-    return Transaction(
-        id=line.id,
-        at_ms=line.at_ms,
-        kind=line.kind,
-        units=line.units,
-        balance_after_units=line.balance_after_units,
-        session=subject.removeprefix(SESSION_SUBJECT) if line.kind == "session" else None,
     )
 
 
@@ -393,16 +342,6 @@ ROUTES = (
         reply=WalletReply,
     ),
     Route("GET", "/api/v1/wallet/packages", packages, "The price list", reply=PackagesReply),
-    Route(
-        "GET",
-        "/api/v1/wallet/transactions",
-        list_transactions,
-        "What moved the balance",
-        access=Access.MEMBER,
-        reply=TransactionsReply,
-        query=("before",),
-        refusals=("422 invalid",),
-    ),
     Route(
         "PUT",
         "/api/v1/wallet/auto-reload",

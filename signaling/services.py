@@ -32,6 +32,7 @@ from signaling.identity import Identities
 from signaling.limits import Buckets, TrustedProxies, address_key, in_networks
 from signaling.metrics import LoopLag
 from signaling.problem import too_many
+from signaling.refund_watch import RefundWatch
 from signaling.routing import Route
 from signaling.tickets import Tickets
 
@@ -109,6 +110,7 @@ class Services:
     payouts: Payouts
     house: House
     hub: Hub
+    refund_watch: RefundWatch
     media: MediaPlane
     limits: Limits
     origins: Origins

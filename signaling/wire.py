@@ -1,8 +1,8 @@
 """The WebSocket wire: every message, once, with its limits.
 
 From these structs come the decoder, the JSON Schema, the browser's type declarations
-(`clients/web/wire.d.ts`) and the AsyncAPI document. Nothing else defines a message; what a
-connection is on the wire, and its figures, are in `signaling.wire_figures`.
+(`clients/web/wire.d.ts`) and the AsyncAPI document. Nothing else defines a message; parts of
+some are in `signaling.wire_figures` (connections) and `signaling.wire_wallet`.
 
 Money is integer units (6,000 to the credit), durations are milliseconds or seconds as the
 name says, instants are UTC milliseconds since the epoch for display only.
@@ -22,6 +22,8 @@ from signaling.wire_figures import MediaKind as MediaKind
 from signaling.wire_figures import QualityLevel as QualityLevel
 from signaling.wire_figures import StreamFigures as StreamFigures
 from signaling.wire_figures import Transport as Transport
+from signaling.wire_wallet import Balance as Balance
+from signaling.wire_wallet import WalletPart as WalletPart
 
 SUBPROTOCOL_JSON = "parlour.v1"
 SUBPROTOCOL_MSGPACK = "parlour.v1+msgpack"
@@ -296,15 +298,6 @@ class You(Struct, kw_only=True):
     """What a purchase of credits would unlock again."""
 
 
-class Balance(Struct, kw_only=True):
-    """`available` is what can be spent now: paid + promo − held."""
-
-    paid_units: int
-    promo_units: int
-    held_units: int
-    available_units: int
-
-
 class ChatLine(Struct, kw_only=True):
     """`n` grows by one per room; `role` and `rank` are the server's word."""
 
@@ -550,8 +543,14 @@ class WalletBalance(ServerStruct, tag="wallet.balance", kw_only=True):
     balance: Balance
 
 
+class WalletChanged(ServerStruct, tag="wallet.changed", kw_only=True):
+    """A part of the member's wallet changed, in another tab or by staff: fetch it again."""
+
+    part: WalletPart
+
+
 class AccountUpgraded(ServerStruct, tag="account.upgraded", kw_only=True):
-    """The member became premium; no reconnect is needed."""
+    """The member may do more than before; no reconnect is needed."""
 
     you: You
 
@@ -584,6 +583,7 @@ ServerMessage = (
     | PrivateLowBalance
     | PrivateSummary
     | WalletBalance
+    | WalletChanged
     | AccountUpgraded
     | ServerDraining
 )

@@ -16,7 +16,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 import msgspec
 
-from signaling import wire, wire_figures
+from signaling import wire, wire_figures, wire_wallet
 
 ROOT = Path(__file__).resolve().parent.parent
 TYPES_FILE = ROOT / "clients" / "web" / "wire.d.ts"
@@ -40,6 +40,7 @@ ALIASES: dict[str, Any] = {
         "Direction",
         "MediaKind",
         "Transport",
+        "WalletPart",
     )
 }
 CLIENT_MESSAGES: tuple[type[msgspec.Struct], ...] = get_args(wire.ClientMessage)
@@ -73,7 +74,7 @@ def _shared_structs() -> list[type[msgspec.Struct]]:
         for thing in vars(wire).values()
         if isinstance(thing, type)
         and issubclass(thing, msgspec.Struct)
-        and thing.__module__ in (wire.__name__, wire_figures.__name__)
+        and thing.__module__ in (wire.__name__, wire_figures.__name__, wire_wallet.__name__)
         and thing not in not_inside
     ]
 

@@ -12,6 +12,7 @@ export type QualityLevel = "good" | "fair" | "poor" | "unknown";
 export type Direction = "publish" | "watch";
 export type MediaKind = "audio" | "video";
 export type Transport = "udp" | "tcp";
+export type WalletPart = "auto_reload" | "limits" | "refunds";
 
 /**
  * One connection of this visitor. `silent_ms` since the server heard from it.
@@ -53,6 +54,14 @@ export interface StreamFigures {
   keyframes_asked: number;
 }
 
+/** `available` is what can be spent now: paid + promo − held. */
+export interface Balance {
+  paid_units: number;
+  promo_units: number;
+  held_units: number;
+  available_units: number;
+}
+
 /** Units per second; hundredths of a credit per minute are the same number. */
 export interface Prices {
   private: number;
@@ -84,14 +93,6 @@ export interface You {
   rank: string;
   language: Language;
   locked: Array<"albums" | "emoji" | "likes" | "translator">;
-}
-
-/** `available` is what can be spent now: paid + promo − held. */
-export interface Balance {
-  paid_units: number;
-  promo_units: number;
-  held_units: number;
-  available_units: number;
 }
 
 /** `n` grows by one per room; `role` and `rank` are the server's word. */
@@ -536,7 +537,14 @@ export interface WalletBalance {
   balance: Balance;
 }
 
-/** The member became premium; no reconnect is needed. */
+/** A part of the member's wallet changed, in another tab or by staff: fetch it again. */
+export interface WalletChanged {
+  type: "wallet.changed";
+  seq: number;
+  part: WalletPart;
+}
+
+/** The member may do more than before; no reconnect is needed. */
 export interface AccountUpgraded {
   type: "account.upgraded";
   seq: number;
@@ -572,6 +580,7 @@ export type ServerMessage =
   | PrivateLowBalance
   | PrivateSummary
   | WalletBalance
+  | WalletChanged
   | AccountUpgraded
   | ServerDraining;
 

@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from aiohttp import ClientResponse
+from aiohttp import ClientResponse, ClientWebSocketResponse
 from aiohttp.test_utils import TestClient, TestServer
 from argon2 import PasswordHasher
 
 from billing_meter.tariff import Tariff
-from signaling import compose, migrate, staff
+from signaling import compose, migrate, staff, wire
 from signaling.accounts import Account, NewAccount
 from signaling.app import make_app
 from signaling.config import Config, load
@@ -88,6 +88,16 @@ class Door:
         reply = await client.post("/api/v1/login", json={"username": name, "password": PASSWORD})
         assert reply.status == 200, await reply.text()
         return client
+
+    async def socket(self, client: TestClient) -> ClientWebSocketResponse:
+        """The WebSocket of a browser's page, after its welcome."""
+        ticket = (await (await client.post("/api/v1/ws-ticket", json={})).json())["ticket"]
+        socket = await client.ws_connect(
+            "/ws", protocols=(wire.SUBPROTOCOL_JSON,), headers={"Origin": self.origin}
+        )
+        await socket.send_json({"type": "hello", "ticket": ticket, "language": "en"})
+        assert (await socket.receive_json(timeout=5))["type"] == "welcome"
+        return socket
 
     def token(self, account: Account) -> str:
         """A bearer token for the account."""

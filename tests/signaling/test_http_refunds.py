@@ -6,7 +6,10 @@ import pytest
 import sqlalchemy as sa
 
 from billing_meter import schema
+from billing_meter.database import Database
 from billing_meter.ledger import Debit, Posted
+from billing_meter.ledger_store import LedgerStore
+from billing_meter.refunds import Refund, Refunds
 from billing_meter.tariff import Component, Tariff
 from billing_meter.till import Opened, SessionOrder, Till
 from billing_meter.till_store import SESSION_CHARGE
@@ -134,6 +137,80 @@ async def test_staff_sees_the_facts_and_gives_a_part_back(asked, problem) -> Non
     listed = await (await client.get(STAFF, params={"state": "decided"})).json()
     assert [one["session"] for one in listed["refunds"]] == ["session-1"]
     assert await problem(await client.get(STAFF, params={"state": "x"})) == (422, "invalid")
+
+
+async def test_the_wallet_shows_a_session_as_one_line_with_what_became_of_its_refund(
+    asked, problem
+) -> None:
+    client, rate = await asked.signed_in("mia"), Tariff().rate(Component.PRIVATE)
+    page = await (await client.get("/api/v1/wallet/transactions")).json()
+    session, gift = page["items"]
+    assert (session["kind"], session["units"], gift["kind"]) == (
+        "session",
+        -10 * rate,
+        "promo_grant",
+    )
+    assert "private" not in gift
+    shown = session["private"]
+    assert (shown["session"], shown["expert"]) == ("session-1", "luna")
+    assert [(line["component"], line["seconds"]) for line in shown["lines"]] == [
+        ("private", 10),
+        ("cam2cam", 0),
+        ("two_way_audio", 0),
+    ]
+    day_ms = 24 * 60 * 60 * 1_000
+    assert shown["refund"] == {"state": "requested", "until_ms": shown["ended_at_ms"] + day_ms}
+    assert 0 <= page["now_ms"] - shown["ended_at_ms"] < day_ms
+    await Refunds(asked.services.wallet.ledger).approve("session-1", 900, "staff")
+    back, session, _ = (await (await client.get("/api/v1/wallet/transactions")).json())["items"]
+    assert (back["kind"], back["units"]) == ("session_refund", 900)
+    assert back["private"]["session"] == "session-1"
+    assert session["private"]["refund"]["granted_units"] == 900
+    assert session["private"]["refund"]["state"] == "approved"
+
+
+async def test_a_refund_can_be_asked_for_until_the_end_of_its_day(ended, problem) -> None:
+    await cost(ended, 10)
+    client = await ended.signed_in("mia")
+    account = await ended.services.accounts.by_name("mia")
+    expert = await ended.services.accounts.by_name("luna")
+    debit = Debit(
+        "k", account.account_id, expert.account_id, 10, SESSION_CHARGE, "session:session-1"
+    )
+    assert isinstance(await ended.services.wallet.ledger.execute(debit), Posted)
+
+    async def standing() -> str:
+        page = await (await client.get("/api/v1/wallet/transactions")).json()
+        return page["items"][0]["private"]["refund"]["state"]
+
+    assert await standing() == "possible"
+    ended_at = sa.update(schema.sessions).values(ended_at_ms=1_000, marked_at_ms=1_000)
+    async with ended.services.database.write() as connection:
+        await connection.execute(ended_at)
+    assert await standing() == "over"
+    assert await problem(await client.post(PATH, json=COMPLAINT)) == (409, "window_closed")
+
+
+async def test_open_pages_hear_of_a_decision_that_another_process_made(asked) -> None:
+    member = await asked.services.accounts.by_name("mia")
+    socket = await asked.socket(await asked.signed_in("mia"))
+    other = await Database.open(asked.config.database_url)
+    try:
+        store = LedgerStore(other, utc_now=asked.services.utc_now)
+        assert isinstance(await Refunds(store).approve("session-1", 700, "cli"), Refund)
+    finally:
+        await other.close()
+    await asked.services.refund_watch.look()
+    balance = await socket.receive_json(timeout=5)
+    posted = (await asked.services.wallet.balance(member.account_id)).posted
+    assert (balance["type"], balance["balance"]["available_units"]) == ("wallet.balance", posted)
+    news = await socket.receive_json(timeout=5)
+    assert (news["type"], news["part"]) == ("wallet.changed", "refunds")
+    await asked.services.refund_watch.look()
+    client = await asked.signed_in("mia")
+    await client.put("/api/v1/wallet/limits/day", json={"units": 600_000})
+    news = await socket.receive_json(timeout=5)
+    assert (news["type"], news["part"]) == ("wallet.changed", "limits"), "told once"
 
 
 async def test_nobody_decides_about_their_own_session_nor_without_the_role(asked, problem) -> None:

@@ -7,6 +7,7 @@ import { loadCatalogs, setLanguage, t } from "./i18n.js";
 import { iceConfiguration } from "./ice-servers.js";
 import { followLinks } from "./navigate.js";
 import { currentSession, updateSession } from "./session.js";
+import { refreshAutoReload } from "./ui/auto-reload.js";
 import { mountFrame } from "./ui/frame.js";
 
 /**
@@ -105,6 +106,9 @@ async function loadMe() {
 let mounted = null;
 let shows = 0;
 const wire = createHub();
+wire.onMessage((message) => {
+  if (message.type === "wallet.changed" && message.part === "auto_reload") void refreshAutoReload();
+});
 const go = followLinks({
   async show({ page, expert }) {
     const show = ++shows;

@@ -135,6 +135,8 @@ export function reduce(state, message) {
       return { ...state, balance: message.balance };
     case "account.upgraded":
       return { ...state, you: message.you };
+    case "wallet.changed":
+      return state; // of the wallet's page, not of a room
     case "server.draining":
       return { ...state, drainingS: message.seconds };
     case "local.link":

@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { addCatalog, setLanguage } from "../../../clients/web/js/i18n.js";
+import { leftText, nextStepMs } from "../../../clients/web/js/ui/countdown.js";
 import {
   clock,
   credits,
@@ -71,4 +72,20 @@ test("languages by their name", () => {
   setLanguage("nb");
   assert.equal(languageName("nb"), "Norsk");
   setLanguage("en");
+});
+
+test("what is left of a day, and when that text changes", () => {
+  addCatalog("en", { "left.s": "{s} s", "left.min": "{min} min", "left.h_min": "{h} h {min} min" });
+  setLanguage("en");
+  const hour = 3_600_000;
+  const minute = 60_000;
+  assert.deepEqual(
+    [24 * hour, 23 * hour + 1, hour + 1, hour, 59 * minute, minute + 1, minute, 59_001, 1_000, 1, 0, -5].map(leftText),
+    ["24 h 0 min", "23 h 1 min", "1 h 1 min", "1 h 0 min", "59 min", "2 min", "1 min", "1 min", "1 s", "1 s", "0 s", "0 s"],
+  );
+  for (const ms of [24 * hour, hour + 17, 59 * minute + 3, 61_001, 60_000, 59_500, 1_200, 20]) {
+    const step = nextStepMs(ms);
+    assert.equal(leftText(ms - (step - 21) + 1), leftText(ms), `${ms} too late`);
+    assert.notEqual(leftText(ms - step), leftText(ms), `${ms} too early`);
+  }
 });

@@ -1,36 +1,41 @@
-// Every movement of the member's credits; a session opens to its lines.
+// Every movement of the member's credits; a session is one line, opens to its parts and can be
+// asked back for a day.
 
 import { Fragment, html, useEffect, useRef, useState } from "../../vendor/preact-htm.js";
 import { errorText, get } from "../api.js";
 import { has, t } from "../i18n.js";
-import { dateTime, signedCredits } from "../ui/format.js";
+import { clock, dateTime, perMinuteText, signedCredits } from "../ui/format.js";
 import { Icon } from "../ui/icons.js";
 import { EmptyState, ErrorState, Spinner } from "../ui/parts.js";
 import { SessionLines } from "../ui/session-lines.js";
+import { Refund } from "./wallet-refund.js";
 
 /**
- * @typedef {{ id: string | number, at_ms: number, kind: string, units: number,
- *   session?: string | null }} Movement `session` is the id of the private session
+ * @typedef {{ session: string, expert: string, started_at_ms: number, ended_at_ms?: number, total_units: number,
+ *   lines: import("../ui/session-lines.js").Line[], refund?: import("./wallet-refund.js").Standing }} PrivateLine
+ * @typedef {{ id: number, at_ms: number, kind: string, units: number, private?: PrivateLine }} Movement
+ * @typedef {{ items: Movement[], next: number | null, aheadMs: number }} Shown `aheadMs`: the server's clock
  */
 
 /** @param {{ version: number }} props a new version fetches the newest page again */
 export function Transactions({ version }) {
-  const [items, setItems] = useState(/** @type {Movement[] | null} */ (null));
-  const [next, setNext] = useState(/** @type {string | number | null} */ (null));
+  const [shown, setShown] = useState(/** @type {Shown | null} */ (null));
   const [error, setError] = useState(/** @type {string | null} */ (null));
   const [busy, setBusy] = useState(false);
   const newest = useRef(0);
-  const load = async (/** @type {string | number | null} */ before) => {
+  const load = async (/** @type {number | null} */ before) => {
     newest.current += 1;
     const mine = newest.current;
     setBusy(true);
     setError(null);
     try {
-      const query = before === null ? "" : `?before=${encodeURIComponent(before)}`;
-      const page = await get(`/wallet/transactions${query}`);
+      const page = await get(`/wallet/transactions${before === null ? "" : `?before=${before}`}`);
       if (mine !== newest.current) return;
-      setItems((known) => (before === null ? page.items : [...(known ?? []), ...page.items]));
-      setNext(page.next ?? null);
+      setShown((known) => ({
+        items: before === null ? page.items : [...(known?.items ?? []), ...page.items],
+        next: page.next,
+        aheadMs: page.now_ms - Date.now(),
+      }));
     } catch (reason) {
       if (mine === newest.current) setError(errorText(reason));
     }
@@ -41,20 +46,22 @@ export function Transactions({ version }) {
   }, [version]);
   return html`<section class="transactions" aria-labelledby="tx-title">
     <h2 id="tx-title">${t("tx.title")}</h2>
-    ${error && !items && html`<${ErrorState} text=${error} onRetry=${() => load(null)} />`}
-    ${items?.length === 0 &&
+    ${error && !shown && html`<${ErrorState} text=${error} onRetry=${() => load(null)} />`}
+    ${shown?.items.length === 0 &&
     html`<div class="panel"><${EmptyState} icon="receipt" heading="h3" title=${t("tx.empty_title")} text=${t("tx.empty_text")} /></div>`}
-    ${items && items.length > 0 && html`<${Table} items=${items} />`}
-    ${!items && !error && html`<div class="panel tx-loading"><${Spinner} /></div>`}
-    ${next !== null &&
-    html`<button type="button" class="button" disabled=${busy} onClick=${() => load(next)} data-testid="tx-more">
+    ${shown && shown.items.length > 0 && html`<${Table} shown=${shown} onAsked=${() => load(null)} />`}
+    ${!shown && !error && html`<div class="panel tx-loading"><${Spinner} /></div>`}
+    ${error && shown && html`<p class="muted" role="alert">${error}</p>`}
+    ${shown &&
+    shown.next !== null &&
+    html`<button type="button" class="button" disabled=${busy} onClick=${() => load(shown.next)} data-testid="tx-more">
       ${t("tx.more")}
     </button>`}
   </section>`;
 }
 
-/** @param {{ items: Movement[] }} props */
-function Table({ items }) {
+/** @param {{ shown: Shown, onAsked: () => void }} props */
+function Table({ shown, onAsked }) {
   return html`<div class="panel tx-panel">
     <table class="tx-table" data-testid="transactions">
       <thead>
@@ -65,54 +72,62 @@ function Table({ items }) {
         </tr>
       </thead>
       <tbody>
-        ${items.map((item) => html`<${Row} key=${item.id} item=${item} />`)}
+        ${shown.items.map((item) => html`<${Row} key=${item.id} item=${item} aheadMs=${shown.aheadMs} onAsked=${onAsked} />`)}
       </tbody>
     </table>
   </div>`;
 }
 
-/** @param {{ item: Movement }} props */
-function Row({ item }) {
+/** @param {Movement} item */
+function titleOf({ kind, private: session }) {
+  const expert = session?.expert;
+  if (expert && has(`tx.kind_with.${kind}`)) return t(`tx.kind_with.${kind}`, { expert });
+  return t(`tx.kind.${has(`tx.kind.${kind}`) ? kind : "other"}`);
+}
+
+/** @param {PrivateLine} session "12:34 · 2.99/min · Cam2Cam 02:10" */
+function inShort({ lines }) {
+  const [own] = lines.filter((line) => line.component === "private");
+  const extras = lines.filter((line) => line !== own && line.seconds > 0);
+  return [
+    clock(own.seconds * 1000),
+    perMinuteText(own.rate_units_per_s),
+    ...extras.map((line) => `${t(`tx.component.${line.component}`)} ${clock(line.seconds * 1000)}`),
+  ].join(" · ");
+}
+
+/** @param {{ item: Movement, aheadMs: number, onAsked: () => void }} props */
+function Row({ item, aheadMs, onAsked }) {
   const [open, setOpen] = useState(false);
-  const session = item.session ?? null;
-  const kind = has(`tx.kind.${item.kind}`) ? item.kind : "other";
+  const session = item.kind === "session" ? (item.private ?? null) : null;
   const details = `tx-${item.id}`;
   return html`<${Fragment}>
     <tr data-testid="transaction" data-kind=${item.kind} data-units=${item.units}>
       <td class="tx-when">${dateTime(item.at_ms)}</td>
       <td class="tx-what">
-        ${t(`tx.kind.${kind}`)}
-        ${session !== null &&
-        html`<button
-          type="button"
-          class="tx-toggle"
-          aria-expanded=${open ? "true" : "false"}
-          aria-controls=${details}
-          onClick=${() => setOpen(!open)}
-          data-testid="tx-details"
-        >
-          ${t("tx.details")}<${Icon} name="chevron-down" size=${16} />
-        </button>`}
+        <span data-testid="tx-title">${titleOf(item)}</span>
+        ${session && html`<span class="tx-short numbers" data-testid="tx-short">${inShort(session)}</span>`}
         <span class="tx-when-below">${dateTime(item.at_ms)}</span>
+        ${session &&
+        html`<span class="tx-actions">
+          <button
+            type="button"
+            class="tx-toggle"
+            aria-expanded=${open ? "true" : "false"}
+            aria-controls=${details}
+            onClick=${() => setOpen(!open)}
+            data-testid="tx-details"
+          >
+            ${t("tx.details")}<${Icon} name="chevron-down" size=${16} />
+          </button>
+          ${session.refund && html`<${Refund} session=${session} aheadMs=${aheadMs} onAsked=${onAsked} />`}
+        </span>`}
       </td>
       <td class=${`tx-number numbers ${item.units > 0 ? "tx-plus" : ""}`}>${signedCredits(item.units)}</td>
     </tr>
-    ${session !== null &&
+    ${session &&
     html`<tr id=${details} hidden=${!open} class="tx-detail">
-      <td colspan="3">${open && html`<${Session} id=${session} />`}</td>
+      <td colspan="3">${open && html`<${SessionLines} lines=${session.lines} total=${session.total_units} />`}</td>
     </tr>`}
   <//>`;
-}
-
-/** @param {{ id: string }} props */
-function Session({ id }) {
-  const [summary, setSummary] = useState(/** @type {any} */ (null));
-  const [error, setError] = useState(/** @type {string | null} */ (null));
-  useEffect(() => {
-    get(`/sessions/${encodeURIComponent(id)}`).then(setSummary, (reason) => setError(errorText(reason)));
-  }, [id]);
-  if (error) return html`<p class="muted" role="alert">${error}</p>`;
-  if (!summary) return html`<${Spinner} />`;
-  return html`<p class="tx-who muted small">${t("tx.with", { expert: summary.expert })}</p>
-    <${SessionLines} lines=${summary.lines} total=${summary.total_units} />`;
 }

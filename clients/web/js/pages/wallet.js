@@ -49,6 +49,7 @@ function BalancePanel({ balance, debt }) {
 function Wallet({ context }) {
   const { me, balance } = useSession();
   const [version, setVersion] = useState(0);
+  const [limitsVersion, setLimitsVersion] = useState(0);
   const [error, setError] = useState(/** @type {string | null} */ (null));
   const [returned, setReturned] = useState(returnedOrder);
   const [debt, setDebt] = useState(0);
@@ -64,6 +65,16 @@ function Wallet({ context }) {
     );
   }, []);
   useEffect(load, [version]);
+  // What changed in another tab, or was decided by staff.
+  useEffect(
+    () =>
+      context.wire.onMessage((message) => {
+        if (message.type !== "wallet.changed") return;
+        if (message.part === "limits") setLimitsVersion((n) => n + 1);
+        if (message.part === "refunds") setVersion((n) => n + 1);
+      }),
+    [],
+  );
   // Each change of what was bought or spent is a new line of the list. Holds are not.
   const spent = balance ? ownedUnits(balance) : 0;
   useEffect(() => {
@@ -99,7 +110,7 @@ function Wallet({ context }) {
         <${Receipts} version=${version} />
       </div>
       <${AutoReloadBox} />
-      <${LimitsBox} version=${version} />
+      <${LimitsBox} version=${version + limitsVersion} />
     </div>`;
 }
 

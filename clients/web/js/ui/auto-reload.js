@@ -21,6 +21,16 @@ export function keepAutoReload(value) {
   for (const listener of listeners) listener(value);
 }
 
+/** Fetch the settings again if anybody looked at them before: another tab changed them. */
+export async function refreshAutoReload() {
+  if (known === null) return;
+  try {
+    keepAutoReload((await get("/wallet")).auto_reload ?? null);
+  } catch {
+    // The next look will tell.
+  }
+}
+
 /** The settings as a hook; fetched when nobody did before. */
 export function useAutoReload() {
   const [value, setValue] = useState(known);
