@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from billing_meter import ledger, schema
+from billing_meter import ledger, marks_rows, schema
 from billing_meter.ledger import Draw
 from billing_meter.row_updates import ROWS_PER_STATEMENT, Given, RowUpdates
 
@@ -139,24 +139,25 @@ async def read_balances(
     free = await read_buckets(connection, wanted)
     held = dict.fromkeys(wanted, Draw())
     holds, sessions = schema.holds, schema.sessions
+    reader = marks_rows.Reader()
+    source = holds.outerjoin(sessions, sessions.c.session_id == holds.c.hold_id)
+    columns = (holds.c.member_id, holds.c.promo_units, holds.c.paid_units)
     for start in range(0, len(wanted), ROWS_PER_STATEMENT):
         query = (
-            sa.select(
-                holds.c.member_id,
-                holds.c.promo_units,
-                holds.c.paid_units,
-                sa.func.coalesce(sessions.c.charged_units - sessions.c.posted_units, 0),
-            )
-            .select_from(holds.outerjoin(sessions, sessions.c.session_id == holds.c.hold_id))
+            sa.select(*columns, *marks_rows.NEEDED)
+            .select_from(source.outerjoin(schema.marks, marks_rows.ON_ITS_PAGE))
             .where(
                 holds.c.member_id.in_(wanted[start : start + ROWS_PER_STATEMENT]),
                 holds.c.state == "open",
             )
         )
-        for member_id, promo, paid, used in await connection.execute(query):
-            inside = Draw(promo, paid)
+        for row in (await connection.execute(query)).mappings():
+            inside = Draw(row["promo_units"], row["paid_units"])
+            used = 0
+            if row["session_id"] is not None:
+                used = reader.figures(row).charged_units(row) - row["posted_units"]
             spent = ledger.draw(used, inside) or inside
-            held[member_id] += inside - spent
+            held[row["member_id"]] += inside - spent
     return {
         member_id: Balance(
             paid_units=free[member_id].paid + held[member_id].paid,

@@ -188,6 +188,7 @@ class LedgerTransaction:
         self.connection = connection
         self.at_ms = at_ms
         self.touched: set[str] = set()
+        self._next: int | None = None
         self.standings: dict[str, None] = {}
         """Members whose purchases or premium changed."""
         self.after_commit: list[Callable[[], None]] = []
@@ -281,12 +282,20 @@ class LedgerTransaction:
         self.touched.update(e.member_id for e in entries if e.member_id and e.postings)
         return first
 
+    async def next_transfer(self) -> int:
+        """The number that the next transfer of this transaction gets."""
+        if self._next is None:
+            column = schema.head.c.last_transfer
+            last: int = await self.connection.scalar(sa.select(column).with_for_update()) or 0
+            self._next = last + 1
+        return self._next
+
     async def _number(self, count: int) -> int:
-        column = schema.head.c.last_transfer
-        last: int = await self.connection.scalar(sa.select(column).with_for_update()) or 0
-        values = {"last_transfer": last + count}
+        first = await self.next_transfer()
+        self._next = first + count
+        values = {"last_transfer": first + count - 1}
         await self.connection.execute(sa.update(schema.head).values(values))
-        return last + 1
+        return first
 
     async def known(self, requests: Sequence[Request]) -> dict[str, Outcome]:
         """What the keys of these requests stand for already."""

@@ -16,6 +16,10 @@ from datetime import datetime
 
 from billing_meter.ledger import share
 from billing_meter.meter_types import (
+    FUNDS_PER_GRANT,
+    GRANT_MAX_S,
+    GRANT_S,
+    LEASE_S,
     UNLIMITED,
     End,
     Exhausted,
@@ -39,12 +43,12 @@ from billing_meter.tariff import Component
 
 __all__ = [
     "CUT_GAP_NS",
-    "EARLY_RENEW_BELOW_NS",
+    "GRANT_MAX_S",
     "GRANT_S",
     "HELD_WINDOW_NS",
+    "LEASE_NS",
     "NS_PER_MS",
     "NS_PER_S",
-    "RENEW_BELOW_NS",
     "START_NEEDS_S",
     "UNLIMITED",
     "WARNINGS_S",
@@ -72,14 +76,11 @@ NS_PER_S = 1_000_000_000
 NS_PER_MS = 1_000_000
 HELD_WINDOW_NS = 1_500 * NS_PER_MS
 """Without a packet for this long, the session no longer holds media."""
-GRANT_S = 8
-"""Seconds of the current total rate that are held ahead: outlives a slow fsync, strands little."""
-RENEW_BELOW_NS = GRANT_S * NS_PER_S // 2
-EARLY_RENEW_BELOW_NS = (GRANT_S - 1) * NS_PER_S
-"""A tick with few renewals due takes some early ones, so that they do not all come together."""
+LEASE_NS = LEASE_S * NS_PER_S
 CUT_GAP_NS = 250 * NS_PER_MS
 """The last paid second is whole if media flowed up to the cut: four frames a second still flow."""
 WARNINGS_S = (180, 60, 30, 10)
+_NEVER_NS = 1 << 62
 START_NEEDS_S = 60
 """A session starts only with a minute of the total rate that is asked for."""
 
@@ -106,6 +107,8 @@ class SessionMeter:
         self._private = self._lanes[Component.PRIVATE]
         self._private.on = True
         self._spans: list[tuple[int, int]] = []
+        self._plain = False
+        """No surcharge is on, and nothing of one is left to be settled."""
         self.posted_units = 0
         self.hold_units = 0
         self.available_units = 0
@@ -116,6 +119,12 @@ class SessionMeter:
         """Whole seconds of every component, priced."""
         self.total_rate = self._private.rate
         """Units per second of everything that is on."""
+        self.grant_s = 0
+        """How long the last full grant was."""
+        self.surplus = False
+        """More is held than should be, since there is less to spend: it goes back."""
+        self.lease_ns = _NEVER_NS
+        """Media may pass until then: moved on with every durable mark."""
         self.revision = 0
         """Grows whenever held media was counted: a mark of an older revision is out of date."""
         self.first_media_ns: int | None = None
@@ -149,6 +158,10 @@ class SessionMeter:
         """Charged seconds."""
         return self._lanes[component].seconds
 
+    def used(self) -> Sequence[tuple[int, int]]:
+        """Charged seconds and whole held milliseconds of every component."""
+        return [(lane.seconds, lane.held_ns // NS_PER_MS) for lane in self._lanes.values()]
+
     def held_ms(self, component: Component) -> int:
         """Whole held milliseconds."""
         return self._lanes[component].held_ns // NS_PER_MS
@@ -167,6 +180,11 @@ class SessionMeter:
         if not intervals:
             return
         lane = self._lanes[component]
+        if self._plain and lane is self._private and len(intervals) == 1:
+            ((start, end),) = intervals
+            if start == lane.end_ns and end >= start:
+                self._flows_on(lane, start, end)
+                return
         for start, end in intervals:
             begin = max(start, lane.since_ns, lane.end_ns if lane.end_ns is not None else start)
             if end < begin:
@@ -180,6 +198,22 @@ class SessionMeter:
         if len(self._spans) > 1 or any(lane.waiting for lane in self._lanes.values()):
             self._settle_waiting()
         self._count_seconds()
+        self._note_plain()
+
+    def _note_plain(self) -> None:
+        others = [lane for lane in self._lanes.values() if lane is not self._private]
+        self._plain = not any(lane.on or lane.waiting for lane in others)
+
+    def _flows_on(self, lane: _Lane, start: int, end: int) -> None:
+        """The common case, and the hot one: only the session itself, where it stopped before."""
+        lane.end_ns = end
+        lane.held_ns += end - start
+        self._spans[-1] = (self._spans[-1][0], end)
+        self.revision += 1
+        if len(self._spans) > 1:
+            self._settle_waiting()
+        if lane.held_ns // NS_PER_S > lane.seconds:
+            self._count_seconds()
 
     def _private_held(self, begin: int, end: int) -> None:
         if self.first_media_ns is None:
@@ -260,11 +294,14 @@ class SessionMeter:
 
     def deadline_ns(self, now_ns: int) -> int:
         """Until when packets may pass: the clock runs from the last packet while media flows."""
-        if self.over:
-            return 0
+        return 0 if self.over else min(self.funded_until_ns(now_ns), self.lease_ns)
+
+    def funded_until_ns(self, now_ns: int) -> int:
+        """Until when what is held pays, from the last packet on while media flows."""
         last = self._private.end_ns
-        base = last if last is not None and self._flowing(now_ns) else now_ns
-        return base + self.funded_ns()
+        if last is None or now_ns - last >= HELD_WINDOW_NS:
+            return now_ns + self.funded_ns()
+        return last + self.funded_ns()
 
     def _flowing(self, now_ns: int) -> bool:
         last = self._private.end_ns
@@ -278,6 +315,8 @@ class SessionMeter:
         """Starts, pauses, resumes and the end of the last grant. Absorb all gates first."""
         if self.over:
             return []
+        if self._lease_lost(now_ns):
+            return [self.lost()]
         events: list[MeterEvent] = []
         last = self._private.end_ns
         if last is not None and self.first_media_ns is not None:
@@ -291,11 +330,22 @@ class SessionMeter:
             elif flowing and self.paused:
                 self.paused = False
                 events.append(Resumed())
-        deadline = self.deadline_ns(now_ns)
+        deadline = self.funded_until_ns(now_ns)
         if now_ns >= deadline:
             self._cut(deadline)
             events.append(self._why_over())
         return events
+
+    def _lease_lost(self, now_ns: int) -> bool:
+        """Media flowed up to the end of the lease, and nobody made its seconds durable since.
+
+        Packets pass no more from that end on. A process that was stopped gets the time of a held
+        window to write; one that was stopped for longer than its lease finds no media that flowed.
+        """
+        last = self._private.end_ns
+        if last is None or now_ns < self.lease_ns + HELD_WINDOW_NS:
+            return False
+        return last >= self.lease_ns - HELD_WINDOW_NS
 
     def _cut(self, deadline: int) -> None:
         """The grant ended while media flowed: its last second is whole, up to the cut itself."""
@@ -330,22 +380,23 @@ class SessionMeter:
         if on and not lane.on:
             lane.since_ns = now_ns
         lane.on = on
+        self._note_plain()
         self.total_rate = sum(lane.rate for lane in self._lanes.values() if lane.on)
 
     # --- the ledger -----------------------------------------------------------------------
 
-    def renewal_ns(self) -> int | None:
-        """How much granted time is left, or None when no further grant can come.
-
-        At the end of the funds or of a limit one still may: credits are bought, another session
-        gives back what it held, a new day begins.
-        """
-        return None if self.over else self.funded_ns()
-
     def renewal_due(self) -> bool:
-        """Half of the grant is used."""
-        left_ns = self.renewal_ns()
-        return left_ns is not None and left_ns < RENEW_BELOW_NS
+        """Half of the grant is used, or more is held than should be.
+
+        Also at the end of the funds or of a limit: credits are bought, another session gives back
+        what it held, a new day begins.
+        """
+        return not self.over and (self.surplus or self.funded_ns() < self.renew_below_ns)
+
+    @property
+    def renew_below_ns(self) -> int:
+        """With less granted time than this a renewal is due."""
+        return max(self.grant_s, GRANT_S) * NS_PER_S // 2
 
     def plan(
         self,
@@ -361,12 +412,20 @@ class SessionMeter:
         """
         rate = self.total_rate + extra_rate
         free = self.free_units
-        target = rate * GRANT_S
         funds, bound = self._spendable(available_units, leeway)
+        grant_s = self._next_grant_s(funds, rate)
+        target = rate * grant_s
         wanted = min(target, funds // rate * rate) if rate else 0
-        if not shrink:
+        if not shrink and not self.surplus:
             wanted = max(wanted, min(free, funds))
-        return Plan(self.charged_units, wanted, bound if wanted < target else None)
+        return Plan(self.charged_units, wanted, bound if wanted < target else None, grant_s)
+
+    def _next_grant_s(self, funds: int, rate: int) -> int:
+        """Longer for a session that lasts, as long as it strands little of what there is."""
+        half_used = self.funded_ns() < self.renew_below_ns
+        grant_s = 2 * self.grant_s if half_used else self.grant_s
+        few_s = funds // (rate * FUNDS_PER_GRANT) if rate else GRANT_S
+        return max(GRANT_S, min(grant_s, GRANT_MAX_S, few_s))
 
     def final_plan(self) -> Plan:
         """Post what is used, hold nothing more."""
@@ -390,6 +449,8 @@ class SessionMeter:
         self.posted_units = plan.posted_units
         self.hold_units = plan.hold_units
         self.end = plan.end
+        self.grant_s = plan.grant_s
+        self.surplus = False
         self.available_units = available_units
         self.leeway = leeway
 
@@ -400,6 +461,9 @@ class SessionMeter:
             return
         before = self.time_left_s()
         self.available_units, self.leeway = available_units, leeway
+        funds = self._spendable(available_units, leeway)[0]
+        most = max(GRANT_S * self.total_rate, 2 * funds // FUNDS_PER_GRANT)
+        self.surplus = self.free_units > most
         after = self.time_left_s()
         self._warned -= {s for s in self._warned if before <= s < after}
 
@@ -408,6 +472,8 @@ class SessionMeter:
         if self.over or self.first_media_ns is None:
             return None
         left = self.time_left_s()
+        if left > WARNINGS_S[0]:
+            return None
         due = {s for s in WARNINGS_S if left <= s} - self._warned
         if not due:
             return None

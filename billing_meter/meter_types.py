@@ -10,6 +10,16 @@ from typing import Literal, Protocol
 
 from billing_meter.tariff import Component, Tariff
 
+GRANT_S = 8
+"""Seconds of the current total rate that the first grant holds: outlives a slow fsync."""
+GRANT_MAX_S = 32
+"""A grant may be twice as long as the one before, up to this: fewer writes, but more stranded."""
+FUNDS_PER_GRANT = 16
+"""A grant longer than GRANT_S is at most this part of what the member can spend."""
+LEASE_S = 8
+"""Media passes at most this long after the last durable mark, whatever is held: what a crash or a
+lost ledger can cost the house, and how soon a process that lost its ledger is silent."""
+
 
 class HeldMedia(Protocol):
     """What the meter needs of a forwarding gate."""
@@ -188,3 +198,5 @@ class Plan:
     """What the hold contains afterwards."""
     end: End | None
     """Why the hold is smaller than a full grant."""
+    grant_s: int = GRANT_S
+    """How many seconds a full grant is."""

@@ -9,6 +9,11 @@ from billing_meter.database import METADATA
 
 ID_CHARS = 64
 KEY_CHARS = 200
+LINES_OF_THEIR_OWN = sa.text(
+    "outcome = 'posted' AND kind NOT IN ('session_charge', 'session_hold', 'hold', 'hold_void')"
+)
+"""Transfers that are a line of a statement each: a session's many are one line together, what is
+only set aside is none. Queries say it in these words, so that the index of that name answers."""
 
 accounts = sa.Table(
     "ledger_accounts",
@@ -58,6 +63,13 @@ transfers = sa.Table(
     sa.Index("ix_ledger_transfers_member", "member_id", "transfer"),
     sa.Index("ix_ledger_transfers_expert", "expert_id", "at_ms"),
     sa.Index("ix_ledger_transfers_reverses", "reverses"),
+    sa.Index(
+        "ix_ledger_transfers_lines",
+        "member_id",
+        "transfer",
+        sqlite_where=LINES_OF_THEIR_OWN,
+        postgresql_where=LINES_OF_THEIR_OWN,
+    ),
 )
 """The journal's heads. `promo_units` and `paid_units` tell the buckets `units` came from (or went
 to). Refusals are rows too, without postings."""
@@ -211,6 +223,8 @@ sessions = sa.Table(
     sa.Column("posted_units", sa.BigInteger, nullable=False),
     sa.Column("expert_units", sa.BigInteger, nullable=False),
     sa.Column("entries", sa.BigInteger, nullable=False),
+    sa.Column("page", sa.Integer),
+    sa.Column("last_charge", sa.BigInteger),
     sa.Column("opened_at_ms", sa.BigInteger, nullable=False),
     sa.Column("started_at_ms", sa.BigInteger),
     sa.Column("marked_at_ms", sa.BigInteger, nullable=False),
@@ -233,9 +247,23 @@ sessions = sa.Table(
     sa.Index("ix_meter_sessions_open", "state", "node"),
     sa.Index("ix_meter_sessions_member", "member_id", "opened_at_ms"),
     sa.Index("ix_meter_sessions_expert", "expert_id", "opened_at_ms"),
+    sa.Index("ix_meter_sessions_charged", "member_id", "last_charge"),
 )
-"""One row per private session. The `_s` and `held` columns are the durable mark of each tick;
-`charged − posted` is used already and still lies in the hold."""
+"""One row per private session, brought up to date whenever its money moves; what it used since is
+on its `page` of `meter_marks`. `charged − posted` is used already and still lies in the hold.
+`last_charge` is the number of its last transfer that charged anything."""
+
+marks = sa.Table(
+    "meter_marks",
+    METADATA,
+    sa.Column("node", sa.String(ID_CHARS), primary_key=True),
+    sa.Column("page", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("epoch", sa.BigInteger, nullable=False),
+    sa.Column("record", sa.LargeBinary, nullable=False),
+    # Each row is written anew every second: room beside it keeps that within its page.
+    postgresql_with={"fillfactor": 40},
+)
+"""What the open sessions of a node have used by the last tick, many in one record (`marks.py`)."""
 
 refunds = sa.Table(
     "refunds",
@@ -514,6 +542,7 @@ TABLES = (
     spend_limits,
     meter_owner,
     sessions,
+    marks,
     refunds,
     payout_destinations,
     payouts,

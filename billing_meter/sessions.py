@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 import sqlalchemy as sa
 
-from billing_meter import ledger, schema
+from billing_meter import ledger, marks_rows, schema
 from billing_meter.database import Database
 from billing_meter.ledger_store import read_balances
 from billing_meter.meter import Line, Summary
@@ -38,12 +39,16 @@ async def session_record(database: Database, session_id: str) -> SessionRecord |
     """One session, or None."""
     table = schema.sessions
     async with database.read() as connection:
-        query = sa.select(table).where(table.c.session_id == session_id)
+        query = (
+            sa.select(table, marks_rows.RECORD)
+            .select_from(marks_rows.WITH_MARKS)
+            .where(table.c.session_id == session_id)
+        )
         row = (await connection.execute(query)).mappings().one_or_none()
         if row is None:
             return None
         balances = await read_balances(connection, [row["member_id"]])
-    return _record(row, balances[row["member_id"]].posted)
+    return _record(marks_rows.Reader().row(row), balances[row["member_id"]].posted)
 
 
 async def session_records(
@@ -51,14 +56,22 @@ async def session_records(
 ) -> Mapping[str, SessionRecord]:
     """Several sessions by id, unknown ones left out; `balance_units` is the balance now."""
     table = schema.sessions
-    query = sa.select(table).where(table.c.session_id.in_(set(session_ids)))
+    query = (
+        sa.select(table, marks_rows.RECORD)
+        .select_from(marks_rows.WITH_MARKS)
+        .where(table.c.session_id.in_(set(session_ids)))
+    )
     async with database.read() as connection:
         rows = (await connection.execute(query)).mappings().all()
         balances = await read_balances(connection, [row["member_id"] for row in rows])
-    return {row["session_id"]: _record(row, balances[row["member_id"]].posted) for row in rows}
+    reader = marks_rows.Reader()
+    return {
+        row["session_id"]: _record(reader.row(row), balances[row["member_id"]].posted)
+        for row in rows
+    }
 
 
-def _record(row: sa.RowMapping, balance_units: int) -> SessionRecord:
+def _record(row: Mapping[str, Any], balance_units: int) -> SessionRecord:
     ended_ms = row["ended_at_ms"]
     summary = Summary(
         session_id=row["session_id"],
@@ -77,6 +90,6 @@ def _record(row: sa.RowMapping, balance_units: int) -> SessionRecord:
     )
 
 
-def _line(row: sa.RowMapping, component: Component) -> Line:
+def _line(row: Mapping[str, Any], component: Component) -> Line:
     seconds, rate = row[f"{component}_s"], row[f"{component}_units_per_s"]
     return Line(component, False, rate, seconds, seconds * rate)

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 
 from billing_meter import till_recover, till_store
 from billing_meter.ledger_store import LedgerStore
-from billing_meter.meter import GRANT_S, NS_PER_S
+from billing_meter.meter import LEASE_NS
 
-SUPERVISION_NS = 2 * GRANT_S * NS_PER_S
-"""Twice a grant: what a live owner holds is renewed long before (RFC 8506, Tcc)."""
+SUPERVISION_NS = 2 * LEASE_NS
+"""Twice as long as media passes without a durable mark (RFC 8506, Tcc)."""
 LOOKS_MIN = 3
 """After a pause of our own, an owner gets this many looks to move before it counts as dead."""
 SWEEP_PERIOD_S = 5.0

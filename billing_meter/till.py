@@ -2,8 +2,8 @@
 
 A beat (every 250 ms, no waiting) reads the gates, sees pauses and cuts what has run out. A tick
 (every second) makes the charged seconds of all sessions durable and renews grants, off the event
-loop. Gates only ever open up to what a committed transaction holds; when the ledger does not
-answer, they run out by themselves.
+loop. Gates only ever open up to what a committed transaction holds, and for a short lease after
+the last durable mark; when the ledger does not answer, they run out by themselves.
 """
 
 from __future__ import annotations
@@ -13,16 +13,23 @@ import contextlib
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from functools import partial
-from typing import Literal, TypeVar
 
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from billing_meter import schema, seals, sessions, till_recover, till_seat, till_store
+from billing_meter import (
+    marks_rows,
+    schema,
+    seals,
+    sessions,
+    till_recover,
+    till_seat,
+    till_store,
+    till_tick,
+)
 from billing_meter.database import Database, DatabaseUnavailable
 from billing_meter.ledger_store import (
     Balance,
@@ -38,17 +45,18 @@ from billing_meter.meter import (
     HeldMedia,
     Leeway,
     MeterEvent,
-    MeterSnapshot,
     Plan,
     SessionMeter,
     SessionOrder,
     Summary,
     Ticked,
 )
-from billing_meter.meter_types import FUNDS_CODES, FundsCode
+from billing_meter.meter_types import FUNDS_CODES
 from billing_meter.tariff import Component
 from billing_meter.till_seat import Seat, Step
 from billing_meter.till_store import Books, Fenced
+from billing_meter.till_tick import Pages, Survey, slices
+from billing_meter.till_types import Opened, Refused, RefusedCode, Switched
 from billing_meter.wallet import EXPERT_SHARE_PERCENT, Wallet, ensure_expert
 
 NODE = "node"
@@ -63,35 +71,9 @@ TICKS_MEASURED = 600
 SUMMARIES_KEPT = 1_000
 """Ended sessions whose summary a repeated close can still get without the database."""
 
-SEATS_PER_TURN = 50
-"""A packet that comes during a tick waits for this many seats' work: half a millisecond."""
-T = TypeVar("T")
-
 log = logging.getLogger(__name__)
 
-RefusedCode = FundsCode | Literal["ledger_unavailable", "already_open", "not_open"]
-
-
-@dataclass(frozen=True, slots=True)
-class Opened:
-    """The session's row and its first grant are durable."""
-
-    snapshot: MeterSnapshot
-
-
-@dataclass(frozen=True, slots=True)
-class Switched:
-    """The switch is in force."""
-
-    snapshot: MeterSnapshot
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """Nothing changed."""
-
-    code: RefusedCode
-
+__all__ = ["NODE", "Opened", "Refused", "RefusedCode", "SpentListener", "Switched", "Till"]
 
 SpentListener = Callable[[str, int], None]
 
@@ -117,6 +99,7 @@ class Till:
         self._node = node
         self._epoch: int | None = None
         self._seats: dict[str, Seat] = {}
+        self._pages = Pages()
         self._by_member: dict[str, set[str]] = {}
         self._orphans: set[str] = set()
         self._summaries: dict[str, Summary] = {}
@@ -230,17 +213,18 @@ class Till:
         if refusal is not None or not plan.hold_units:
             return Refused(refusal or FUNDS_CODES[plan.end or End.FUNDS])
         settled = till_store.settle(
-            order, epoch, percent, Books(order.session_id), plan, funds.available
+            order, epoch, percent, Books(order.session_id), plan, funds.available, 0
         )
         if settled is None:
             raise GuardFailed("a first hold moved nothing")
         hold = hold_row(order.session_id, order.member_id, settled.books.hold, at_ms)
         await insert_rows(connection, schema.holds, [hold])
-        row = till_store.session_row(order, self._node, epoch, percent, at_ms)
+        page = self._pages.with_room()
+        row = till_store.session_row(order, self._node, epoch, page, percent, at_ms)
         await insert_rows(connection, schema.sessions, [row])
         await transaction.write([settled.entry])
         meter.granted(plan, settled.available.units, funds.left(settled.available).leeway)
-        seat = Seat(meter, settled.books)
+        seat = Seat(meter, settled.books, page)
         transaction.after_commit.append(partial(self._seated, seat))
         return seat
 
@@ -305,7 +289,8 @@ class Till:
             return Refused("on_break")
         if plan.hold_units < meter.total_rate + extra:
             return Refused(FUNDS_CODES[plan.end or End.FUNDS])
-        step = till_seat.make_step(seat, plan, funds, self._epoch or 0, transaction.at_ms)
+        number = await transaction.next_transfer()
+        step = till_seat.make_step(seat, plan, funds, self._epoch or 0, transaction.at_ms, number)
         await self._write(transaction, [step])
 
         def durable() -> None:
@@ -389,26 +374,33 @@ class Till:
 
     def _funds_changed(self, member_id: str, balance: Balance) -> None:
         for session_id in self._by_member.get(member_id, ()):
-            meter = self._seats[session_id].meter
-            meter.funds_changed(balance.available)
-            if meter.end is not None and meter.renewal_due():
-                self._wake.set()
+            seat = self._seats[session_id]
+            self._money_changed(seat, balance.available, seat.meter.leeway)
 
     def _leeway_changed(self, member_id: str, leeway: Leeway) -> None:
         for session_id in self._by_member.get(member_id, ()):
-            meter = self._seats[session_id].meter
-            if leeway != meter.leeway:
-                meter.funds_changed(meter.available_units, leeway)
-                if meter.end is not None and meter.renewal_due():
-                    self._wake.set()
+            seat = self._seats[session_id]
+            if leeway != seat.meter.leeway:
+                self._money_changed(seat, seat.meter.available_units, leeway)
+
+    def _money_changed(self, seat: Seat, available_units: int, leeway: Leeway) -> None:
+        meter = seat.meter
+        meter.funds_changed(available_units, leeway)
+        if meter.surplus:
+            seat.fresh_until_ns = 0
+        if meter.end is not None and meter.renewal_due():
+            self._wake.set()
 
     def _seated(self, seat: Seat) -> None:
+        seat.leased(self._clock_ns())
         self._seats[seat.session_id] = seat
+        self._pages.add(seat)
         self._by_member.setdefault(seat.member_id, set()).add(seat.session_id)
 
     def _unseat(self, session_id: str) -> Seat | None:
         seat = self._seats.pop(session_id, None)
         if seat is not None:
+            self._pages.remove(seat)
             mine = self._by_member[seat.member_id]
             mine.discard(session_id)
             if not mine:
@@ -425,18 +417,21 @@ class Till:
         try:
             now = self._clock_ns() if now_ns is None else now_ns
             at_ms = self._ledger.now_ms()
-            for part in _slices(list(self._seats.values())):
-                for seat in part:
-                    if seat.running():
-                        self._look(seat, now, at_ms)
-                    else:
-                        self._close_forgotten(seat, now)
-                await asyncio.sleep(0)
+
+            def look(seat: Seat) -> None:
+                if seat.running():
+                    self._look(seat, now, at_ms)
+                else:
+                    self._close_forgotten(seat, now)
+
+            found = await till_tick.survey(self._pages, now, at_ms, look, len(self._seats))
             await self._settle_orphans()
             if self._seats:
                 began_ns = time.perf_counter_ns()
-                await self._commit(list(self._seats.values()), tick=True)
+                durable = await self._commit(found.due, survey=found)
                 self.tick_commits_ns.append(time.perf_counter_ns() - began_ns)
+                if durable:
+                    await self._report(found)
         finally:
             self._ticking = False
 
@@ -447,65 +442,73 @@ class Till:
             self._begin_closing(seat, "ledger_unavailable" if end is None else end.value)
 
     async def _commit(
-        self, seats: Sequence[Seat], *, tick: bool = False, give_back: bool = False
-    ) -> None:
-        """One transaction for these seats; when one of them is bad, one for each instead."""
+        self, seats: Sequence[Seat], *, survey: Survey | None = None, give_back: bool = False
+    ) -> bool:
+        """One transaction for these seats; when one of them is bad, one for each instead.
+
+        Returns whether the survey is durable.
+        """
         try:
-            durable = await self._try_commit(seats, give_back=give_back, tick=tick)
+            await self._try_commit(seats, survey, give_back=give_back)
         except Fenced as error:
             self._doubt(seats, error)
             self._drop_fenced(error)
             left = [seat for seat in seats if seat.session_id in self._seats]
-            if left and len(left) < len(seats):
-                await self._commit(left, tick=tick, give_back=give_back)
-            return
+            again = left or (survey is not None and self._seats)
+            if again and len(left) < len(seats):
+                return await self._commit(left, survey=survey, give_back=give_back)
+            return False
         except (DatabaseUnavailable, GuardFailed, IntegrityError, ValueError) as error:
             self._doubt(seats, error)
-            if not isinstance(error, DatabaseUnavailable) and len(seats) > 1:
-                for seat in seats:
-                    await self._commit([seat], tick=tick, give_back=give_back)
-            return
+            if isinstance(error, DatabaseUnavailable) or not seats:
+                return False
+            durable = survey is not None and await self._commit((), survey=survey)
+            for seat in seats if durable or len(seats) > 1 else ():
+                await self._commit([seat], give_back=give_back)
+            return durable
         except BaseException as error:
             self._doubt(seats, error)
             raise
-        if tick:
-            await self._report(durable)
+        return True
 
     async def _try_commit(
-        self, seats: Sequence[Seat], *, give_back: bool, tick: bool
-    ) -> list[tuple[Seat, MeterSnapshot]]:
-        """Returns what the running sessions looked like when their marks were taken."""
+        self, seats: Sequence[Seat], survey: Survey | None, *, give_back: bool
+    ) -> None:
         async with self._ledger.transaction() as transaction:
+            if survey is not None:
+                await self._mark(transaction, survey)
             present = [seat for seat in seats if seat.session_id in self._seats]
-            if tick and not await till_store.beat_owner(
-                transaction.connection, self._node, self._epoch or 0, transaction.at_ms
-            ):
-                raise Fenced([seat.session_id for seat in present])
+            if not present:
+                return
             await self._repair(transaction.connection, present)
-            due = till_seat.due_for_ledger(present, give_back=give_back)
-            members = sorted({seat.member_id for seat in due.values()})
-            funds = await transaction.funds(members)
+            funds = await transaction.funds(sorted({seat.member_id for seat in present}))
+            number = await transaction.next_transfer()
             steps: list[Step] = []
-            snapshots: list[tuple[Seat, MeterSnapshot]] = []
-            for part in _slices(present):
-                steps += till_seat.make_steps(
-                    part, due, funds, self._epoch or 0, transaction.at_ms, give_back=give_back
+            for part in slices(present):
+                made = till_seat.make_steps(
+                    *(part, funds, self._epoch or 0, transaction.at_ms, number),
+                    give_back=give_back,
                 )
-                # Taken with the marks: what is told later must not be ahead of the disk.
-                snapshots += [(seat, seat.meter.snapshot()) for seat in part if seat.running()]
+                number += len(till_seat.entries_of(made))
+                steps += made
                 await asyncio.sleep(0)
             await self._write(transaction, steps)
             transaction.after_commit += [partial(self._apply, step) for step in steps]
-        return snapshots
+
+    async def _mark(self, transaction: LedgerTransaction, survey: Survey) -> None:
+        """Every session's seconds, and the owner's sign of life."""
+        connection, epoch = transaction.connection, self._epoch or 0
+        if not await till_store.beat_owner(connection, self._node, epoch, transaction.at_ms):
+            raise Fenced(list(self._seats))
+        if not await marks_rows.write(connection, self._node, epoch, survey.pages):
+            raise Fenced(list(self._seats))
 
     async def _write(self, transaction: LedgerTransaction, steps: Sequence[Step]) -> None:
-        entries = [step.settlement.entry for step in steps if step.settlement is not None]
-        moved = [step for step in steps if step.moves_money]
-        still = [step.mark for step in steps if not step.moves_money]
-        await till_store.write_marks(transaction.connection, still, books=False)
-        await till_store.write_marks(transaction.connection, [step.mark for step in moved])
-        holds = [step.hold_change(transaction.at_ms) for step in moved]
+        written = [step for step in steps if step.writes]
+        await till_store.write_marks(transaction.connection, [step.mark for step in written])
+        holds = [step.hold_change(transaction.at_ms) for step in written]
         await till_store.write_holds(transaction.connection, holds)
+        entries = till_seat.entries_of(steps)
         if entries:
             await transaction.write(entries)
 
@@ -514,14 +517,18 @@ class Till:
         step.apply()
         if step.closes:
             self._unseat(step.seat.session_id)
-        elif step.grants and step.seat.running():
+        elif step.seat.running():
             step.seat.refresh(self._clock_ns())
 
-    async def _report(self, durable: Sequence[tuple[Seat, MeterSnapshot]]) -> None:
-        for part in _slices(durable):
-            for seat, snapshot in part:
-                if not seat.running():
+    async def _report(self, survey: Survey) -> None:
+        """The marks are durable: media may go on for another lease, and people are told."""
+        for part in slices(survey.told):
+            for seat, revision, snapshot in part:
+                seat.marked = revision
+                seat.leased(survey.now_ns)
+                if snapshot is None or not seat.running():
                     continue
+                seat.extend(self._clock_ns())
                 for listener in self._spent_listeners:
                     listener(seat.member_id, snapshot.balance_units)
                 self._emit(seat.session_id, Ticked(snapshot))
@@ -548,7 +555,7 @@ class Till:
             if state == "closed":
                 raise Fenced([session_id])
             meter = seat.meter
-            plan = Plan(books.posted_units, books.hold.units, meter.end)
+            plan = Plan(books.posted_units, books.hold.units, meter.end, meter.grant_s)
             meter.granted(plan, meter.available_units, meter.leeway)
             seat.books, seat.doubtful = books, False
 
@@ -558,9 +565,9 @@ class Till:
             seat = self._unseat(session_id)
             if seat is None:
                 continue
-            closing = seat.closing is not None
+            running = seat.running()
             seat.cut(self._clock_ns(), self._ledger.now_ms())
-            if not closing:
+            if running:
                 self._emit(session_id, seat.meter.lost())
 
     async def _settle_orphans(self) -> None:
@@ -576,12 +583,6 @@ class Till:
         except DatabaseUnavailable:
             return
         self._orphans.clear()
-
-
-def _slices(items: Sequence[T]) -> Iterator[Sequence[T]]:
-    """Parts that are worked on without giving the loop a turn."""
-    for start in range(0, len(items), SEATS_PER_TURN):
-        yield items[start : start + SEATS_PER_TURN]
 
 
 def _log_failure(task: asyncio.Task[None]) -> None:

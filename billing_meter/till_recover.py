@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from billing_meter import schema, till_store
+from billing_meter import marks_rows, schema, till_store
 from billing_meter.ledger_store import LedgerTransaction
 from billing_meter.meter import Plan
 from billing_meter.till_store import NOTHING
@@ -18,7 +18,9 @@ async def take_over(transaction: LedgerTransaction, node: str) -> tuple[int, int
     connection = transaction.connection
     epoch = await till_store.raise_epoch(connection, node, transaction.at_ms)
     open_ids = await _open_sessions(connection, node)
-    return epoch, await settle_rows(transaction, open_ids, epoch, "server_stopped")
+    settled = await settle_rows(transaction, open_ids, epoch, "server_stopped")
+    await marks_rows.forget(connection, node, epoch)
+    return epoch, settled
 
 
 async def sweep(transaction: LedgerTransaction, node: str, epoch: int, at_ms: int) -> int:
@@ -27,7 +29,9 @@ async def sweep(transaction: LedgerTransaction, node: str, epoch: int, at_ms: in
     if not await till_store.fence_silent(connection, node, epoch, at_ms):
         return 0
     open_ids = await _open_sessions(connection, node)
-    return await settle_rows(transaction, open_ids, epoch + 1, "server_stopped")
+    settled = await settle_rows(transaction, open_ids, epoch + 1, "server_stopped")
+    await marks_rows.forget(connection, node, epoch + 1)
+    return settled
 
 
 async def _open_sessions(connection: AsyncConnection, node: str) -> Sequence[str]:
@@ -47,15 +51,18 @@ async def settle_rows(
     connection = transaction.connection
     table = schema.sessions
     books = await till_store.read_books(connection, session_ids)
-    query = sa.select(table).where(table.c.session_id.in_(session_ids), table.c.state == "open")
-    rows = (await connection.execute(query)).mappings().all()
+    stored = await marks_rows.durable_rows(connection, session_ids)
+    rows = [row for row in stored.values() if row["state"] == "open"]
     for row in rows:
         order, before = till_store.order_of(row), books[row["session_id"]][1]
         await connection.execute(
             sa.update(table).where(table.c.session_id == order.session_id).values(epoch=epoch)
         )
         plan = Plan(row["charged_units"], 0, None)
-        settled = till_store.settle(order, epoch, row["share_percent"], before, plan, NOTHING)
+        number = await transaction.next_transfer()
+        settled = till_store.settle(
+            order, epoch, row["share_percent"], before, plan, NOTHING, number
+        )
         after = before if settled is None else settled.books
         mark = till_store.mark_in(row, epoch, after, reason)
         change = till_store.hold_change(before, after, True, transaction.at_ms)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from billing_meter import till_store
 from billing_meter.ledger_store import Funds
+from billing_meter.marks import Figures
 from billing_meter.meter import (
-    EARLY_RENEW_BELOW_NS,
     HELD_WINDOW_NS,
-    RENEW_BELOW_NS,
+    LEASE_NS,
+    NS_PER_S,
     UNLIMITED,
     HeldMedia,
     Leeway,
@@ -21,8 +22,12 @@ from billing_meter.meter import (
 from billing_meter.tariff import Component
 from billing_meter.till_store import Books, Mark, Settlement
 
-RENEWALS_SPREAD_TICKS = 4
-"""A grant lasts about this many ticks, so this part of all sessions renews in each."""
+URGENT_NS = 3 * NS_PER_S
+"""A grant with less left is renewed now, however many others are."""
+RENEWALS_MIN = 32
+RENEWALS_PART = 8
+"""A tick renews at most this part of all sessions beyond the urgent ones, so that sessions which
+began together do not renew together for ever."""
 
 
 @dataclass(slots=True)
@@ -31,9 +36,15 @@ class Seat:
 
     meter: SessionMeter
     books: Books
+    page: int = 0
+    """Where its marks are written."""
     gates: dict[Component, HeldMedia] = field(default_factory=dict)
     calm_until_ns: int = 0
-    """Before this instant, while packets pass, a beat need not look closer."""
+    """Before this instant a beat need not look closer: media passed lately, and may pass."""
+    until_ns: int = 0
+    """Until when media is funded, as long as it flows without a pause."""
+    fresh_until_ns: int = 0
+    """Before this instant no renewal can be due."""
     doubtful: bool = False
     """A write failed without telling whether it took effect: read the books back first."""
     marked: int = -1
@@ -41,28 +52,17 @@ class Seat:
     started_at_ms: int | None = None
     over_since_ns: int | None = None
     closing: str | None = None
+    session_id: str = field(init=False)
+    member_id: str = field(init=False)
 
-    @property
-    def session_id(self) -> str:
-        """The session's id."""
-        return self.meter.order.session_id
-
-    @property
-    def member_id(self) -> str:
-        """Who pays."""
-        return self.meter.order.member_id
+    def __post_init__(self) -> None:
+        self.session_id = self.meter.order.session_id
+        self.member_id = self.meter.order.member_id
+        self.meter.lease_ns = 0
 
     def running(self) -> bool:
         """Neither closing nor cut."""
         return self.closing is None and not self.meter.over
-
-    def calm(self, now_ns: int) -> bool:
-        """Packets pass and the deadline, which only ever moves on, is not reached."""
-        gate = self.gates.get(Component.PRIVATE)
-        if gate is None or now_ns >= self.calm_until_ns:
-            return False
-        last = gate.last_forwarded_ns
-        return last is not None and now_ns - last < HELD_WINDOW_NS
 
     def absorb(self, now_ns: int, at_ms: int) -> None:
         """Count what the gates forwarded since."""
@@ -71,13 +71,52 @@ class Seat:
         if self.started_at_ms is None and self.meter.first_media_ns is not None:
             self.started_at_ms = at_ms
 
-    def refresh(self, now_ns: int) -> None:
-        """Open the gates for exactly what is held."""
-        until_ns = self.meter.deadline_ns(now_ns)
+    def flows(self, now_ns: int) -> bool:
+        """Media passed lately and is funded: nothing is to be told, and nothing to be cut."""
+        if now_ns >= self.until_ns or now_ns >= self.meter.lease_ns:
+            return False
+        gate = self.gates.get(Component.PRIVATE)
+        last = None if gate is None else gate.last_forwarded_ns
+        return last is not None and now_ns - last < HELD_WINDOW_NS
+
+    def calm(self, now_ns: int) -> bool:
+        """It flows; nothing else is to be found out for as long as it surely does."""
+        if now_ns < self.calm_until_ns:
+            return True
+        if not self.flows(now_ns):
+            return False
+        last = self.gates[Component.PRIVATE].last_forwarded_ns
+        if last is not None:
+            end_ns = min(self.until_ns, self.meter.lease_ns, last + HELD_WINDOW_NS)
+            self.calm_until_ns = end_ns
+        return True
+
+    def leased(self, marked_ns: int) -> None:
+        """What it used by `marked_ns` is durable, so it may go on for a while after that."""
+        self.meter.lease_ns = max(self.meter.lease_ns, marked_ns + LEASE_NS)
+
+    def extend(self, now_ns: int) -> None:
+        """Open the gates as far as the lease goes now; nothing else has changed."""
+        if not self.until_ns:
+            self.refresh(now_ns)
+            return
+        until_ns = min(self.until_ns, self.meter.lease_ns)
         for component, gate in self.gates.items():
-            gate.open_until(until_ns if self.meter.is_on(component) else 0)
-        quiet = self.meter.paused or self.meter.first_media_ns is None
-        self.calm_until_ns = 0 if quiet else until_ns
+            if self.meter.is_on(component):
+                gate.open_until(until_ns)
+
+    def refresh(self, now_ns: int) -> None:
+        """Open the gates for exactly what is held, and leased."""
+        meter = self.meter
+        until_ns = meter.deadline_ns(now_ns)
+        for component, gate in self.gates.items():
+            gate.open_until(until_ns if meter.is_on(component) else 0)
+        self.calm_until_ns = 0
+        if meter.paused or meter.first_media_ns is None or meter.over:
+            self.until_ns = self.fresh_until_ns = 0
+        else:
+            self.until_ns = meter.funded_until_ns(now_ns)
+            self.fresh_until_ns = self.until_ns - meter.renew_below_ns
 
     def shut(self) -> None:
         """Close every gate, before anything else happens."""
@@ -90,6 +129,10 @@ class Seat:
         self.absorb(now_ns, at_ms)
         self.meter.stop()
 
+    def figures(self, at_ms: int) -> Figures:
+        """What it has used by now."""
+        return till_store.figures_of(self.meter, self.started_at_ms, at_ms)
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
@@ -97,25 +140,20 @@ class Step:
 
     seat: Seat
     mark: Mark
-    plan: Plan | None = None
+    plan: Plan
     settlement: Settlement | None = None
     leeway: Leeway = UNLIMITED
     """What the member's limits leave after this step."""
 
     @property
-    def moves_money(self) -> bool:
-        """Whether more than the seconds changes."""
+    def writes(self) -> bool:
+        """Whether the session's row changes."""
         return self.settlement is not None or self.closes
 
     @property
     def closes(self) -> bool:
         """Whether the session's row is closed by it."""
         return self.mark.closed is not None
-
-    @property
-    def grants(self) -> bool:
-        """Whether the gates may open further, or know better why not."""
-        return self.plan is not None
 
     def hold_change(self, at_ms: int) -> dict[str, Any]:
         """The hold's row after this step."""
@@ -125,73 +163,70 @@ class Step:
         """It is durable: take it into memory."""
         seat = self.seat
         seat.books = self.mark.books
-        seat.marked = self.mark.revision
-        if self.plan is not None:
-            settled = self.settlement
-            available = seat.meter.available_units if settled is None else settled.available.units
-            seat.meter.granted(self.plan, available, self.leeway)
+        settled = self.settlement
+        available = seat.meter.available_units if settled is None else settled.available.units
+        seat.meter.granted(self.plan, available, self.leeway)
 
 
-def due_for_ledger(seats: Sequence[Seat], *, give_back: bool) -> dict[str, Seat]:
-    """Closing seats, those at half of their grant, and a few that soon are; by session."""
-    due: dict[str, Seat] = {}
-    soon: list[tuple[int, str, Seat]] = []
-    for seat in seats:
-        if give_back or seat.closing:
-            due[seat.session_id] = seat
-        elif (left_ns := seat.meter.renewal_ns()) is None:
-            continue
-        elif left_ns < RENEW_BELOW_NS:
-            due[seat.session_id] = seat
-        elif left_ns < EARLY_RENEW_BELOW_NS:
-            soon.append((left_ns, seat.session_id, seat))
-    room = -(-len(seats) // RENEWALS_SPREAD_TICKS) - len(due)
-    if room > 0 and len(seats) > 1:
-        soon.sort(key=lambda found: found[0])
-        due |= {session_id: seat for _, session_id, seat in soon[:room]}
-    return due
+def most_urgent(due: list[tuple[int, Seat]], seats: int) -> list[Seat]:
+    """Of those whose renewal is due (granted time left, seat), the ones that renew in this tick."""
+    room = max(RENEWALS_MIN, seats // RENEWALS_PART)
+    if len(due) > room:
+        due.sort(key=lambda found: found[0])
+    return [
+        seat for place, (left_ns, seat) in enumerate(due) if place < room or left_ns < URGENT_NS
+    ]
 
 
-def make_step(seat: Seat, plan: Plan, funds: Funds, epoch: int, at_ms: int) -> Step:
-    """A plan as rows. A plan that takes nothing waits: the seconds stay in the hold until then."""
+def make_step(seat: Seat, plan: Plan, funds: Funds, epoch: int, at_ms: int, transfer: int) -> Step:
+    """A plan as rows. A plan that takes nothing waits: the seconds stay in the hold until then.
+
+    `transfer` is the number that its transfer gets, if it is one.
+    """
     meter = seat.meter
     settled, leeway = None, funds.leeway
     if plan.hold_units == meter.free_units and seat.closing is None:
-        plan = Plan(meter.posted_units, meter.hold_units, plan.end)
+        plan = Plan(meter.posted_units, meter.hold_units, plan.end, meter.grant_s)
     else:
         settled = till_store.settle(
-            meter.order, epoch, meter.share_percent, seat.books, plan, funds.available
+            meter.order, epoch, meter.share_percent, seat.books, plan, funds.available, transfer
         )
     if settled is not None:
         leeway = funds.left(settled.available).leeway
     books = seat.books if settled is None else settled.books
-    mark = till_store.mark_of(meter, epoch, books, seat.started_at_ms, at_ms, seat.closing)
+    figures = seat.figures(at_ms)
+    mark = Mark(seat.session_id, epoch, books, figures, meter.charged_units, seat.closing)
     return Step(seat, mark, plan, settled, leeway)
 
 
 def make_steps(
     seats: Iterable[Seat],
-    due: Mapping[str, Seat],
     funds: dict[str, Funds],
     epoch: int,
     at_ms: int,
+    transfer: int,
     *,
     give_back: bool = False,
 ) -> list[Step]:
-    """Steps of all seats of one transaction; `funds` are reduced as the steps take from them."""
+    """Steps of seats of one transaction, whose first transfer gets the number `transfer`.
+
+    `funds` are reduced as the steps take from them.
+    """
     steps = []
     for seat in seats:
-        if seat.session_id in due:
-            mine = funds[seat.member_id]
-            if seat.closing:
-                plan = seat.meter.final_plan()
-            else:
-                plan = seat.meter.plan(mine.available.units, mine.leeway, shrink=give_back)
-            step = make_step(seat, plan, mine, epoch, at_ms)
-            if step.settlement is not None:
-                funds[seat.member_id] = mine.left(step.settlement.available)
-            steps.append(step)
-        elif seat.meter.revision != seat.marked:
-            mark = till_store.mark_of(seat.meter, epoch, seat.books, seat.started_at_ms, at_ms)
-            steps.append(Step(seat, mark))
+        mine = funds[seat.member_id]
+        if seat.closing:
+            plan = seat.meter.final_plan()
+        else:
+            plan = seat.meter.plan(mine.available.units, mine.leeway, shrink=give_back)
+        step = make_step(seat, plan, mine, epoch, at_ms, transfer)
+        if step.settlement is not None:
+            funds[seat.member_id] = mine.left(step.settlement.available)
+            transfer += 1
+        steps.append(step)
     return steps
+
+
+def entries_of(steps: Sequence[Step]) -> list[Any]:
+    """The transfers of steps, in their order."""
+    return [step.settlement.entry for step in steps if step.settlement is not None]

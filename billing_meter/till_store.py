@@ -1,4 +1,4 @@
-"""The rows of private sessions: opened, marked each tick, settled, always under an epoch."""
+"""The rows of private sessions: opened, settled, always under an epoch."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import TypeEngine
 
-from billing_meter import ledger, schema
+from billing_meter import ledger, marks, schema
 from billing_meter.ledger import Draw, Entry
 from billing_meter.ledger_store import ROWS_PER_STATEMENT
+from billing_meter.marks import Figures
 from billing_meter.meter import Plan, SessionMeter, SessionOrder
 from billing_meter.row_updates import Given, RowUpdates, checked
-from billing_meter.tariff import Component, Tariff
+from billing_meter.tariff import Tariff
 
 SESSION_CHARGE = "session_charge"
 SESSION_HOLD = "session_hold"
@@ -39,6 +40,8 @@ class Books:
     posted_units: int = 0
     expert_units: int = 0
     entries: int = 0
+    last_charge: int | None = None
+    """The number of its last transfer that charged anything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +60,10 @@ def settle(
     books: Books,
     plan: Plan,
     available: Draw,
+    transfer: int,
 ) -> Settlement | None:
-    """Turn a plan into one balanced transfer; None when nothing moves.
+    """Turn a plan into one balanced transfer, which will be number `transfer`; None when nothing
+    moves.
 
     What was used comes out of the hold, promo first; a larger hold takes from the member, promo
     first; a smaller one gives back what it took last.
@@ -96,61 +101,43 @@ def settle(
         subject=f"session:{order.session_id}",
         hold_id=books.hold_id,
     )
-    after = Books(books.hold_id, hold, plan.posted_units, expert_units, books.entries + 1)
+    last_charge = transfer if used.units else books.last_charge
+    after = Books(
+        books.hold_id, hold, plan.posted_units, expert_units, books.entries + 1, last_charge
+    )
     return Settlement(entry, after, available - moved)
 
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """The durable state of a session at one instant."""
+    """A session's row at one instant: what it used, and its money."""
 
     session_id: str
     epoch: int
-    revision: int
     books: Books
-    figures: Mapping[str, int | None]
-    """Column → value: seconds, held milliseconds, units, instants."""
-    at_ms: int
+    figures: Figures
+    charged_units: int
     closed: str | None = None
     """The reason, when this mark closes the session."""
 
 
-def mark_of(
-    meter: SessionMeter,
-    epoch: int,
-    books: Books,
-    started_at_ms: int | None,
-    at_ms: int,
-    closed: str | None = None,
-) -> Mark:
-    """The meter's present state as a row."""
-    figures = {
-        "b_private_s": meter.seconds(Component.PRIVATE),
-        "b_cam2cam_s": meter.seconds(Component.CAM2CAM),
-        "b_two_way_audio_s": meter.seconds(Component.TWO_WAY_AUDIO),
-        "b_held_ms": meter.held_ms(Component.PRIVATE),
-        "b_cam2cam_held_ms": meter.held_ms(Component.CAM2CAM),
-        "b_two_way_audio_held_ms": meter.held_ms(Component.TWO_WAY_AUDIO),
-        "b_charged_units": meter.charged_units,
-        "b_started_at_ms": started_at_ms,
-    }
-    session_id = meter.order.session_id
-    return Mark(session_id, epoch, meter.revision, books, figures, at_ms, closed)
+def figures_of(meter: SessionMeter, started_at_ms: int | None, at_ms: int) -> Figures:
+    """What a session has used by now."""
+    private, cam, audio = meter.used()
+    return Figures(at_ms, started_at_ms, *private, *cam, *audio)
 
 
 _T = schema.sessions.c
-_FIGURES = (
-    "private_s",
-    "cam2cam_s",
-    "two_way_audio_s",
-    "held_ms",
-    "cam2cam_held_ms",
-    "two_way_audio_held_ms",
-    "charged_units",
-    "started_at_ms",
-    "marked_at_ms",
+_FIGURES = (*Figures._fields, "charged_units")
+_BOOKS = (
+    "state",
+    "reason",
+    "posted_units",
+    "expert_units",
+    "entries",
+    "last_charge",
+    "ended_at_ms",
 )
-_BOOKS = ("state", "reason", "posted_units", "expert_units", "entries", "ended_at_ms")
 
 
 def _update(columns: Sequence[str]) -> RowUpdates:
@@ -167,57 +154,46 @@ def _types(table: sa.Table, columns: Iterable[str]) -> dict[str, TypeEngine[Any]
     return {f"b_{name}": table.c[name].type for name in columns}
 
 
-_WRITE_FIGURES = _update(_FIGURES)
-_WRITE_BOOKS = _update(_FIGURES + _BOOKS)
+_WRITE = _update(_FIGURES + _BOOKS)
 
 
-def _figures_row(mark: Mark) -> dict[str, Any]:
-    return {
-        **mark.figures,
+def _row(mark: Mark) -> dict[str, Any]:
+    books = mark.books
+    figures = {f"b_{name}": value for name, value in mark.figures._asdict().items()}
+    return figures | {
         "b_session_id": mark.session_id,
         "b_epoch": mark.epoch,
-        "b_marked_at_ms": mark.at_ms,
-    }
-
-
-def _books_row(mark: Mark) -> dict[str, Any]:
-    books = mark.books
-    return _figures_row(mark) | {
+        "b_charged_units": mark.charged_units,
         "b_state": "open" if mark.closed is None else "closed",
         "b_reason": mark.closed,
         "b_posted_units": books.posted_units,
         "b_expert_units": books.expert_units,
         "b_entries": books.entries,
-        "b_ended_at_ms": None if mark.closed is None else mark.at_ms,
+        "b_last_charge": books.last_charge,
+        "b_ended_at_ms": None if mark.closed is None else mark.figures.marked_at_ms,
     }
 
 
-async def write_marks(
-    connection: AsyncConnection, marks: Sequence[Mark], *, books: bool = True
-) -> None:
-    """Make marks durable with the transaction; Fenced when any row is not this epoch's.
-
-    Without `books` only the seconds are written: the money of these sessions did not move.
-    """
-    statement, row_of = (_WRITE_BOOKS, _books_row) if books else (_WRITE_FIGURES, _figures_row)
-    for start in range(0, len(marks), ROWS_PER_STATEMENT):
-        part = marks[start : start + ROWS_PER_STATEMENT]
-        if await statement.run(connection, [row_of(mark) for mark in part]) != len(part):
+async def write_marks(connection: AsyncConnection, rows: Sequence[Mark]) -> None:
+    """Bring rows up to date with the transaction; Fenced when any row is not this epoch's."""
+    for start in range(0, len(rows), ROWS_PER_STATEMENT):
+        part = rows[start : start + ROWS_PER_STATEMENT]
+        if await _WRITE.run(connection, [_row(mark) for mark in part]) != len(part):
             raise Fenced(await _lost(connection, part))
 
 
-async def _lost(connection: AsyncConnection, marks: Sequence[Mark]) -> list[str]:
+async def _lost(connection: AsyncConnection, written: Sequence[Mark]) -> list[str]:
     """Which rows are no longer ours; the closing marks of this very batch still are."""
     query = sa.select(_T.session_id, _T.epoch, _T.state, _T.marked_at_ms).where(
-        _T.session_id.in_([mark.session_id for mark in marks])
+        _T.session_id.in_([mark.session_id for mark in written])
     )
     rows = {row.session_id: row for row in await connection.execute(query)}
     lost = []
-    for mark in marks:
+    for mark in written:
         row = rows.get(mark.session_id)
         if row is None or row.epoch != mark.epoch or (row.state != "open" and not mark.closed):
             lost.append(mark.session_id)
-    return lost or [mark.session_id for mark in marks]
+    return lost or [mark.session_id for mark in written]
 
 
 _HOLD = ("hold_id", "state", "promo_units", "paid_units", "posted_units", "closed_at_ms")
@@ -261,9 +237,9 @@ async def write_holds(connection: AsyncConnection, changes: Sequence[Mapping[str
 
 
 def session_row(
-    order: SessionOrder, node: str, epoch: int, share_percent: int, at_ms: int
+    order: SessionOrder, node: str, epoch: int, page: int, share_percent: int, at_ms: int
 ) -> dict[str, Any]:
-    """A session that has just been opened."""
+    """A session that has just been opened; its marks will be on `page`."""
     zeros = dict.fromkeys(
         (
             "private_s",
@@ -292,6 +268,7 @@ def session_row(
         "cam2cam_units_per_s": order.tariff.cam2cam_units_per_s,
         "two_way_audio_units_per_s": order.tariff.two_way_audio_units_per_s,
         "entries": 1,
+        "page": page,
         "opened_at_ms": at_ms,
         "marked_at_ms": at_ms,
     }
@@ -364,6 +341,7 @@ async def read_books(
             _T.posted_units,
             _T.expert_units,
             _T.entries,
+            _T.last_charge,
             holds.promo_units,
             holds.paid_units,
         )
@@ -373,12 +351,14 @@ async def read_books(
     found: dict[str, tuple[str, Books]] = {}
     for row in await connection.execute(query):
         hold = Draw(row.promo_units, row.paid_units)
-        books = Books(row.hold_id, hold, row.posted_units, row.expert_units, row.entries)
+        books = Books(
+            row.hold_id, hold, row.posted_units, row.expert_units, row.entries, row.last_charge
+        )
         found[row.session_id] = (row.state, books)
     return found
 
 
-def order_of(row: sa.RowMapping) -> SessionOrder:
+def order_of(row: Mapping[str, Any]) -> SessionOrder:
     """The order of a stored session."""
     tariff = Tariff(
         row["private_units_per_s"], row["cam2cam_units_per_s"], row["two_way_audio_units_per_s"]
@@ -388,7 +368,7 @@ def order_of(row: sa.RowMapping) -> SessionOrder:
     )
 
 
-def mark_in(row: sa.RowMapping, epoch: int, books: Books, closed: str) -> Mark:
+def mark_in(row: Mapping[str, Any], epoch: int, books: Books, closed: str) -> Mark:
     """Close a stored session at its own last durable mark."""
-    figures = {f"b_{name}": row[name] for name in _FIGURES}
-    return Mark(row["session_id"], epoch, 0, books, figures, row["marked_at_ms"], closed)
+    figures = marks.of_row(row)
+    return Mark(row["session_id"], epoch, books, figures, row["charged_units"], closed)

@@ -10,15 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from billing_meter import ledger, limits_rows, schema, seals, verify_payouts
+from billing_meter import ledger, limits_rows, marks_rows, schema, seals, verify_payouts
 from billing_meter.database import Database
 from billing_meter.payout_rules import PAYOUT_KINDS
 from billing_meter.till_store import SESSION_CHARGE
 
+_S = schema.sessions.c
 WINDOW = 5_000
 """Transfers looked at in one query."""
 FINDINGS_MAX = 1_000
@@ -244,33 +246,43 @@ async def _check_refunds(connection: AsyncConnection, findings: list[Finding]) -
 
 
 async def _check_sessions(connection: AsyncConnection, findings: list[Finding]) -> int:
-    charged, earned = await _journal_by_session(connection)
+    charged, earned, last = await _journal_by_session(connection)
     holds = schema.holds
     query = sa.select(
         schema.sessions,
+        marks_rows.RECORD,
         holds.c.state.label("hold_state"),
         holds.c.posted_units.label("hold_posted"),
         (holds.c.promo_units + holds.c.paid_units).label("hold_rest"),
-    ).select_from(schema.sessions.outerjoin(holds))
+    ).select_from(marks_rows.WITH_MARKS.outerjoin(holds, holds.c.hold_id == _S.hold_id))
     count = 0
+    reader = marks_rows.Reader()
     for row in (await connection.execute(query)).mappings():
         count += 1
         subject = f"session:{row['session_id']}"
         posted = (charged.pop(subject, 0), earned.pop(subject, 0))
-        findings += [Finding("session_wrong", subject, p) for p in session_problems(row, *posted)]
+        problems = [*session_problems(row, *posted), *_open_problems(row, reader.row(row))]
+        if last.get(subject) != row["last_charge"]:
+            problems.append(f"last charged by {last.get(subject)}, the row says otherwise")
+        findings += [Finding("session_wrong", subject, problem) for problem in problems]
     findings += [
         Finding("session_missing", subject, f"{units} units were charged for no session")
         for subject, units in charged.items()
+    ]
+    findings += [
+        Finding("marks_torn", page, "its sessions are known up to their own rows only")
+        for page in sorted(reader.torn)
     ]
     return count
 
 
 async def _journal_by_session(
     connection: AsyncConnection,
-) -> tuple[dict[str, int], dict[str, int]]:
+) -> tuple[dict[str, int], dict[str, int], dict[str, int]]:
+    """Per session: what was charged, what of it the expert earned, the last charge's number."""
     table, lines = schema.transfers, schema.postings
     units = (
-        sa.select(table.c.subject, sa.func.sum(table.c.units))
+        sa.select(table.c.subject, sa.func.sum(table.c.units), sa.func.max(table.c.transfer))
         .where(table.c.kind == SESSION_CHARGE)
         .group_by(table.c.subject)
     )
@@ -280,9 +292,11 @@ async def _journal_by_session(
         .where(table.c.kind == SESSION_CHARGE, lines.c.account.like("expert:%"))
         .group_by(table.c.subject)
     )
-    charged = {subject: int(total) for subject, total in await connection.execute(units)}
+    charged, last = dict[str, int](), dict[str, int]()
+    for subject, total, number in await connection.execute(units):
+        charged[subject], last[subject] = int(total), number
     earned = {subject: int(total) for subject, total in await connection.execute(shares)}
-    return charged, earned
+    return charged, earned, last
 
 
 def session_problems(row: sa.RowMapping, posted: int, earned: int) -> Iterator[str]:
@@ -308,7 +322,13 @@ def session_problems(row: sa.RowMapping, posted: int, earned: int) -> Iterator[s
             yield "closed, but its hold is open"
         if row["posted_units"] != row["charged_units"]:
             yield f"closed with {row['charged_units'] - row['posted_units']} units not posted"
-    elif row["charged_units"] - row["posted_units"] > row["hold_rest"]:
+
+
+def _open_problems(row: sa.RowMapping, marked: Mapping[str, Any]) -> Iterator[str]:
+    """What a running session used by its last mark must lie in its hold."""
+    if row["state"] != "open" or row["hold_rest"] is None:
+        return
+    if marked["charged_units"] - row["posted_units"] > row["hold_rest"]:
         yield "used more than is held"
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 import pytest
 import sqlalchemy as sa
 
-from billing_meter import schema
+from billing_meter import marks_rows, schema
 from billing_meter.database import Database, DatabaseUnavailable
 from billing_meter.ledger import Debit, Posted
 from billing_meter.meter import Exhausted, LedgerLost, SessionOrder, SpendLimit, Ticked
@@ -224,7 +224,7 @@ class Simulation:
         async with self.outside.read() as connection:
             accounts = sa.select(schema.accounts.c.account, schema.accounts.c.units)
             rows = (await connection.execute(accounts)).all()
-            sessions = (await connection.execute(sa.select(schema.sessions))).mappings().all()
+            sessions = (await marks_rows.durable_rows(connection)).values()
         assert sum(units for _, units in rows) == 0
         for account, units in rows:
             assert units >= 0 or account.startswith("platform:"), account
@@ -232,7 +232,7 @@ class Simulation:
             if row["session_id"] in self.lives:
                 self.judge_session(self.lives[row["session_id"]], row)
 
-    def judge_session(self, life: Life, row: sa.RowMapping) -> None:
+    def judge_session(self, life: Life, row: dict) -> None:
         assert row["charged_units"] >= life.told_units, "an acknowledged second was lost"
         packets = {
             component: [at for gate in gates for at in gate.passed]

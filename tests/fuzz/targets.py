@@ -11,6 +11,7 @@ from typing import Any
 from tests.fuzz import (
     forward_target,
     framing_target,
+    marks_target,
     payload_target,
     rtcp_target,
     rtp_target,
@@ -51,6 +52,7 @@ TARGETS = {
         Target("sdp", sdp_target.check, sdp_target.seeds, 16_384, 1_000, 6),
         Target("sdpfrag", sdp_frag_target.check, sdp_frag_target.seeds, 16_384, 200, 6),
         Target("framing", framing_target.check, framing_target.seeds, 8_192, 100, 12),
+        Target("marks", marks_target.check, marks_target.seeds, 8_192, 0, 0),
         Target("payload", payload_target.check, payload_target.seeds, 1_500, 300, 15),
         Target("stripe", stripe_target.check, stripe_target.seeds, 8_192, 0, 0),
         Target("twcc", twcc_target.check, twcc_target.seeds, 1_500, 600, 40),
