@@ -175,14 +175,15 @@ class Forwarder:
             viewer.connect(row, self._clock_ns())
         self._sources[source_id] = source  # an old row may have been its last
 
-    def stop(self, source_id: str, viewer_id: str) -> None:
-        """Remove the rows between the two; nothing passes any more when this returns."""
+    def stop(self, source_id: str, viewer_id: str, kinds: Iterable[Kind] = BOTH_KINDS) -> None:
+        """Remove these rows between the two; nothing passes them any more when this returns."""
         source = self._sources.get(source_id)
         viewer = self._viewers.get(viewer_id)
         if source is None or viewer is None:
             return
-        for row in tuple(viewer.rows.values()):
-            if row.layers in source.layers.values():
+        for kind in kinds:
+            row = viewer.rows.get(kind)
+            if row is not None and row.layers in source.layers.values():
                 self._remove_row(viewer, row)
         if viewer.link is None and not viewer.rows:
             del self._viewers[viewer_id]

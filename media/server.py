@@ -397,9 +397,9 @@ class MediaPlane:
         """A paid row: closed until its gate is opened."""
         return self._running().forward_gated(source_id, viewer_id, kinds)
 
-    def stop(self, source_id: str, viewer_id: str) -> None:
-        """Removes the rows between the two; no packet passes any more when this returns."""
-        self._running().stop(source_id, viewer_id)
+    def stop(self, source_id: str, viewer_id: str, kinds: frozenset[Kind] = BOTH_KINDS) -> None:
+        """Removes these rows between the two; no packet passes them when this returns."""
+        self._running().stop(source_id, viewer_id, kinds)
 
     def set_viewport(self, viewer_id: str, width: int, height: int) -> None:
         """The viewer's player has this size in device pixels: no larger layer is of use to it."""

@@ -73,8 +73,8 @@ class MediaEngine(Protocol):
         """A private row, closed until its gate is opened."""
         ...
 
-    def stop(self, source_id: str, viewer_id: str) -> None:
-        """Remove the rows between the two before anything else happens."""
+    def stop(self, source_id: str, viewer_id: str, kinds: frozenset[Kind] = BOTH_KINDS) -> None:
+        """Remove these rows between the two before anything else happens."""
         ...
 
     def seal(self, source_id: str) -> None:

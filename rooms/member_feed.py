@@ -174,10 +174,9 @@ class MemberFeed:
             return
         session.on.discard(component)
         if live.feed_viewer is not None:
-            # All rows between the two go at once; what stays on is laid anew before any packet.
-            self._media.stop(feed_source(session.session_id), live.feed_viewer)
-            for still_on in sorted(session.on):
-                self._lay_row(live, still_on)
+            # Only this one's: whoever switches it often must not interrupt what the other holds.
+            source_id = feed_source(session.session_id)
+            self._media.stop(source_id, live.feed_viewer, KINDS_OF[component])
         self._floor.tell_session(session)
         await self._till.switch(session.session_id, component, False)
 

@@ -167,8 +167,8 @@ class FakeMedia:
         self.log.append(f"gate {source_id}")
         return gate
 
-    def stop(self, source_id: str, viewer_id: str) -> None:
-        for kind in Kind:
+    def stop(self, source_id: str, viewer_id: str, kinds: frozenset[Kind] = BOTH_KINDS) -> None:
+        for kind in kinds:
             self.rows.pop((source_id, viewer_id, kind), None)
 
     def seal(self, source_id: str) -> None:
