@@ -11,8 +11,9 @@ import logging
 
 import sqlalchemy as sa
 
-from billing_meter import order_store, schema
+from billing_meter import notices, order_store, schema
 from billing_meter.ledger import Outcome, Posted, Reverse, TakeBack
+from billing_meter.ledger_rows import read_debt
 from billing_meter.ledger_store import LedgerTransaction
 from billing_meter.order_store import Order, OrderState
 from billing_meter.providers import Disputed
@@ -36,11 +37,11 @@ async def refunded(transaction: LedgerTransaction, order: Order, total_minor: in
     if more <= 0:
         return
     request = TakeBack(key, order.transfer, more, "purchase_refund", f"order:{order.order_id}")
-    _must(await transaction.execute(request))
-    await _stop_reload(transaction, order.member_id)
+    outcome = _must(await transaction.execute(request))
     taken = before + more
     state = OrderState.REFUNDED if taken == order.credits_units else order.state
-    await _went_back(transaction, order, state, taken)
+    await went_back(transaction, order, state, taken)
+    await tell(transaction, order, "purchase_refund", outcome)
 
 
 async def disputed(transaction: LedgerTransaction, order: Order, dispute: Disputed) -> None:
@@ -60,10 +61,10 @@ async def disputed(transaction: LedgerTransaction, order: Order, dispute: Disput
     if units <= 0:
         return
     request = TakeBack(key, order.transfer, units, "charge_back", f"order:{order.order_id}")
-    _must(await transaction.execute(request))
-    await _stop_reload(transaction, order.member_id)
+    outcome = _must(await transaction.execute(request))
     taken = order.credits_units - left + units
-    await _went_back(transaction, order, OrderState.CHARGED_BACK, taken)
+    await went_back(transaction, order, OrderState.CHARGED_BACK, taken)
+    await tell(transaction, order, "charge_back", outcome)
 
 
 async def _give_again(
@@ -78,24 +79,43 @@ async def _give_again(
     await pay_debt(transaction, order.member_id, outcome, subject)
     assert order.transfer is not None
     taken = await transaction.taken_back(order.transfer)
-    await _went_back(transaction, order, OrderState.SETTLED, taken)
+    await went_back(transaction, order, OrderState.SETTLED, taken)
+    await tell(transaction, order, "dispute_won", outcome)
 
 
-async def _went_back(
+async def went_back(
     transaction: LedgerTransaction, order: Order, state: OrderState, taken: int
 ) -> None:
+    """Note what was taken back of an order in all, and whether it still counts as a purchase."""
     connection, at_ms = transaction.connection, transaction.at_ms
     await order_store.take_back(connection, order, state, taken, at_ms)
     await recount_purchases(transaction, order.member_id)
 
 
-async def _stop_reload(transaction: LedgerTransaction, member_id: str) -> None:
-    """The balance just fell: without this, the same card would be charged again at once."""
-    table = schema.reloads
-    await transaction.connection.execute(
-        sa.update(table)
-        .where(table.c.member_id == member_id, table.c.state != "off")
-        .values(state="off", notice="money_back", updated_at_ms=transaction.at_ms)
+async def tell(
+    transaction: LedgerTransaction, order: Order, what: notices.MoneyBack, outcome: Posted
+) -> None:
+    """Queue the mail, and switch auto-reload off where credits were taken: the balance just fell,
+    and the same card would be charged again at once."""
+    connection, table = transaction.connection, schema.reloads
+    stopped = False
+    if what != "dispute_won":
+        result = await connection.execute(
+            sa.update(table)
+            .where(table.c.member_id == order.member_id, table.c.state != "off")
+            .values(state="off", notice="money_back", updated_at_ms=transaction.at_ms)
+        )
+        stopped = result.rowcount == 1
+    debt_units = await read_debt(connection, order.member_id)
+    await notices.queue_money_back(
+        connection,
+        order,
+        what,
+        outcome.transfer,
+        outcome.units,
+        debt_units,
+        stopped,
+        transaction.at_ms,
     )
 
 

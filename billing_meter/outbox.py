@@ -8,8 +8,9 @@ twice (accepted by the server, dead before that was noted) carries the same Mess
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -30,6 +31,7 @@ ERROR_CHARS_MAX = 200
 """What is kept of a server's reply."""
 
 Facts = Mapping[str, str | int | None]
+MailState = Literal["waiting", "sent", "dead"]
 _O = schema.outbox.c
 
 
@@ -46,6 +48,28 @@ class Mail:
     """The try that the claim stands for, from 1."""
     message_id: str
     """What stands left of the @ of its Message-ID; the same at every try."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """One row as operators see it: neither who gets it nor what it says."""
+
+    event_id: str
+    kind: str
+    state: MailState
+    tries: int
+    at_ms: int
+    next_at_ms: int
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """How the outbox stands: what waits, since when the oldest of it is due, what is given up."""
+
+    waiting: int
+    dead: int
+    overdue_ms: int
 
 
 async def queue(
@@ -148,6 +172,37 @@ async def states(connection: AsyncConnection, event_ids: Iterable[str]) -> Mappi
     """What became of mails: event id → `waiting`, `sent` or `dead`."""
     query = sa.select(_O.event_id, _O.state).where(_O.event_id.in_(list(event_ids)))
     return {row.event_id: row.state for row in await connection.execute(query)}
+
+
+async def of_state(connection: AsyncConnection, state: MailState, limit: int) -> Sequence[Kept]:
+    """Rows of one state, the newest first."""
+    columns = [_O[name] for name in Kept.__slots__]
+    query = sa.select(*columns).where(_O.state == state).order_by(_O.at_ms.desc(), _O.event_id)
+    rows = await connection.execute(query.limit(limit))
+    return [Kept(**row) for row in rows.mappings()]
+
+
+async def revive(connection: AsyncConnection, now_ms: int, event_id: str | None = None) -> int:
+    """Let dead mails be tried anew, one or all of them; how many. Those too old to be news stay."""
+    mine = [] if event_id is None else [_O.event_id == event_id]
+    result = await connection.execute(
+        sa.update(schema.outbox)
+        .where(_O.state == "dead", _O.at_ms >= now_ms - AGE_MAX_MS, *mine)
+        .values(state="waiting", tries=0, next_at_ms=now_ms)
+    )
+    return result.rowcount
+
+
+async def figures(connection: AsyncConnection, now_ms: int) -> Figures:
+    """Counted over an index; what was sent is not looked at, however much it is."""
+    query = (
+        sa.select(_O.state, sa.func.count(), sa.func.min(_O.next_at_ms))
+        .where(_O.state.in_(["waiting", "dead"]))
+        .group_by(_O.state)
+    )
+    found = {state: (count, first) for state, count, first in await connection.execute(query)}
+    waiting, first_ms = found.get("waiting", (0, now_ms))
+    return Figures(waiting, found.get("dead", (0, 0))[0], max(0, now_ms - first_ms))
 
 
 async def _end(connection: AsyncConnection, mail: Mail, values: Mapping[str, object]) -> bool:

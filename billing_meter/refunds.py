@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from billing_meter import ledger, schema
+from billing_meter import ledger, notices, schema
 from billing_meter.ledger import Draw, Entry, Posted
 from billing_meter.ledger_store import LedgerStore, LedgerTransaction
 from billing_meter.sessions import REFUND_WINDOW_MS
@@ -98,6 +98,9 @@ class Refunds:
         async with self._store.transaction() as transaction:
             decided = await _decide(transaction, session_id, "approved", units, decided_by)
             if isinstance(decided, Refund):
+                await notices.queue_refund_decided(
+                    transaction.connection, decided, transaction.at_ms
+                )
                 entry = await _refund_entry(transaction.connection, decided)
                 first = await transaction.write([entry])
                 if entry.draw.paid:  # as a purchase would: nobody spends what they owe
@@ -108,7 +111,12 @@ class Refunds:
     async def deny(self, session_id: str, decided_by: str) -> Refund | RefundRefused:
         """Give nothing back, for good."""
         async with self._store.transaction() as transaction:
-            return await _decide(transaction, session_id, "denied", 0, decided_by)
+            decided = await _decide(transaction, session_id, "denied", 0, decided_by)
+            if isinstance(decided, Refund):
+                await notices.queue_refund_decided(
+                    transaction.connection, decided, transaction.at_ms
+                )
+            return decided
 
     async def of_state(self, state: RefundState, *, limit: int) -> Sequence[Refund]:
         """The oldest requests first."""

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 import sqlalchemy as sa
 
-from billing_meter import order_store, schema
+from billing_meter import notices, order_store, schema
 from billing_meter.database import Database, DatabaseUnavailable
 from billing_meter.ledger_store import Balance, LedgerTransaction, read_balances
 from billing_meter.meter_types import UNLIMITED
@@ -248,6 +248,7 @@ class Reload:
         package = self._orders.catalog.get(row["package_id"])
         if package is None or row["token"] is None:
             await connection.execute(mine.values(state="off", notice="declined"))
+            await notices.queue_reload_off(connection, member_id, "declined", now_ms)
             return None
         serial = row["serial"] + 1
         key = f"reload:{member_id}:{serial}"
@@ -301,6 +302,10 @@ class Reload:
             until_ms = transaction.at_ms + BACKOFF_MS
             values |= {"state": "backoff", "failures": failures + 1, "backoff_until_ms": until_ms}
         await transaction.connection.execute(sa.update(schema.reloads).where(mine).values(values))
+        if values.get("state") == "off":
+            await notices.queue_reload_off(
+                transaction.connection, order.member_id, values["notice"], transaction.at_ms
+            )
 
     def _now_ms(self) -> int:
         return self._wallet.ledger.now_ms()

@@ -195,7 +195,13 @@ def _mail(services: Services) -> list[Coroutine[Any, Any, None]]:
     settings = services.config.mail
     if not settings.smtp:
         return []
-    mailer = Mailer(services.database, services.accounts, settings, utc_now=services.utc_now)
+    mailer = Mailer(
+        services.database,
+        services.accounts,
+        settings,
+        utc_now=services.utc_now,
+        counts=services.mail_counts,
+    )
     return [mailer.run()]
 
 

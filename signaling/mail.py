@@ -8,7 +8,7 @@ from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP
 
-from signaling.mail_texts import Letter, as_html, as_text
+from signaling.mail_parts import Letter, as_html, as_text
 
 
 def mail_bytes(

@@ -1,41 +1,23 @@
-"""What the mails say, in English and Norwegian: one letter, written as plain text and as HTML."""
+"""What receipts and failures say, in English and Norwegian, and who writes each kind of mail."""
 
 from __future__ import annotations
 
-import datetime as dt
-import html
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from decimal import Decimal
 
-from babel.dates import format_datetime
-from babel.numbers import format_currency, format_decimal, get_currency_precision
-
+from billing_meter import notices, receipts
 from billing_meter.outbox import Facts
-from billing_meter.units import credits_text
 from rooms.roles import Language
-
-LOCALES: Mapping[Language, str] = {"en": "en_GB", "nb": "nb_NO"}
-
-
-@dataclass(frozen=True, slots=True)
-class Site:
-    """What every mail names: the site, and where people get help."""
-
-    name: str
-    support: str
-
-
-@dataclass(frozen=True, slots=True)
-class Letter:
-    """A mail's words. `rows` are label and value; neither form of it adds anything."""
-
-    language: Language
-    subject: str
-    greeting: str
-    lead: str
-    rows: tuple[tuple[str, str], ...]
-    closing: tuple[str, ...]
+from signaling import mail_notices
+from signaling.mail_parts import (
+    METHODS,
+    Letter,
+    Site,
+    credits_shown,
+    instant_text,
+    money_text,
+    number,
+    text,
+)
 
 
 class UnknownKind(ValueError):
@@ -56,60 +38,18 @@ def letter(kind: str, language: Language, username: str, facts: Facts, site: Sit
         raise UnknownKind(f"the facts of a {kind} are not complete: {error}") from error
 
 
-def as_text(made: Letter) -> str:
-    """Plain text: labels in a column, a blank line between parts."""
-    width = max((len(label) for label, _ in made.rows), default=0) + 2
-    rows = "\n".join(f"{label + ':':<{width}}{value}" for label, value in made.rows)
-    return "\n\n".join([made.greeting, made.lead, rows, *made.closing]) + "\n"
-
-
-def as_html(made: Letter) -> str:
-    """The same as HTML, without pictures, links or scripts."""
-    cell = 'style="text-align:left;vertical-align:top;padding:2px 16px 2px 0"'
-    rows = "".join(
-        f"<tr><th {cell}>{html.escape(label)}</th><td {cell}>{html.escape(value)}</td></tr>\n"
-        for label, value in made.rows
-    )
-    closing = "".join(f"<p>{html.escape(text)}</p>\n" for text in made.closing)
-    return (
-        f'<!doctype html>\n<html lang="{made.language}">\n<head><meta charset="utf-8">'
-        f"<title>{html.escape(made.subject)}</title></head>\n<body>\n"
-        f"<p>{html.escape(made.greeting)}</p>\n<p>{html.escape(made.lead)}</p>\n"
-        f"<table>\n{rows}</table>\n{closing}</body>\n</html>\n"
-    )
-
-
-def money_text(minor: int, currency: str, language: Language) -> str:
-    """A price for people: 2799 EUR → €27.99, or 27,99 € in Norwegian."""
-    value = Decimal(minor).scaleb(-get_currency_precision(currency))
-    return str(format_currency(value, currency, locale=LOCALES[language]))
-
-
-def credits_shown(units: int, language: Language) -> str:
-    """Credits with two decimals, as the language writes numbers."""
-    return str(
-        format_decimal(Decimal(credits_text(units)), format="#,##0.00", locale=LOCALES[language])
-    )
-
-
-def instant_text(at_ms: int, language: Language) -> str:
-    """A UTC instant for people, to the second."""
-    at = dt.datetime.fromtimestamp(at_ms // 1000, dt.UTC)
-    return f"{format_datetime(at, 'd MMMM yyyy HH:mm:ss', locale=LOCALES[language])} UTC"
-
-
 def _receipt(language: Language, facts: Facts, site: Site) -> Letter:
     words = RECEIPT[language]
-    amount = credits_shown(_number(facts, "credits_units"), language)
+    amount = credits_shown(number(facts, "credits_units"), language)
     rows = _order_rows(words, facts, language)
     rows.insert(0, (words["credits"], amount))
-    rows.append((words["settled"], instant_text(_number(facts, "settled_at_ms"), language)))
-    rows.append((words["statement"], _text(facts, "descriptor")))
+    rows.append((words["settled"], instant_text(number(facts, "settled_at_ms"), language)))
+    rows.append((words["statement"], text(facts, "descriptor")))
     lead = words["lead_reload" if facts["origin"] == "auto_reload" else "lead"]
     return Letter(
         language=language,
         subject=words["subject"].format(amount=amount, site=site.name),
-        greeting=words["greeting"].format(name=_text(facts, "username")),
+        greeting=words["greeting"].format(name=text(facts, "username")),
         lead=lead.format(amount=amount),
         rows=tuple(rows),
         closing=(words["bank"], words["help"].format(support=site.support), site.name),
@@ -119,13 +59,13 @@ def _receipt(language: Language, facts: Facts, site: Site) -> Letter:
 def _failure(language: Language, facts: Facts, site: Site) -> Letter:
     words = FAILURE[language]
     reasons = FAILURE_REASONS[language]
-    reason = reasons.get(_text(facts, "reason"), reasons["other"])
-    amount = credits_shown(_number(facts, "credits_units"), language)
+    reason = reasons.get(text(facts, "reason"), reasons["other"])
+    amount = credits_shown(number(facts, "credits_units"), language)
     lead = words["lead_reload" if facts["origin"] == "auto_reload" else "lead"]
     return Letter(
         language=language,
         subject=words["subject"].format(site=site.name),
-        greeting=words["greeting"].format(name=_text(facts, "username")),
+        greeting=words["greeting"].format(name=text(facts, "username")),
         lead=lead.format(amount=amount),
         rows=((words["reason"], reason), *_order_rows(words, facts, language)),
         closing=(words["nothing"], words["help"].format(support=site.support), site.name),
@@ -135,51 +75,19 @@ def _failure(language: Language, facts: Facts, site: Site) -> Letter:
 def _order_rows(
     words: Mapping[str, str], facts: Facts, language: Language
 ) -> list[tuple[str, str]]:
-    currency = _text(facts, "currency")
-    method = _text(facts, "method")
+    currency = text(facts, "currency")
+    method = text(facts, "method")
     rows = [
-        (words["price"], money_text(_number(facts, "price_minor"), currency, language)),
+        (words["price"], money_text(number(facts, "price_minor"), currency, language)),
         (words["method"], METHODS[language].get(method, method)),
-        (words["order"], _text(facts, "order")),
-        (words["ordered"], instant_text(_number(facts, "created_at_ms"), language)),
+        (words["order"], text(facts, "order")),
+        (words["ordered"], instant_text(number(facts, "created_at_ms"), language)),
     ]
     list_minor = facts.get("list_price_minor")
-    if isinstance(list_minor, int) and list_minor > _number(facts, "price_minor"):
+    if isinstance(list_minor, int) and list_minor > number(facts, "price_minor"):
         rows.insert(1, (words["list_price"], money_text(list_minor, currency, language)))
     return rows
 
-
-def _number(facts: Facts, name: str) -> int:
-    value = facts[name]
-    if not isinstance(value, int):
-        raise TypeError(f"{name} is not a number")
-    return value
-
-
-def _text(facts: Facts, name: str) -> str:
-    value = facts[name]
-    if not isinstance(value, str):
-        raise TypeError(f"{name} is not a text")
-    return value
-
-
-METHODS: Mapping[Language, Mapping[str, str]] = {
-    "en": {
-        "card": "Payment card",
-        "pay_by_phone": "Pay by phone",
-        "paysafecard": "Paysafecard",
-        "bitcoin": "Bitcoin",
-        "gift_card": "Gift card",
-    },
-    "nb": {
-        "card": "Betalingskort",
-        "pay_by_phone": "Betal med telefonen",
-        "paysafecard": "Paysafecard",
-        "bitcoin": "Bitcoin",
-        "gift_card": "Gavekort",
-    },
-}
-"""Ways to pay; one without a name here is shown by its id."""
 
 RECEIPT: Mapping[Language, Mapping[str, str]] = {
     "en": {
@@ -268,5 +176,11 @@ FAILURE_REASONS: Mapping[Language, Mapping[str, str]] = {
     },
 }
 
-WRITERS: Mapping[str, Writer] = {"receipt": _receipt, "purchase_failed": _failure}
+WRITERS: Mapping[str, Writer] = {
+    receipts.RECEIPT: _receipt,
+    receipts.FAILURE: _failure,
+    notices.REFUND_DECIDED: mail_notices.refund_decided,
+    notices.MONEY_BACK: mail_notices.money_back,
+    notices.RELOAD_OFF: mail_notices.reload_off,
+}
 """Kind of mail → who writes it. A new kind is one more entry, in both languages."""

@@ -10,6 +10,7 @@ import asyncio
 import datetime as dt
 import secrets
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import structlog
 
@@ -20,7 +21,8 @@ from billing_meter.outbox import Mail
 from signaling.accounts import Accounts
 from signaling.addresses import is_address
 from signaling.mail import mail_bytes
-from signaling.mail_texts import Site, UnknownKind, letter
+from signaling.mail_parts import Site
+from signaling.mail_texts import UnknownKind, letter
 from signaling.settings_mail import MailSection
 from signaling.smtp import Accepted, Delivery, Failed, Rejected, SmtpLine
 from signaling.smtp import SmtpUnavailable as Unavailable
@@ -36,6 +38,17 @@ MESSAGE_ID_BYTES = 16
 log = structlog.get_logger(__name__)
 
 
+@dataclass(slots=True)
+class MailCounts:
+    """What became of deliveries since the start of the process."""
+
+    sent: int = 0
+    put_off: int = 0
+    given_up: int = 0
+    outages: int = 0
+    """Times that the server could not be reached."""
+
+
 class Mailer:
     """Make one per process, only where mail is configured; `run` is its life."""
 
@@ -46,11 +59,13 @@ class Mailer:
         settings: MailSection,
         *,
         utc_now: Callable[[], dt.datetime],
+        counts: MailCounts | None = None,
     ) -> None:
         self._database = database
         self._accounts = accounts
         self._settings = settings
         self._utc_now = utc_now
+        self._counts = counts or MailCounts()
         self._server = settings.smtp_server()
         self._site = Site(settings.sender_name, settings.support)
 
@@ -65,6 +80,7 @@ class Mailer:
             except Unavailable as error:
                 wait_s = OUTAGE_S[min(outages, len(OUTAGE_S) - 1)]
                 outages += 1
+                self._counts.outages += 1
                 log.warning("mail server not reached", error=str(error), again_in_s=wait_s)
             except DatabaseUnavailable as error:
                 wait_s = LOOK_S
@@ -140,12 +156,17 @@ class Mailer:
             match ended:
                 case Accepted():
                     await outbox.delivered(connection, mail, self._now_ms())
+                    self._counts.sent += 1
                     return
                 case Rejected(reason):
                     await outbox.bury(connection, mail, reason)
                     state = "dead"
                 case Failed(reason):
                     state = await outbox.postpone(connection, mail, reason, self._now_ms())
+        if state == "dead":
+            self._counts.given_up += 1
+        else:
+            self._counts.put_off += 1
         # Neither the address nor the text: a log is read by more people than a mail.
         log.warning("mail not sent", mail=mail.event_id, tries=mail.tries, state=state)
 

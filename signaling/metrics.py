@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
+from billing_meter import outbox
 from media.api import BusyReason, Load
 from rooms.limits import NS_PER_S
 
@@ -51,20 +52,22 @@ class LoopLag:
         return worst_s
 
 
-def exposition(services: Services) -> bytes:
-    """The text of one scrape."""
+def exposition(services: Services, mail: outbox.Figures | None) -> bytes:
+    """The text of one scrape; without `mail` when the database does not answer."""
     registry = CollectorRegistry()
-    registry.register(_Collector(services))
+    registry.register(_Collector(services, mail))
     return generate_latest(registry)
 
 
 class _Collector:
-    def __init__(self, services: Services) -> None:
+    def __init__(self, services: Services, mail: outbox.Figures | None) -> None:
         self._services = services
+        self._mail = mail
 
     def collect(self) -> Iterator[Metric]:
         yield from self._rooms()
         yield from self._media()
+        yield from self._mails()
         yield from self._process()
 
     def _rooms(self) -> Iterator[Metric]:
@@ -145,6 +148,29 @@ class _Collector:
             "parlour_viewers_refused",
             "Viewers refused because the process was overloaded.",
             self._services.house.airing.refused_busy,
+        )
+
+    def _mails(self) -> Iterator[Metric]:
+        counts = self._services.mail_counts
+        ended = CounterMetricFamily(
+            "parlour_mail_deliveries", "Deliveries, by what became of them.", labels=["outcome"]
+        )
+        for outcome in ("sent", "put_off", "given_up"):
+            ended.add_metric([outcome], getattr(counts, outcome))
+        yield ended
+        yield CounterMetricFamily(
+            "parlour_mail_outages", "Times that no mail server was reached.", counts.outages
+        )
+        if self._mail is None:
+            return
+        kept = GaugeMetricFamily("parlour_mails", "Mails in the outbox.", labels=["state"])
+        kept.add_metric(["waiting"], self._mail.waiting)
+        kept.add_metric(["dead"], self._mail.dead)
+        yield kept
+        yield GaugeMetricFamily(
+            "parlour_mail_overdue_seconds",
+            "Since when the mail that waits longest could have been tried.",
+            self._mail.overdue_ms / 1_000,
         )
 
     def _process(self) -> Iterator[Metric]:

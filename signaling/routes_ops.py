@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import sqlalchemy as sa
 from aiohttp import web
 from msgspec import Struct
 from prometheus_client import CONTENT_TYPE_LATEST
 
+from billing_meter import outbox
 from billing_meter.database import DatabaseUnavailable
+from billing_meter.ledger_store import utc_ms
 from media.api import BusyReason
 from rooms.limits import BUSY_RETRY_S
 from signaling import openapi
@@ -52,7 +56,12 @@ async def readyz(call: Call) -> web.Response:
 
 async def metrics(call: Call) -> web.Response:
     """Prometheus text; sums are made now, nothing is counted per packet for it."""
-    response = web.Response(body=exposition(call.services), headers={"Cache-Control": "no-store"})
+    services, mail = call.services, None
+    with contextlib.suppress(DatabaseUnavailable):
+        async with services.database.read() as connection:
+            mail = await outbox.figures(connection, utc_ms(services.utc_now()))
+    text = exposition(services, mail)
+    response = web.Response(body=text, headers={"Cache-Control": "no-store"})
     response.headers["Content-Type"] = CONTENT_TYPE_LATEST
     return response
 

@@ -6,7 +6,7 @@ import contextlib
 import datetime as dt
 import ipaddress
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from aiohttp import web
 
@@ -30,6 +30,7 @@ from signaling.experts import Experts
 from signaling.hub import Hub
 from signaling.identity import Identities
 from signaling.limits import Buckets, TrustedProxies, address_key, in_networks
+from signaling.mailer import MailCounts
 from signaling.metrics import LoopLag
 from signaling.problem import too_many
 from signaling.refund_watch import RefundWatch
@@ -118,6 +119,7 @@ class Services:
     lag: LoopLag
     utc_now: Callable[[], dt.datetime]
     operators: list[ipaddress.IPv4Network | ipaddress.IPv6Network]
+    mail_counts: MailCounts = field(default_factory=MailCounts)
     routes: Sequence[Route] = ()
     draining: bool = False
     public_url: str = ""

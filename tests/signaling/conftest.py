@@ -24,6 +24,8 @@ from signaling.passwords import Passwords
 from signaling.services import Services
 from signaling.store import opened_store
 from signaling.tokens import Grant, Tokens, secret_of
+from tests.signaling.mail_server import mail_server
+from tests.signaling.post_office import Post
 from tests.turns import turn
 
 PASSWORD = "correct-horse-9"
@@ -163,3 +165,10 @@ async def problem_of(reply: ClientResponse) -> tuple[int, str]:
 def problem():
     """`problem_of`, for tests in files that cannot import this one."""
     return problem_of
+
+
+@pytest.fixture
+async def post(door: Door) -> AsyncIterator[Post]:
+    """A post office behind the door."""
+    async with mail_server() as server:
+        yield Post(door, server)

@@ -7,7 +7,10 @@ import datetime as dt
 import json
 import logging
 import socket
+import sqlite3
 import stat
+import time
+from contextlib import closing
 from pathlib import Path
 
 import jwt
@@ -144,6 +147,24 @@ def test_promotions_are_added_listed_and_ended(parlour) -> None:
     assert parlour("promotion", "end", "spring")[0] == 0
     assert "spring  40  2026-01-01" in parlour("promotion", "list")[1]
     assert parlour("promotion", "end", "spring")[0] == 2
+
+
+def test_dead_mails_are_listed_and_tried_anew(parlour, tmp_path) -> None:
+    parlour("member", "add", "mia", "--json")
+    with closing(sqlite3.connect(tmp_path / "data" / "parlour.db")) as store, store:
+        store.execute(
+            "insert into outbox (event_id, kind, member_id, facts, at_ms, state, tries, next_at_ms,"
+            " error) values ('receipt:o1', 'receipt', 'm', '{}', ?, 'dead', 10, 0, '550 nobody')",
+            [int(time.time() * 1_000)],
+        )
+    [listed] = json.loads(parlour("mail", "list", "--json")[1])["mails"]
+    assert (listed["mail"], listed["error"]) == ("receipt:o1", "550 nobody")
+    assert parlour("mail", "retry")[0] == parlour("mail", "retry", "receipt:o2")[0] == 2
+    assert json.loads(parlour("mail", "retry", "receipt:o1", "--json")[1]) == {"retried": 1}
+    assert json.loads(parlour("mail", "list", "--json")[1]) == {"mails": []}
+    assert "receipt:o1" in parlour("mail", "list", "--state", "waiting")[1]
+    assert json.loads(parlour("mail", "retry", "--all", "--json")[1]) == {"retried": 0}
+    assert parlour("mail", "list", "--state", "lost")[0] == 2
 
 
 def test_staff_is_made_on_the_command_line_and_its_history_stays(parlour) -> None:

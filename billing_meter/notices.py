@@ -1,0 +1,79 @@
+"""What members are told by mail beside receipts: refunds, money that went back, auto-reload.
+
+Each is queued in the transaction that it tells of, and guarded like it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from billing_meter import outbox, schema
+
+if TYPE_CHECKING:
+    from billing_meter.order_store import Order
+    from billing_meter.refunds import Refund
+
+REFUND_DECIDED = "refund_decided"
+MONEY_BACK = "money_back"
+RELOAD_OFF = "reload_off"
+
+MoneyBack = Literal["purchase_refund", "charge_back", "dispute_won"]
+
+
+async def queue_refund_decided(connection: AsyncConnection, refund: Refund, at_ms: int) -> None:
+    """Approved or denied, once per session."""
+    table = schema.sessions.c
+    ended_at_ms: int | None = await connection.scalar(
+        sa.select(table.ended_at_ms).where(table.session_id == refund.session_id)
+    )
+    facts: dict[str, str | int | None] = {
+        "session": refund.session_id,
+        "state": refund.state,
+        "charged_units": refund.charged_units,
+        "granted_units": refund.granted_units,
+        "requested_at_ms": refund.requested_at_ms,
+        "ended_at_ms": ended_at_ms,
+    }
+    subject = refund.session_id
+    await outbox.queue(connection, REFUND_DECIDED, refund.member_id, subject, facts, at_ms)
+
+
+async def queue_money_back(
+    connection: AsyncConnection,
+    order: Order,
+    what: MoneyBack,
+    transfer: int,
+    units: int,
+    debt_units: int,
+    reload_off: bool,
+    at_ms: int,
+) -> None:
+    """Credits of an order were taken since its money went back, or came again: once per transfer.
+
+    `debt_units` is all that the member owes now.
+    """
+    facts: dict[str, str | int | None] = {
+        "order": order.order_id,
+        "what": what,
+        "units": units,
+        "debt_units": debt_units,
+        "reload_off": int(reload_off),
+        "credits_units": order.credits_units,
+        "price_minor": order.price_minor,
+        "currency": order.currency,
+        "method": order.method,
+        "created_at_ms": order.created_at_ms,
+    }
+    await outbox.queue(connection, MONEY_BACK, order.member_id, str(transfer), facts, at_ms)
+
+
+async def queue_reload_off(
+    connection: AsyncConnection, member_id: str, notice: str, at_ms: int
+) -> None:
+    """Auto-reload switched itself off; `notice` is that of its settings. Once per switching off:
+    only the member can switch it on again in between."""
+    subject = f"{member_id}:{at_ms}"
+    await outbox.queue(connection, RELOAD_OFF, member_id, subject, {"notice": notice}, at_ms)
