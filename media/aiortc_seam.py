@@ -206,23 +206,25 @@ class DtlsSrtp:
         self.srtp = _srtp_sessions(connection, profile, server=self._server)
         self.state = DtlsState.CONNECTED
 
-    def settle(self) -> None:
+    def settle(self) -> bool:
         """The peer has shown that it finished the handshake: keep what a goodbye needs, no more.
 
         Not earlier: until then it may repeat its last flight, and OpenSSL must answer with ours.
+        True when OpenSSL was let go now.
         """
         connection = self._connection
         if connection is None or self.state is not DtlsState.CONNECTED:
-            return
+            return False
         version, suite = connection.get_protocol_version(), connection.get_cipher_name()
         master = connection.master_key()
         client, server = connection.client_random(), connection.server_random()
         if version != VERSION or suite not in CIPHER_SUITES:
-            return
+            return False
         if master is None or client is None or server is None:  # only before a handshake
-            return
+            return False
         self._tail = DtlsTail.derive(master, client, server, server=self._server)
         self._connection = None
+        return True
 
     def _after_handshake(self, data: bytes) -> None:
         if self._tail is not None:

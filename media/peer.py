@@ -219,9 +219,12 @@ class Peer:
 
     # --- from the plane --------------------------------------------------------------------
 
-    def settle(self) -> None:
-        """Packets came that only a peer with the keys can send: free what the handshake took."""
-        self._dtls.settle()
+    def settle(self) -> bool:
+        """Packets came that only a peer with the keys can send: free what the handshake took.
+
+        True when there was something.
+        """
+        return self._dtls.settle()
 
     def overdue(self, now_ns: int, last_media_ns: int | None) -> str | None:
         """Why this peer must be closed now, None while all is well.

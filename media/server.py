@@ -6,15 +6,14 @@ All of it runs on one event loop.
 """
 
 import asyncio
-import ipaddress
 import secrets
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
-import ifaddr
 import structlog
 
+from media.addresses import candidate_ips
 from media.aiortc_seam import CERTIFICATE_VALID, SrtpSessions, new_certificate
 from media.api import (
     BOTH_KINDS,
@@ -42,6 +41,7 @@ from media.api import (
 from media.batch import BatchSender, Destination
 from media.forward import Forwarder
 from media.gate import Gate
+from media.heap import Heap
 from media.ice_lite import Address, IceLite
 from media.links import PublisherLink, ViewerLink
 from media.overload import Overload, Totals
@@ -61,12 +61,9 @@ QUIET_TICK_NS = 100_000_000
 its caches cold, which costs more than the tick itself (measured: 170 µs of CPU instead of 10)."""
 SWEEP_NS = 500_000_000
 """Time-outs of seconds are looked at twice a second."""
-CANDIDATES_MAX = 8
-"""A machine with dozens of bridges would else fill the answer with addresses nobody can reach."""
 CERTIFICATE_LEFT_MIN = timedelta(days=7)
 """A new peer never gets a certificate with less left than this: a week is longer than any call,
 and than what a client's clock is wrong by."""
-WILDCARDS = frozenset({"0.0.0.0", "::", ""})
 
 log = structlog.get_logger("media.server")
 
@@ -110,6 +107,7 @@ class MediaPlane:
         self._flusher: asyncio.TimerHandle | None = None
         self._tick_ns = self._sweep_ns = clock_ns()
         self._dtls_failures = 0
+        self._heap = Heap()
         self._overload = Overload(self._totals(), peers_max=config.peers_max, now_ns=clock_ns())
 
     # --- life --------------------------------------------------------
@@ -120,10 +118,9 @@ class MediaPlane:
         OSError when the address is not free, with the protocol as its `filename`; ValueError when
         an advertised address is no IP.
         """
-        for text in self._config.advertised:
-            ipaddress.ip_address(text)
+        ips = candidate_ips(self._config.listen_host, self._config.advertised)
         open_both(self._port, self._tcp, self._config.listen_host, self._config.listen_port)
-        self._candidates = tuple((ip, self.port) for ip in self._advertised())
+        self._candidates = tuple((ip, self.port) for ip in ips)
         self._memo = WatchMemo(self._candidates)
         sender = self._sender = BatchSender(self._port.socket)
         self._forwarder = Forwarder(sender, self._clock_ns, self._emit)
@@ -150,15 +147,6 @@ class MediaPlane:
     def port(self) -> int:
         """The number that is really bound, for UDP and for TCP."""
         return int(self._port.socket.getsockname()[1])
-
-    def _advertised(self) -> tuple[str, ...]:
-        if self._config.advertised:
-            return self._config.advertised[:CANDIDATES_MAX]
-        if self._config.listen_host not in WILDCARDS:
-            return (self._config.listen_host,)
-        # Loopback last, for a browser on this very machine when there is no network.
-        found = _machine_addresses(with_ipv6=self._config.listen_host == "::")
-        return (*found[: CANDIDATES_MAX - 1], "127.0.0.1")
 
     def _renew_certificate(self) -> None:
         """For peers from now on; those who are connected keep the one that they were shown."""
@@ -537,11 +525,12 @@ class MediaPlane:
         self._tcp.sweep(now_ns)
         for peer in self._peers():
             last_media_ns = None if peer.link is None else peer.link.last_media_ns
-            if last_media_ns is not None:
-                peer.settle()
+            if last_media_ns is not None and peer.settle():
+                self._heap.freed(now_ns)
             reason = peer.overdue(now_ns, last_media_ns)
             if reason is not None:
                 self._close_peer(peer, reason)
+        self._heap.sweep(now_ns)
 
     def _weigh(self, now_ns: int) -> None:
         """Is there room for more? Said in the log when it changes."""
@@ -584,16 +573,3 @@ def _gone(peer: Peer, reason: str) -> SourceGone | ViewerGone:
             return SourceGone(peer.names.id, peer.names.peer_id, reason)
         case Role.VIEWER:
             return ViewerGone(peer.names.id, reason)
-
-
-def _machine_addresses(*, with_ipv6: bool) -> list[str]:
-    """This machine's addresses that others may reach, IPv4 first."""
-    found = [
-        ip.ip if isinstance(ip.ip, str) else ip.ip[0]
-        for adapter in ifaddr.get_adapters()
-        for ip in adapter.ips
-    ]
-    parsed = [ipaddress.ip_address(text) for text in found]
-    usable = [a for a in parsed if not a.is_loopback and not a.is_link_local]
-    usable.sort(key=lambda address: address.version)
-    return [str(a) for a in usable if a.version == 4 or with_ipv6]
