@@ -1,16 +1,20 @@
-"""`parlour ledger verify|reconcile|statement`: prove and show the books. Safe while serving."""
+"""`parlour ledger verify|reconcile|statement|export`: prove and show the books while serving."""
 
 from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import os
+import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, TextIO
 
 import typer
 
 from billing_meter.database import Database
+from billing_meter.journal import COLUMNS, journal
 from billing_meter.statements import Report, Statement, reconcile, statement, verify
 from billing_meter.units import credits_text
 from signaling.accounts import Account, Accounts, milliseconds
@@ -23,6 +27,7 @@ from signaling.cli_common import (
     show,
 )
 from signaling.config import Config
+from signaling.csv_text import csv_text
 from signaling.store import opened_store, passwords, utc_now
 
 EXIT_FINDINGS = 1
@@ -71,6 +76,38 @@ def ledger_statement(
         _print_statement(name, made)
     if made.findings:
         raise typer.Exit(EXIT_FINDINGS)
+
+
+@ledger_cli.command("export")
+def ledger_export(
+    name: Annotated[
+        str | None, typer.Argument(help="A member's or an expert's name; else everything.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="A new file; else standard output.", metavar="FILE")
+    ] = None,
+    config: ConfigOption = None,
+    data: DataOption = None,
+) -> None:
+    """Write the journal as CSV: a row for each posting of each transfer, in order."""
+    chosen = settings(config, data)
+    if output is None:
+        asyncio.run(_export(chosen, name, sys.stdout))
+        return
+    try:
+        made = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except OSError as error:
+        raise CommandError("bad_output", f"--output {output}: {error.strerror}") from None
+    with os.fdopen(made, "w", encoding="utf-8", newline="") as file:
+        asyncio.run(_export(chosen, name, file))
+
+
+async def _export(config: Config, name: str | None, file: TextIO) -> None:
+    async with opened_store(config) as database:
+        owner_id = None if name is None else (await _account(database, name)).account_id
+        file.write(csv_text([COLUMNS]))
+        async for rows in journal(database, owner_id):
+            file.write(csv_text(rows))
 
 
 async def _with_store(config: Config, look: Callable[[Database], Awaitable[Report]]) -> Report:

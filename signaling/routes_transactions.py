@@ -104,14 +104,8 @@ class Sessions:
 
 async def list_transactions(call: Call) -> web.Response:
     """What moved the balance."""
-    before = call.request.query.get("before")
-    if before is not None and not (before.isascii() and before.isdigit() and len(before) < 16):
-        raise Problem(422, "invalid", "before is the id of an item.")
     lines = await transactions(
-        call.services.database,
-        call.account_id,
-        before=None if before is None else int(before),
-        limit=PAGE_ITEMS + 1,
+        call.services.database, call.account_id, before=before_of(call), limit=PAGE_ITEMS + 1
     )
     page = lines[:PAGE_ITEMS]
     sessions = await sessions_of(call, page)
@@ -122,6 +116,14 @@ async def list_transactions(call: Call) -> web.Response:
             now_ms=sessions.now_ms,
         )
     )
+
+
+def before_of(call: Call) -> int | None:
+    """The item behind which a page begins."""
+    before = call.request.query.get("before")
+    if before is not None and not (before.isascii() and before.isdigit() and len(before) < 16):
+        raise Problem(422, "invalid", "before is the id of an item.")
+    return None if before is None else int(before)
 
 
 async def sessions_of(call: Call, lines: Sequence[StatementLine]) -> Sessions:

@@ -54,6 +54,7 @@ class Limits:
     fragments: Buckets
     purchases: Buckets
     decisions: Buckets
+    exports: Buckets
 
     @classmethod
     def of(cls, config: Config, clock_ns: Callable[[], int]) -> Limits:
@@ -84,6 +85,8 @@ class Limits:
             purchases=buckets(20, 0.2),
             # Spend limits and breaks: each is a transaction of its own.
             decisions=buckets(30, 0.5),
+            # A file may be the whole of somebody's ledger.
+            exports=buckets(5, 1 / 60),
         )
 
 

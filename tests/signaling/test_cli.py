@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import csv
 import datetime as dt
+import io
 import json
 import logging
 import socket
@@ -84,6 +86,25 @@ def test_member_with_credits_is_in_the_books(parlour) -> None:
     assert [line["units"] for line in statement["lines"]] == [167_940]
     code, out, _ = parlour("ledger", "statement", "mia")
     assert "closing 27.99 credits" in out
+
+
+def test_the_journal_is_exported_posting_by_posting(parlour, tmp_path) -> None:
+    for name in ("mia", "noah"):
+        parlour("member", "add", name, "--credits", "27.99")
+    rows = list(csv.DictReader(io.StringIO(parlour("ledger", "export")[1], newline="")))
+    assert [(row["transfer"], row["account"].partition(":")[0]) for row in rows] == [
+        ("1", "member"),
+        ("1", "platform"),
+        ("2", "member"),
+        ("2", "platform"),
+    ]
+    assert sum(int(row["units"]) for row in rows) == 0
+    made = tmp_path / "noah.csv"
+    assert parlour("ledger", "export", "noah", "--output", str(made))[0] == 0
+    assert stat.S_IMODE(made.stat().st_mode) == 0o600
+    assert list(csv.DictReader(io.StringIO(made.read_text(), newline=""))) == rows[2:]
+    code, _, err = parlour("ledger", "export", "noah", "--output", str(made))
+    assert (code, "exists" in err) == (2, True)
 
 
 def test_wrong_books_are_exit_code_1(parlour, tmp_path) -> None:

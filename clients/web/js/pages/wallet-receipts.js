@@ -3,6 +3,7 @@
 import { html, useEffect, useState } from "../../vendor/preact-htm.js";
 import { errorText, get } from "../api.js";
 import { t } from "../i18n.js";
+import { useSession } from "../session.js";
 import { openDialog } from "../ui/dialog.js";
 import { credits, dateTime, money } from "../ui/format.js";
 import { Badge, ErrorState, Spinner } from "../ui/parts.js";
@@ -65,7 +66,9 @@ function Line({ order }) {
 
 /** @param {{ order: Order }} props */
 function Receipt({ order }) {
-  return html`<${Facts}
+  const { me } = useSession();
+  return html`<p class="print-only">${t("receipts.of", { name: me?.name ?? "" })}</p>
+    <${Facts}
       rows=${[
         [t("tx.amount"), credits(order.credits_units)],
         [t("buy.you_paid"), html`<strong>${money(order.price_minor, order.currency)}</strong>`],
@@ -80,5 +83,8 @@ function Receipt({ order }) {
         [t("buy.order"), html`<span class="order-id">${order.id}</span>`],
       ]}
     />
-    <p class="receipt-note faint small">${t("receipts.bank")}</p>`;
+    <p class="receipt-note faint small">${t("receipts.bank")}</p>
+    <div class="dialog-actions no-print">
+      <button type="button" class="button" onClick=${() => print()} data-testid="receipt-print">${t("receipts.print")}</button>
+    </div>`;
 }

@@ -45,7 +45,14 @@ export function Transactions({ version }) {
     load(null);
   }, [version]);
   return html`<section class="transactions" aria-labelledby="tx-title">
-    <h2 id="tx-title">${t("tx.title")}</h2>
+    <div class="tx-head">
+      <h2 id="tx-title">${t("tx.title")}</h2>
+      ${shown &&
+      shown.items.length > 0 &&
+      html`<a class="tx-export" href="/api/v1/wallet/transactions.csv" download data-testid="tx-export">
+        <${Icon} name="receipt" size=${18} />${t("tx.export")}
+      </a>`}
+    </div>
     ${error && !shown && html`<${ErrorState} text=${error} onRetry=${() => load(null)} />`}
     ${shown?.items.length === 0 &&
     html`<div class="panel"><${EmptyState} icon="receipt" heading="h3" title=${t("tx.empty_title")} text=${t("tx.empty_text")} /></div>`}
