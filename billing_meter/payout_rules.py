@@ -89,6 +89,12 @@ class Payout:
     closed_at_ms: int | None
     closed_by: str | None
     returned_at_ms: int | None
+    returned_by: str | None
+
+    @property
+    def manual(self) -> bool:
+        """Whether staff pays it by bank transfer, as far as that is decided."""
+        return self.channel == MANUAL
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,6 +92,11 @@ class Payouts:
         self._looks: dict[str, tuple[int, int]] = {}
         """Payout on its way → when it is asked after next, and how long to wait then (ns)."""
 
+    @property
+    def has_provider(self) -> bool:
+        """Whether approved payouts are sent by a provider, unless they are to be paid by hand."""
+        return self._provider is not None
+
     # --- the expert -----------------------------------------------------------------------
 
     async def earned(self, expert_id: str) -> Earned:
@@ -229,8 +234,11 @@ class Payouts:
     async def returned(self, payout_id: str, reason: str, by: str) -> Outcome:
         """The bank sent a paid one back: the expert has it to be paid out anew."""
         async with self._store.transaction() as transaction:
-            values = {"returned_at_ms": transaction.at_ms, "failure": _reason(reason)}
-            values["closed_by"] = by
+            values = {
+                "returned_at_ms": transaction.at_ms,
+                "returned_by": by,
+                "failure": _reason(reason),
+            }
             moved = await payout_rows.step(transaction, payout_id, PayoutState.RETURNED, values)
         return await self._moved(moved, payout_id)
 
@@ -356,6 +364,7 @@ def _new(expert_id: str, units: int, destination: Destination, at_ms: int) -> Pa
         closed_at_ms=None,
         closed_by=None,
         returned_at_ms=None,
+        returned_by=None,
     )
 
 

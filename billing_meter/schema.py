@@ -329,6 +329,7 @@ payouts = sa.Table(
     sa.Column("closed_at_ms", sa.BigInteger),
     sa.Column("closed_by", sa.String(ID_CHARS)),
     sa.Column("returned_at_ms", sa.BigInteger),
+    sa.Column("returned_by", sa.String(ID_CHARS)),
     sa.CheckConstraint(
         "state IN ('requested', 'approved', 'paid', 'failed', 'denied', 'cancelled', 'returned')",
         name="ck_payouts_state",

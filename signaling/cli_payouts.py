@@ -188,6 +188,7 @@ async def _shown(payout: Payout, accounts: Accounts) -> dict[str, object]:
         "channel": payout.channel or "-",
         "decided_by": payout.decided_by or "-",
         "closed_by": payout.closed_by or "-",
+        "returned_by": payout.returned_by or "-",
         "reference": payout.reference or "-",
         "reason": payout.failure or "-",
         "iban": payout.iban,

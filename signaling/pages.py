@@ -15,7 +15,16 @@ from signaling.problem import Problem
 from signaling.routing import Call, Route
 
 PageName = Literal[
-    "home", "room", "studio", "wallet", "staff", "sign-in", "sign-up", "help", "not-found"
+    "home",
+    "room",
+    "studio",
+    "earnings",
+    "wallet",
+    "staff",
+    "sign-in",
+    "sign-up",
+    "help",
+    "not-found",
 ]
 
 STATIC_TYPES = {
@@ -80,6 +89,7 @@ TEXTS: dict[Language, Texts] = {
             "room": "Room",
             "studio": "Studio",
             "wallet": "Wallet",
+            "earnings": "Earnings",
             "staff": "Staff",
             "sign-in": "Sign in",
             "sign-up": "Join",
@@ -95,6 +105,7 @@ TEXTS: dict[Language, Texts] = {
             "room": "Rom",
             "studio": "Studio",
             "wallet": "Lommebok",
+            "earnings": "Inntekter",
             "staff": "Stab",
             "sign-in": "Logg inn",
             "sign-up": "Bli med",
@@ -177,6 +188,11 @@ async def studio(call: Call) -> web.Response:
     return page_reply(call, "studio")
 
 
+async def earnings(call: Call) -> web.Response:
+    """What an expert earned; the API answers nobody else."""
+    return page_reply(call, "earnings")
+
+
 async def wallet(call: Call) -> web.Response:
     """Balance, packages, history."""
     return page_reply(call, "wallet")
@@ -233,6 +249,7 @@ ROUTES = (
     Route("GET", "/", home, "Home page", reply="text/html"),
     Route("GET", "/room/{expert}", room, "Room page", reply="text/html"),
     Route("GET", "/studio", studio, "Studio page", reply="text/html"),
+    Route("GET", "/earnings", earnings, "Earnings page", reply="text/html"),
     Route("GET", "/wallet", wallet, "Wallet page", reply="text/html"),
     Route("GET", "/staff", staff, "Staff page", reply="text/html"),
     Route("GET", "/sign-in", sign_in, "Sign-in page", reply="text/html"),

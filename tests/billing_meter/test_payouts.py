@@ -119,7 +119,7 @@ async def requested(payouts: Payouts, key: str = "k1", units: int | None = None)
 
 def test_every_way_through_the_steps_balances_and_ends_once() -> None:
     start = Payout(
-        "p", "eve", PayoutState.REQUESTED, 660, 11, "EUR", "E", "NO", *(None,) * 3, 0, *(None,) * 5
+        "p", "eve", PayoutState.REQUESTED, 660, 11, "EUR", "E", "NO", *(None,) * 3, 0, *(None,) * 6
     )
     ways = [[PayoutState.REQUESTED]]
     seen = 0

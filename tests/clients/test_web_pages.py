@@ -60,7 +60,7 @@ def test_scripts_keep_to_relative_imports_and_never_write_markup(script: Path) -
 
 
 def test_every_colour_of_the_pages_is_a_token() -> None:
-    for sheet in ("base", "frame", "home", "account", "wallet", "help", "staff"):
+    for sheet in ("base", "frame", "home", "account", "wallet", "help", "staff", "earnings"):
         text = (WEB / "css" / f"{sheet}.css").read_text()
         bare = [c for c in re.findall(r"#[0-9a-f]{3,8}\b", text) if c not in {"#fff", "#000"}]
         assert bare == [], sheet

@@ -15,6 +15,7 @@ FILLED = {
     "{resource}": "no-such-resource",
     "{order}": "no-such-order",
     "{session}": "no-such-session",
+    "{payout}": "no-such-payout",
     "{file:.+}": "js/main.js",
 }
 ALLOWED = {
@@ -78,6 +79,7 @@ def test_no_route_is_without_a_decision() -> None:
         ("GET", "/"),
         ("GET", "/room/{expert}"),
         ("GET", "/studio"),
+        ("GET", "/earnings"),
         ("GET", "/wallet"),
         ("GET", "/staff"),
         ("GET", "/sign-in"),

@@ -31,6 +31,12 @@ const PAGES = {
     wire: true,
   },
   wallet: { load: () => import("./pages/wallet.js"), words: ["wallet"], wire: true },
+  earnings: {
+    load: () => import("./pages/earnings.js"),
+    words: ["earnings"],
+    css: "earnings.css",
+    wire: false,
+  },
   staff: {
     load: () => import("./pages/staff.js"),
     words: ["staff", "wallet"],

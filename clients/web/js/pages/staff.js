@@ -4,10 +4,14 @@ import { html, render, useEffect, useState } from "../../vendor/preact-htm.js";
 import { t } from "../i18n.js";
 import { useSession } from "../session.js";
 import { EmptyState } from "../ui/parts.js";
+import { StaffPayouts } from "./staff-payouts.js";
 import { StaffRefunds } from "./staff-refunds.js";
 
 /** `id` is the address's hash and the end of the words' key. */
-const SECTIONS = [{ id: "refunds", View: StaffRefunds }];
+const SECTIONS = [
+  { id: "refunds", View: StaffRefunds },
+  { id: "payouts", View: StaffPayouts },
+];
 
 const chosen = () => SECTIONS.find(({ id }) => `#${id}` === location.hash) ?? SECTIONS[0];
 

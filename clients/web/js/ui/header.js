@@ -83,7 +83,9 @@ function MenuContent({ me }) {
     ${me?.role === "expert" &&
     html`<a class="menu-item" href="/studio" data-testid="menu-studio"
       ><${Icon} name="studio" />${t("nav.studio")}</a
-    >`}
+      ><a class="menu-item" href="/earnings" data-testid="menu-earnings"
+        ><${Icon} name="wallet" />${t("nav.earnings")}</a
+      >`}
     ${me &&
     staff &&
     html`<a class="menu-item" href="/staff" data-testid="menu-staff"><${Icon} name="shield" />${t("nav.staff")}</a>`}

@@ -17,7 +17,12 @@ function tabsFor(me) {
   }
   const help = { page: "help", href: "/help/camera", icon: "camera", text: t("nav.help_short") };
   return me.role === "expert"
-    ? [home, { page: "studio", href: "/studio", icon: "studio", text: t("nav.studio") }, help]
+    ? [
+        home,
+        { page: "studio", href: "/studio", icon: "studio", text: t("nav.studio") },
+        { page: "earnings", href: "/earnings", icon: "wallet", text: t("nav.earnings") },
+        help,
+      ]
     : [home, { page: "wallet", href: "/wallet", icon: "wallet", text: t("nav.wallet") }, help];
 }
 
