@@ -223,12 +223,12 @@ sessions = sa.Table(
     sa.Column("posted_units", sa.BigInteger, nullable=False),
     sa.Column("expert_units", sa.BigInteger, nullable=False),
     sa.Column("entries", sa.BigInteger, nullable=False),
-    sa.Column("page", sa.Integer),
-    sa.Column("last_charge", sa.BigInteger),
     sa.Column("opened_at_ms", sa.BigInteger, nullable=False),
     sa.Column("started_at_ms", sa.BigInteger),
     sa.Column("marked_at_ms", sa.BigInteger, nullable=False),
     sa.Column("ended_at_ms", sa.BigInteger),
+    sa.Column("page", sa.Integer),
+    sa.Column("last_charge", sa.BigInteger),
     sa.CheckConstraint("state IN ('open', 'closed')", name="ck_meter_sessions_state"),
     sa.CheckConstraint(
         "charged_units = private_s * private_units_per_s + cam2cam_s * cam2cam_units_per_s"

@@ -7,17 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from billing_meter import ledger, schema
+from billing_meter import schema
 from billing_meter.database import Database
+from billing_meter.history import SESSION_SUBJECT, Owner, StatementLine, accounts_of, transactions
 from billing_meter.seals import seal
 from billing_meter.verify import Finding, Report, reconcile, verify
 
 __all__ = [
+    "SESSION_SUBJECT",
     "Finding",
     "Report",
     "Statement",
@@ -29,25 +30,8 @@ __all__ = [
     "verify",
 ]
 
-Owner = Literal["member", "expert"]
-SESSION_SUBJECT = "session:"
 _Change = tuple[int, int, str, str | None, int]
 """Transfer, at_ms, kind, subject, signed units."""
-
-
-@dataclass(frozen=True, slots=True)
-class StatementLine:
-    """One change; a private session is one line however many grants it took.
-
-    `id` is the number of its last transfer: lines are in its order. `units` is signed.
-    """
-
-    id: int
-    at_ms: int
-    kind: str
-    subject: str | None
-    units: int
-    balance_after_units: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,17 +67,6 @@ async def statement(
     return Statement(owner_id, from_ms, to_ms, opening, closing, tuple(lines), tuple(findings))
 
 
-async def transactions(
-    database: Database, member_id: str, *, before: int | None = None, limit: int = 50
-) -> Sequence[StatementLine]:
-    """A member's history, newest first; pass the last `id` as `before` for the next page."""
-    async with database.read() as connection:
-        rows = await _changes(connection, "member", member_id, 0, None)
-    lines = _lines(rows, 0)
-    older = [line for line in reversed(lines) if before is None or line.id < before]
-    return older[:limit]
-
-
 def _lines(rows: Sequence[_Change], opening: int) -> list[StatementLine]:
     """Merge the transfers of each session, then run the balance along."""
     merged: dict[str, StatementLine] = {}
@@ -113,18 +86,6 @@ def _lines(rows: Sequence[_Change], opening: int) -> list[StatementLine]:
     return lines
 
 
-def _accounts_of(owner: Owner, owner_id: str) -> list[str]:
-    match owner:
-        case "member":
-            return [
-                ledger.paid_account(owner_id),
-                ledger.promo_account(owner_id),
-                ledger.held_account(owner_id),
-            ]
-        case "expert":
-            return [ledger.payable_account(owner_id), ledger.payout_account(owner_id)]
-
-
 async def _changes(
     connection: AsyncConnection, owner: Owner, owner_id: str, from_ms: int, to_ms: int | None
 ) -> Sequence[_Change]:
@@ -136,7 +97,7 @@ async def _changes(
         .select_from(table.join(lines))
         .where(
             mine == owner_id,
-            lines.c.account.in_(_accounts_of(owner, owner_id)),
+            lines.c.account.in_(accounts_of(owner, owner_id)),
             table.c.at_ms >= from_ms,
         )
         .group_by(table.c.transfer, table.c.at_ms, table.c.kind, table.c.subject)
@@ -157,7 +118,7 @@ async def _total(
     query = (
         sa.select(sa.func.coalesce(sa.func.sum(lines.c.units), 0))
         .select_from(table.join(lines))
-        .where(mine == owner_id, lines.c.account.in_(_accounts_of(owner, owner_id)))
+        .where(mine == owner_id, lines.c.account.in_(accounts_of(owner, owner_id)))
     )
     if before_ms is not None:
         query = query.where(table.c.at_ms < before_ms)
@@ -167,6 +128,6 @@ async def _total(
 async def _stored(connection: AsyncConnection, owner: Owner, owner_id: str) -> int:
     table = schema.accounts
     query = sa.select(sa.func.coalesce(sa.func.sum(table.c.units), 0)).where(
-        table.c.account.in_(_accounts_of(owner, owner_id))
+        table.c.account.in_(accounts_of(owner, owner_id))
     )
     return int(await connection.scalar(query) or 0)

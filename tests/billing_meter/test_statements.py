@@ -8,7 +8,7 @@ from sqlalchemy.schema import DropConstraint
 
 from billing_meter import schema
 from billing_meter.database import Database
-from billing_meter.ledger import Debit, Hold
+from billing_meter.ledger import Debit, Hold, PromoGrant, Purchase, TakeBack
 from billing_meter.meter import SessionOrder
 from billing_meter.orders import Order, Orders
 from billing_meter.providers import FakeProvider
@@ -160,3 +160,45 @@ async def test_history_pages_newest_first(books) -> None:
     first = await transactions(books.database, "ann", limit=2)
     rest = await transactions(books.database, "ann", before=first[-1].id)
     assert [*first, *rest] == list(everything)
+
+
+async def more_lines(books) -> None:
+    """Two sessions side by side with debits between, a line that comes to nothing, a refund."""
+    ledger = books.wallet.ledger
+    posted = await ledger.execute(Purchase("bought", "ann", 50_000, "order:x"))
+    for name in ("s3", "s4"):
+        await books.till.open(SessionOrder(name, "ann", "eve", Tariff(299, 100, 50)))
+        gate = books.gate()
+        books.till.attach(name, Component.PRIVATE, gate)
+        gate.start()
+    for n in range(4):
+        await books.run(5)
+        await ledger.execute(Debit(f"tip-{n}", "ann", "eve", 100 + n, "surprise", "rose"))
+        if n == 1:
+            await books.till.close("s4", "member_left")
+    left = (await books.wallet.balance("ann")).available
+    await ledger.execute(Debit("all", "ann", "eve", left, "surprise", "castle"))
+    await ledger.execute(TakeBack("back", posted.transfer, 50_000, "charge_back", "order:x"))
+    await books.till.close("s3", "member_left")
+    await ledger.execute(PromoGrant("gift", "ann", 7_000, "sorry"))
+
+
+@pytest.mark.parametrize("closed", [True, False])
+async def test_pages_of_any_size_are_the_statement_backwards(books, closed) -> None:
+    """Whatever lies across a page's edge: sessions that took many transfers, and side by side."""
+    await more_lines(books)
+    if closed:
+        await books.till.close("s2", "member_left")
+    whole = list(reversed((await statement(books.database, "ann", 0, 2**53)).lines))
+    assert len(whole) > 8
+    for size in (1, 3, 50):
+        pages, before = [], None
+        while True:
+            page = await transactions(books.database, "ann", before=before, limit=size)
+            if not page:
+                break
+            pages += page
+            before = page[-1].id
+        assert pages == whole
+    assert await transactions(books.database, "nobody") == []
+    assert list(await transactions(books.database, "ann", before=10**15)) == whole
