@@ -46,6 +46,18 @@ async def cost(door, seconds: int) -> None:
         await connection.execute(sa.update(schema.sessions).values(change))
 
 
+async def charge(door, units: int) -> None:
+    """The transfer that took it."""
+    member, expert = [await door.services.accounts.by_name(name) for name in ("mia", "luna")]
+    debit = Debit(
+        "k", member.account_id, expert.account_id, units, SESSION_CHARGE, "session:session-1"
+    )
+    posted = await door.services.wallet.ledger.execute(debit)
+    assert isinstance(posted, Posted)
+    async with door.services.database.write() as connection:
+        await connection.execute(sa.update(schema.sessions).values(last_charge=posted.transfer))
+
+
 async def test_a_member_asks_once_and_sees_what_becomes_of_it(ended, problem) -> None:
     client = await ended.signed_in("mia")
     assert await problem(await client.post(PATH, json=COMPLAINT)) == (409, "nothing_charged")
@@ -89,14 +101,8 @@ STAFF = "/api/v1/staff/refunds"
 @pytest.fixture
 async def asked(ended) -> object:
     """Mia spent 4,000 units with luna and wants them back; sam is staff."""
-    member = await ended.services.accounts.by_name("mia")
-    expert = await ended.services.accounts.by_name("luna")
     await cost(ended, 10)
-    units = 10 * Tariff().rate(Component.PRIVATE)
-    debit = Debit(
-        "k", member.account_id, expert.account_id, units, SESSION_CHARGE, "session:session-1"
-    )
-    assert isinstance(await ended.services.wallet.ledger.execute(debit), Posted)
+    await charge(ended, 10 * Tariff().rate(Component.PRIVATE))
     client = await ended.signed_in("mia")
     assert (await client.post(PATH, json=COMPLAINT)).status == 201
     await ended.staff("sam")
@@ -172,12 +178,7 @@ async def test_the_wallet_shows_a_session_as_one_line_with_what_became_of_its_re
 async def test_a_refund_can_be_asked_for_until_the_end_of_its_day(ended, problem) -> None:
     await cost(ended, 10)
     client = await ended.signed_in("mia")
-    account = await ended.services.accounts.by_name("mia")
-    expert = await ended.services.accounts.by_name("luna")
-    debit = Debit(
-        "k", account.account_id, expert.account_id, 10, SESSION_CHARGE, "session:session-1"
-    )
-    assert isinstance(await ended.services.wallet.ledger.execute(debit), Posted)
+    await charge(ended, 10)
 
     async def standing() -> str:
         page = await (await client.get("/api/v1/wallet/transactions")).json()
