@@ -18,11 +18,11 @@ import sys
 import tempfile
 from pathlib import Path
 
-from playwright.async_api import Browser, async_playwright
+from playwright.async_api import Browser
 
+from bench.chromium import chromium
 from bench.server import ServerUnderTest
 
-CHROMIUM = "/usr/bin/chromium"
 FRAME_WAIT_MS = 15_000
 POINTER_REST_MS = 150
 """A quick hand: people rest some 200 ms on what they are about to click."""
@@ -75,26 +75,13 @@ async def measure(runs: int) -> dict[str, object]:
     with tempfile.TemporaryDirectory() as folder:
         async with (
             ServerUnderTest(Path(folder)) as server,
-            async_playwright() as playwright,
+            chromium() as browser,
         ):
             await server.publish_generated("luna")
-            browser = await playwright.chromium.launch(
-                executable_path=CHROMIUM,
-                args=[
-                    "--no-sandbox",
-                    "--disable-gpu",
-                    "--disable-quic",
-                    "--disable-background-networking",
-                    "--autoplay-policy=no-user-gesture-required",
-                ],
-            )
-            try:
-                for _ in range(WARM_UP_RUNS):
-                    await one_run(browser, server.url, "luna")
-                times_ms = [await one_run(browser, server.url, "luna") for _ in range(runs)]
-                version = browser.version
-            finally:
-                await browser.close()
+            for _ in range(WARM_UP_RUNS):
+                await one_run(browser, server.url, "luna")
+            times_ms = [await one_run(browser, server.url, "luna") for _ in range(runs)]
+            version = browser.version
     return {
         "runs": runs,
         "first_frame_ms": [round(t, 1) for t in times_ms],

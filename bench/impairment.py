@@ -20,9 +20,10 @@ from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
 
+from bench.chromium import chromium
 from bench.impaired_line import LOOPBACK, ImpairedLine
 from bench.impairment_faults import FAULTS, Finding, Scene
-from bench.people import PASSWORD, chromium, on_a_line
+from bench.people import PASSWORD, on_a_line
 from bench.server import ServerUnderTest
 
 EXPERT = "luna"

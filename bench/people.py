@@ -13,32 +13,15 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from playwright.async_api import Browser, Page, Playwright, async_playwright
+from playwright.async_api import Browser, Page
 
 from bench.impaired_line import LOOPBACK, ImpairedLine
 
-CHROMIUM = "/usr/bin/chromium"
 PASSWORD = "correct-horse-9"
 STEP_WAIT_MS: Final = 40_000
 """A step takes a second or two; a machine that encodes and decodes four pictures may be busy."""
 SAMPLE_MS: Final = 200
 """How often a page reads its statistics; the resolution of what is measured in time."""
-
-FLAGS = [
-    "--no-sandbox",
-    "--use-fake-device-for-media-stream",
-    "--use-fake-ui-for-media-stream",
-    "--autoplay-policy=no-user-gesture-required",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    # All pages share one browser: none may be throttled because another is in front.
-    "--disable-background-timer-throttling",
-    "--disable-backgrounding-occluded-windows",
-    "--disable-renderer-backgrounding",
-]
 
 ON_A_LINE = """
 (() => {
@@ -181,21 +164,6 @@ class OnALine:
         await self.page.goto(f"{self.line.origin}/room/{expert}")
         await self.decodes(10)
         await self.click("tap-for-sound")
-
-
-@asynccontextmanager
-async def chromium() -> AsyncIterator[Browser]:
-    """A headless Chromium with a fake camera and microphone."""
-    async with async_playwright() as playwright:
-        browser = await _launch(playwright)
-        try:
-            yield browser
-        finally:
-            await browser.close()
-
-
-async def _launch(playwright: Playwright) -> Browser:
-    return await playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
 
 
 @asynccontextmanager

@@ -19,34 +19,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import structlog
-from playwright.async_api import Browser, BrowserContext, Page, async_playwright
+from playwright.async_api import Browser, BrowserContext, Page
 
+from bench.chromium import CHROMIUM as CHROMIUM
+from bench.chromium import chromium as chromium
 from signaling.cli import cli
 
 REPO = Path(__file__).resolve().parents[2]
 PARLOUR = [sys.executable, "-m", "signaling.cli"]
-CHROMIUM = "/usr/bin/chromium"
 READY_WAIT_S = 60
 STEP_WAIT_MS = 30_000
 """A step takes a second; the machine that runs the tests may be busy."""
 PASSWORD = "correct-horse-9"
-
-CHROMIUM_FLAGS = [
-    "--no-sandbox",  # the tests run as root on the build machine
-    "--use-fake-device-for-media-stream",
-    "--use-fake-ui-for-media-stream",
-    "--autoplay-policy=no-user-gesture-required",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    # A hidden tab must not be throttled: the expert's and the member's tabs share one process.
-    "--disable-background-timer-throttling",
-    "--disable-backgrounding-occluded-windows",
-    "--disable-renderer-backgrounding",
-]
 
 
 @dataclass
@@ -105,7 +89,7 @@ class Server:
             ready = re.search(r"READY (https?://\S+?:(\d+))\S* media udp \S*?(\d+)\s*$", line)
             if ready:
                 self.url = ready[1].rstrip("/")
-                self.http = f"127.0.0.1:{ready[2]}"
+                self.http = f"{self.http.rpartition(':')[0]}:{ready[2]}"
                 self.media = f"{self.media.rpartition(':')[0]}:{ready[3]}"
                 return
 
@@ -213,19 +197,6 @@ async def running_server(
     finally:
         if server.process is not None and server.process.returncode is None:
             await server.stop()
-
-
-@asynccontextmanager
-async def chromium(*extra: str, program: str = CHROMIUM) -> AsyncIterator[Browser]:
-    """A headless Chromium with fake camera and microphone."""
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(
-            executable_path=program, args=[*CHROMIUM_FLAGS, *extra]
-        )
-        try:
-            yield browser
-        finally:
-            await browser.close()
 
 
 @dataclass

@@ -7,20 +7,13 @@ from typing import Any
 
 import pytest_asyncio
 from aiohttp import web
-from playwright.async_api import Browser, Page, async_playwright
+from playwright.async_api import Page
 
+from bench.chromium import REAL_ADDRESSES, chromium
 from bench.impaired_line import ImpairedLine
 from media.api import BOTH_KINDS, MediaConfig, MediaEvent
 from media.server import MediaPlane
 from tests.e2e.user_nat import UserNat
-
-FLAGS = [
-    "--no-sandbox",
-    "--use-fake-device-for-media-stream",
-    "--use-fake-ui-for-media-stream",
-    "--autoplay-policy=no-user-gesture-required",
-    "--disable-features=WebRtcHideLocalIpsWithMdns",
-]
 
 PAGE = """<!doctype html><meta charset=utf-8><title>media</title><script>
 const post = async (path, sdp) => (await fetch(path, {method: 'POST', body: sdp})).text();
@@ -137,14 +130,10 @@ async def site() -> AsyncIterator[tuple[Site, Page]]:
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     port = runner.addresses[0][1]
-    async with async_playwright() as playwright:
-        browser: Browser = await playwright.chromium.launch(
-            executable_path="/usr/bin/chromium", args=FLAGS
-        )
+    async with chromium(REAL_ADDRESSES) as browser:
         page = await browser.new_page()
         await page.goto(f"http://127.0.0.1:{port}/")
         yield made, page
-        await browser.close()
     await runner.cleanup()
     for line in made.lines.values():
         await line.close()
