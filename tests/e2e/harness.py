@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, closing, contextmanager, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import structlog
 from playwright.async_api import Browser, BrowserContext, Page
@@ -76,6 +77,11 @@ class Server:
             cwd=REPO,
             env=os.environ | {"PYTHONUNBUFFERED": "1"},
         )
+
+    @property
+    def media_port(self) -> int:
+        """The number that its media really has."""
+        return int(self.media.rpartition(":")[2])
 
     async def _until_ready(self) -> None:
         assert self.process is not None
@@ -210,6 +216,10 @@ class Person:
     def by(self, testid: str) -> str:
         """The selector of a test id."""
         return f'[data-testid="{testid}"]'
+
+    async def run(self, body: str) -> Any:
+        """Evaluate an async function's body in the page."""
+        return await self.page.evaluate(f"async () => {{{body}}}")
 
     async def open(self, path: str) -> None:
         """Go to a page of the server."""

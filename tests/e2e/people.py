@@ -10,7 +10,16 @@ from pathlib import Path
 
 from playwright.async_api import Browser
 
-from tests.e2e.harness import STEP_WAIT_MS, Person, Server, chromium, person, running_server
+from tests.e2e.harness import (
+    CHROMIUM,
+    STEP_WAIT_MS,
+    Person,
+    Server,
+    chromium,
+    person,
+    running_server,
+)
+from tests.e2e.netns import ADDRESS, Namespace
 
 EXPERT = "luna"
 MEMBER = "mia"
@@ -109,26 +118,46 @@ class Stage:
         """One more visitor, nobody yet."""
         return await self.stack.enter_async_context(person(self.browser, self.server))
 
+    async def begin_private(self, *, cam2cam: bool = False, two_way_audio: bool = False) -> None:
+        """The member asks, the expert accepts; until the session is active."""
+        await ask_private(self.member, cam2cam=cam2cam, two_way_audio=two_way_audio)
+        await accept(self.expert)
+        await in_private(self.member)
+
+    async def end_private(self) -> int:
+        """The member ends the session; what it cost, the same on screen as in clean books."""
+        await self.member.click("end-session")
+        assert await summary(self.member) == "member_left"
+        total = await units(self.member, "summary-total")
+        assert total == charged_units(self.server) > 0
+        self.server.books_are_clean()
+        return total
+
 
 @asynccontextmanager
 async def stage(
     data: Path,
-    *,
+    *arguments: str,
     member_credits: str = "20",
     expert_options: tuple[str, ...] = ("--cam2cam", "--two-way-audio"),
-    media: str = "127.0.0.1:0",
-    prefix: tuple[str, ...] = (),
-    program: str | None = None,
+    net: Namespace | None = None,
+    address: str = ADDRESS,
     expert_script: str = "",
 ) -> AsyncIterator[Stage]:
-    """The scene that most tests begin with: luna on air by webcam, mia watching."""
+    """The scene that most tests begin with: luna on air by webcam, mia watching.
+
+    With `net` server and browser are inside that namespace, and media has `address` there.
+    """
     async with AsyncExitStack() as stack:
-        server = await stack.enter_async_context(running_server(data, media=media, prefix=prefix))
+        if net is None:
+            serving, browsing = running_server(data, *arguments), chromium()
+        else:
+            serving = running_server(data, *arguments, media=f"{address}:0", prefix=net.prefix)
+            browsing = chromium(program=net.wrap(CHROMIUM))
+        server = await stack.enter_async_context(serving)
         server.expert(EXPERT, *expert_options)
         server.member(MEMBER, member_credits)
-        browser = await stack.enter_async_context(
-            chromium() if program is None else chromium(program=program)
-        )
+        browser = await stack.enter_async_context(browsing)
         yield await on_stage(server, browser, stack, expert_script)
 
 

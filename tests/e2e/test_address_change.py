@@ -13,22 +13,13 @@ from pathlib import Path
 
 import pytest
 
+from bench.chromium import REAL_ADDRESSES
 from tests.e2e.across import across_a_cable
 from tests.e2e.bidi import firefox
+from tests.e2e.firefox_people import go_live, grows, watch
 from tests.e2e.harness import CHROMIUM, Person, chromium
 from tests.e2e.netns import CLIENT_ADDRESS, OTHER_ADDRESS
-from tests.e2e.people import (
-    EXPERT,
-    accept,
-    ask_private,
-    charged_units,
-    held_ms_reaches,
-    in_private,
-    on_stage,
-    summary,
-    units,
-)
-from tests.e2e.test_firefox import STEP_WAIT_S, go_live, grows
+from tests.e2e.people import charged_units, held_ms_reaches, on_stage, summary, units
 
 pytestmark = pytest.mark.alone
 PRIVATE, CAM2CAM, TWO_WAY_AUDIO = 299, 100, 50
@@ -36,9 +27,9 @@ BACK_WITHIN_S = 12
 """From the loss of the address to moving pictures; a full reconnect takes no longer."""
 TOLERANCE_S = 1
 
-MARK = "() => { for (const pc of window.parlourDebug.pcs()) pc.before = true; }"
-REPLACED = "() => window.parlourDebug.pcs().filter((pc) => !pc.before).length"
-LOCAL_ADDRESSES = """async () => {
+MARK = "for (const pc of window.parlourDebug.pcs()) pc.before = true;"
+REPLACED = "return window.parlourDebug.pcs().filter((pc) => !pc.before).length;"
+LOCAL_ADDRESSES = """
     const found = new Set();
     for (const pc of window.parlourDebug.pcs()) {
         const all = await pc.getStats();
@@ -49,7 +40,7 @@ LOCAL_ADDRESSES = """async () => {
         }
     }
     return [...found];
-}"""
+"""
 """From which addresses the page's connections send now."""
 
 
@@ -71,21 +62,17 @@ async def test_a_private_session_survives_another_network(tmp_path: Path) -> Non
         server, _, at_browser = await stack.enter_async_context(across_a_cable(tmp_path))
         browser = await stack.enter_async_context(
             chromium(
-                "--ignore-certificate-errors",
-                "--disable-features=WebRtcHideLocalIpsWithMdns",
-                program=at_browser.wrap(CHROMIUM),
+                "--ignore-certificate-errors", REAL_ADDRESSES, program=at_browser.wrap(CHROMIUM)
             )
         )
         scene = await on_stage(server, browser, stack)
         expert, member = scene.expert, scene.member
-        await ask_private(member, cam2cam=True, two_way_audio=True)
-        await accept(expert)
-        await in_private(member)
+        await scene.begin_private(cam2cam=True, two_way_audio=True)
         await held_ms_reaches(member, 3_000, 15)
         for visitor in (expert, member):
             await visitor.decodes("video", 10)
-            assert await visitor.page.evaluate(LOCAL_ADDRESSES) == [CLIENT_ADDRESS]
-            await visitor.page.evaluate(MARK)
+            assert await visitor.run(LOCAL_ADDRESSES) == [CLIENT_ADDRESS]
+            await visitor.run(MARK)
         before = await units(member, "hud-cost")
         loop = asyncio.get_running_loop()
         began = loop.time()
@@ -96,8 +83,8 @@ async def test_a_private_session_survives_another_network(tmp_path: Path) -> Non
             await moves(visitor, "audio", 25, began + BACK_WITHIN_S)
         gap_s = await gap
         for visitor in (expert, member):
-            assert await visitor.page.evaluate(LOCAL_ADDRESSES) == [OTHER_ADDRESS]
-            assert await visitor.page.evaluate(REPLACED) == 0
+            assert await visitor.run(LOCAL_ADDRESSES) == [OTHER_ADDRESS]
+            assert await visitor.run(REPLACED) == 0
         await held_ms_reaches(member, 8_000, 15)
         await member.click("end-session")
         assert await summary(member) == "member_left"
@@ -116,13 +103,10 @@ async def test_firefox_stays_on_air_and_watching_over_another_network(tmp_path: 
         firefox(tmp_path / "profile", at_browser) as browser,
     ):
         expert = await go_live(browser, server.url)
-        guest = await browser.tab()
-        await guest.goto(f"{server.url}/room/{EXPERT}")
-        await guest.until("!!window.parlourDebug", STEP_WAIT_S)
-        await grows(guest, "frames", 10)
+        guest = await watch(browser, server.url)
         for tab in (expert, guest):
-            await tab.run(f"({MARK})(); return null;")
+            await tab.run(MARK)
         at_browser.move(CLIENT_ADDRESS, OTHER_ADDRESS)
         await grows(guest, "frames", 20)
         for tab in (expert, guest):
-            assert await tab.run(f"return ({REPLACED})();") == 0
+            assert await tab.run(REPLACED) == 0

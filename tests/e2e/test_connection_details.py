@@ -9,11 +9,8 @@ from playwright.async_api import WebSocket
 from tests.e2e.axe import WINDOW_HEIGHT, check
 from tests.e2e.harness import STEP_WAIT_MS, Person
 from tests.e2e.people import (
-    accept,
-    ask_private,
     enter_room,
     held_ms_reaches,
-    in_private,
     stage,
 )
 
@@ -95,9 +92,7 @@ async def test_connection_details_on_both_sides(tmp_path: Path) -> None:
         await member.page.wait_for_timeout(2_500)
         assert len(heard) <= count + 1  # one may have been on its way
 
-        await ask_private(member, cam2cam=True)
-        await accept(expert)
-        await in_private(member)
+        await scene.begin_private(cam2cam=True)
         await held_ms_reaches(member, 2_000, 15)
         await member.click("quality")
         await expert.click("quality")

@@ -2,87 +2,36 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 
-from tests.e2e.bidi import Firefox, Tab, firefox
-from tests.e2e.harness import PASSWORD, running_server
-from tests.e2e.netns import ADDRESS, namespace
+from tests.e2e.firefox_people import (
+    INBOUND,
+    STEP_WAIT_S,
+    beside_firefox,
+    go_live,
+    grows,
+    phase,
+    sign_in,
+    units,
+    units_of,
+    watch,
+)
+from tests.e2e.netns import namespace
 from tests.e2e.people import EXPERT, MEMBER, charged_units
 
 PRIVATE, CAM2CAM, TWO_WAY_AUDIO = 299, 100, 50
 CREDITS = 20
-STEP_WAIT_S = 40
-INBOUND = """
-    const sum = {video: 0, audio: 0, frames: 0};
-    for (const pc of window.parlourDebug.pcs()) {
-        for (const s of (await pc.getStats()).values()) {
-            if (s.type !== "inbound-rtp") continue;
-            sum[s.kind] += s.packetsReceived ?? 0;
-            sum.frames += s.framesDecoded ?? 0;
-        }
-    }
-    return sum;
-"""
-"""Packets by kind and decoded frames over all of the page's connections."""
-
-
-async def sign_in(tab: Tab, url: str, name: str) -> None:
-    await tab.goto(f"{url}/sign-in")
-    await tab.fill("username", name)
-    await tab.fill("password", PASSWORD)
-    await tab.click("submit")
-    await tab.until("!!document.querySelector('[data-testid=\"account-menu\"]')", STEP_WAIT_S)
-
-
-async def grows(tab: Tab, figure: str, by: int) -> None:
-    """Wait until that many more packets or frames have come."""
-    start = (await tab.run(INBOUND))[figure]
-    deadline = asyncio.get_running_loop().time() + STEP_WAIT_S
-    while (now := (await tab.run(INBOUND))[figure]) - start < by:
-        assert asyncio.get_running_loop().time() < deadline, f"{figure}: {now - start} of {by}"
-        await asyncio.sleep(0.1)
-
-
-async def phase(tab: Tab, name: str) -> None:
-    where = "document.querySelector('[data-testid=\"room\"]')?.dataset.phase"
-    await tab.until(f"{where} === '{name}'", STEP_WAIT_S)
-
-
-def units_of(testid: str) -> str:
-    """An expression: the server's number behind what is shown, null while it is not."""
-    return f"document.querySelector('[data-testid=\"{testid}\"]')?.dataset.units ?? null"
-
-
-async def units(tab: Tab, testid: str) -> int:
-    return int(await tab.until(units_of(testid), STEP_WAIT_S))
-
-
-async def go_live(browser: Firefox, url: str) -> Tab:
-    expert = await browser.tab()
-    await sign_in(expert, url, EXPERT)
-    await expert.goto(f"{url}/studio")
-    await expert.click("open-devices")  # Firefox keeps asking: the page may not open them itself
-    await expert.click("go-live")
-    await expert.until("!!document.querySelector('[data-testid=\"on-air\"]')", STEP_WAIT_S)
-    return expert
 
 
 async def test_publish_watch_and_private_in_firefox(tmp_path: Path) -> None:
     """Webcam expert, guest, and a member with Cam2Cam and two-way audio, to the ledger's unit."""
     async with (
         namespace(tmp_path) as net,
-        running_server(tmp_path / "data", media=f"{ADDRESS}:0", prefix=net.prefix) as server,
-        firefox(tmp_path / "profile", net) as browser,
+        beside_firefox(tmp_path, net) as (server, browser),
     ):
-        server.expert(EXPERT, "--cam2cam", "--two-way-audio")
         server.member(MEMBER, str(CREDITS))
         expert = await go_live(browser, server.url)
-        guest = await browser.tab()
-        await guest.goto(f"{server.url}/room/{EXPERT}")
-        await guest.until("!!window.parlourDebug", STEP_WAIT_S)
-        await grows(guest, "frames", 10)
-        await grows(guest, "audio", 25)
+        guest = await watch(browser, server.url)
 
         member = await browser.tab()
         await sign_in(member, server.url, MEMBER)

@@ -11,8 +11,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from tests.e2e.harness import CHROMIUM, Person
-from tests.e2e.netns import ADDRESS, Namespace, namespace
+from tests.e2e.harness import Person
+from tests.e2e.netns import Namespace, namespace
 from tests.e2e.people import Stage, quiet, stage
 
 FRAMES = 300
@@ -77,25 +77,15 @@ async def on_air(folder: Path, expert_script: str = "") -> AsyncIterator[tuple[N
     """An expert and a member in a namespace of their own, with the server."""
     async with (
         namespace(folder) as net,
-        stage(
-            folder / "data",
-            media=f"{ADDRESS}:0",
-            prefix=net.prefix,
-            program=net.wrap(CHROMIUM),
-            expert_script=expert_script,
-        ) as scene,
+        stage(folder / "data", net=net, expert_script=expert_script) as scene,
     ):
         yield net, scene
-
-
-def media_port(scene: Stage) -> int:
-    return int(scene.server.media.rpartition(":")[2])
 
 
 async def test_at_five_per_cent_loss_both_ways_99_of_100_frames_decode(tmp_path: Path) -> None:
     async with on_air(tmp_path, ONE_LAYER) as (net, scene):
         sent_before, decoded_before = await at_rest(scene)
-        net.lose_udp_of(media_port(scene), LOSS_PERCENT)
+        net.lose_udp_of(scene.server.media_port, LOSS_PERCENT)
         await scene.expert.page.evaluate(REST, False)
         async with asyncio.timeout(60):
             while await encoded(scene.expert) - sent_before < FRAMES:
@@ -114,7 +104,7 @@ async def test_after_half_a_minute_without_a_network_all_is_back(tmp_path: Path)
         for person in people:
             await person.page.evaluate("window.stillHere = true")
         http_port = int(scene.server.http.rpartition(":")[2])
-        net.cut(http_port, media_port(scene))
+        net.cut(http_port, scene.server.media_port)
         await quiet(1)
         await scene.member.gets_nothing(1)
         await quiet(OUTAGE_S - 2)

@@ -9,8 +9,8 @@ from typing import Any
 
 from tests.e2e.across import across_a_cable
 from tests.e2e.harness import CHROMIUM, Person, chromium, person
+from tests.e2e.page_media import LARGE, draw_at, shows
 from tests.e2e.people import enter_room, go_live
-from tests.e2e.test_simulcast import LARGE, ChromiumPage, draw_at, shows
 
 CAP_KBPS = 300
 BURST_BYTES = 8_000
@@ -23,7 +23,7 @@ WATCHED_S = 8
 AUDIO_LOST_MAX = 0.03
 SMALL_WIDTH = 400
 
-HEARD = """async () => {
+HEARD = """
     const found = {bytes: 0, audio: 0, audioLost: 0};
     for (const pc of window.parlourDebug.pcs()) {
         for (const s of (await pc.getStats()).values()) {
@@ -35,11 +35,11 @@ HEARD = """async () => {
         }
     }
     return found;
-}"""
+"""
 
 
 async def heard(visitor: Person) -> dict[str, Any]:
-    return dict(await visitor.page.evaluate(HEARD))
+    return dict(await visitor.run(HEARD))
 
 
 async def bitrate_kbps(visitor: Person, seconds: float) -> float:
@@ -63,9 +63,8 @@ async def test_a_viewer_on_300_kbit_gets_the_small_picture_and_the_sound(tmp_pat
         await go_live(expert)
         for watching in (other, viewer):
             await enter_room(watching)
-            page = ChromiumPage(watching.page)
-            await draw_at(page, LARGE)
-            await shows(page, 600, 9_999)
+            await draw_at(watching, LARGE)
+            await shows(watching, 600, 9_999)
         at_server.narrow(CAP_KBPS, BURST_BYTES, WAIT_MS)
         await asyncio.sleep(FITS_S)
         before = await heard(viewer)
@@ -75,8 +74,8 @@ async def test_a_viewer_on_300_kbit_gets_the_small_picture_and_the_sound(tmp_pat
         after = await heard(viewer)
         came, lost = (after[name] - before[name] for name in ("audio", "audioLost"))
         print(f"{got_kbps:.0f} kbit/s beside {other_kbps:.0f}; {lost} of {came + lost} lost")
-        await shows(ChromiumPage(viewer.page), 1, SMALL_WIDTH)
-        await shows(ChromiumPage(other.page), 600, 9_999)
+        await shows(viewer, 1, SMALL_WIDTH)
+        await shows(other, 600, 9_999)
         assert got_kbps < CAP_KBPS < other_kbps
         assert came > WATCHED_S * 40
         assert lost <= AUDIO_LOST_MAX * (came + lost)

@@ -9,12 +9,9 @@ from pathlib import Path
 from playwright.async_api import Page
 
 from media.api import SourceGone, ViewerGone
-from tests.e2e.bidi import firefox
-from tests.e2e.harness import Server, running_server
+from tests.e2e.firefox_people import beside_firefox, go_live, grows, watch
 from tests.e2e.media_site import Site, decodes, site, stats_when
-from tests.e2e.netns import ADDRESS, namespace
-from tests.e2e.people import EXPERT
-from tests.e2e.test_firefox import STEP_WAIT_S, go_live, grows
+from tests.e2e.netns import namespace
 from tests.e2e.user_nat import UserNat
 
 __all__ = ["site"]  # a fixture
@@ -50,20 +47,12 @@ async def test_chromium_is_followed_without_doing_anything(site: tuple[Site, Pag
 
 async def test_firefox_goes_on_through_our_pages(tmp_path: Path) -> None:
     """Webcam and picture in the room."""
-    async with namespace(tmp_path) as net:
-        Server(data=tmp_path / "data").expert(EXPERT)
-        async with (
-            running_server(tmp_path / "data", media=f"{ADDRESS}:0", prefix=net.prefix) as server,
-            firefox(tmp_path / "profile", net) as browser,
-        ):
-            await go_live(browser, server.url)
-            guest = await browser.tab()
-            await guest.goto(f"{server.url}/room/{EXPERT}")
-            await guest.until("!!window.parlourDebug", STEP_WAIT_S)
-            await grows(guest, "frames", 20)
-            net.rebind(int(server.media.rpartition(":")[2]), "10.77.9.1")
-            began = time.monotonic()
-            await grows(guest, "frames", 20)
-            await grows(guest, "audio", 25)
-            print(f"resumed after {time.monotonic() - began:.1f} s")
-            assert time.monotonic() - began < RESUMED_WITHIN_S
+    async with namespace(tmp_path) as net, beside_firefox(tmp_path, net) as (server, browser):
+        await go_live(browser, server.url)
+        guest = await watch(browser, server.url)
+        net.rebind(server.media_port, "10.77.9.1")
+        began = time.monotonic()
+        await grows(guest, "frames", 20)
+        await grows(guest, "audio", 25)
+        print(f"resumed after {time.monotonic() - began:.1f} s")
+        assert time.monotonic() - began < RESUMED_WITHIN_S

@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from tests.e2e.netns import ADDRESS, namespace
+from tests.e2e.netns import namespace
 from tests.e2e.people import (
     EXPERT,
     accept,
-    ask_private,
     charged_units,
     enter_room,
     held_ms_reaches,
@@ -32,9 +31,7 @@ async def test_private_with_camera_and_microphone(tmp_path: Path) -> None:
     async with stage(tmp_path) as scene:
         guest = await scene.newcomer()
         await enter_room(guest)
-        await ask_private(scene.member, cam2cam=True, two_way_audio=True)
-        await accept(scene.expert)
-        await in_private(scene.member)
+        await scene.begin_private(cam2cam=True, two_way_audio=True)
 
         await guest.gets_nothing(3)
         await scene.member.decodes("video", 20)
@@ -44,24 +41,17 @@ async def test_private_with_camera_and_microphone(tmp_path: Path) -> None:
         await held_ms_reaches(scene.member, 6_000, 20)
         await guest.gets_nothing(1)
 
-        await scene.member.click("end-session")
-        assert await summary(scene.member) == "member_left"
-        total = await units(scene.member, "summary-total")
+        total = await scene.end_private()
         await summary(scene.expert)
-
-        assert total == charged_units(scene.server)
         assert total > 6 * PRIVATE
         assert await units(scene.member, "summary-balance") == 20 * 6_000 - total
-        scene.server.books_are_clean()
         await guest.decodes("video", 10)  # and the free room has its pictures back
 
 
 async def test_the_hud_is_the_ledger(tmp_path: Path) -> None:
     """Cost and balance on screen add up to the unit to what the member had."""
     async with stage(tmp_path) as scene:
-        await ask_private(scene.member)
-        await accept(scene.expert)
-        await in_private(scene.member)
+        await scene.begin_private()
         await held_ms_reaches(scene.member, 4_000, 15)
         cost, balance = await scene.member.page.evaluate(
             """() => ["hud-cost", "hud-balance"].map((id) => Number(
@@ -81,9 +71,7 @@ async def test_an_empty_balance_stops_the_media(tmp_path: Path) -> None:
     """2.99/min with a minute and two seconds: 62 s are not for a test, so the price is high."""
     rate = 9_999
     async with stage(tmp_path, member_credits="100", expert_options=("--price", "99.99")) as scene:
-        await ask_private(scene.member)
-        await accept(scene.expert)
-        await in_private(scene.member)
+        await scene.begin_private()
         await scene.member.see("low-balance", 30_000)
         assert await summary(scene.member, 90_000) == "balance_empty"
         total = await units(scene.member, "summary-total")
@@ -121,9 +109,7 @@ async def test_two_members_race_for_one_expert(tmp_path: Path) -> None:
 async def test_the_server_is_killed_in_the_middle(tmp_path: Path) -> None:
     """After kill -9 and a restart: settled to the last durable second, the hold is back."""
     async with stage(tmp_path) as scene:
-        await ask_private(scene.member)
-        await accept(scene.expert)
-        await in_private(scene.member)
+        await scene.begin_private()
         await held_ms_reaches(scene.member, 5_000, 20)
         shown = await units(scene.member, "hud-cost")
         await scene.server.kill()
@@ -141,20 +127,13 @@ async def test_a_cut_of_five_seconds_is_not_billed(tmp_path: Path) -> None:
     """The packets are dropped for 5 s: both are told, nothing is charged, the session goes on."""
     async with (
         namespace(tmp_path) as net,
-        stage(
-            tmp_path / "data",
-            media=f"{ADDRESS}:0",
-            prefix=net.prefix,
-            program=net.wrap("/usr/bin/chromium"),
-        ) as scene,
+        stage(tmp_path / "data", net=net) as scene,
     ):
-        await ask_private(scene.member)
-        await accept(scene.expert)
-        await in_private(scene.member)
+        await scene.begin_private()
         await held_ms_reaches(scene.member, 4_000, 15)
         began = asyncio.get_running_loop().time()
         before = await units(scene.member, "hud-cost")
-        net.cut(int(scene.server.media.rpartition(":")[2]))
+        net.cut(scene.server.media_port)
         await phase(scene.member, "paused", 6_000)
         await scene.member.see("paused")
         await quiet(max(0.0, 5 - (asyncio.get_running_loop().time() - began)))
@@ -164,31 +143,20 @@ async def test_a_cut_of_five_seconds_is_not_billed(tmp_path: Path) -> None:
         gap_s = 5
         after = await units(scene.member, "hud-cost")
         wall_s = asyncio.get_running_loop().time() - began
-        await scene.member.click("end-session")
-        await summary(scene.member)
-
         assert (after - before) // PRIVATE <= wall_s - gap_s + TOLERANCE_S
-        assert await units(scene.member, "summary-total") == charged_units(scene.server)
-        scene.server.books_are_clean()
+        await scene.end_private()
 
 
 async def test_a_cut_of_forty_seconds_ends_the_session(tmp_path: Path) -> None:
     """After 30 s of grace it ends as `media_lost`, charged to the last packet only."""
     async with (
         namespace(tmp_path) as net,
-        stage(
-            tmp_path / "data",
-            media=f"{ADDRESS}:0",
-            prefix=net.prefix,
-            program=net.wrap("/usr/bin/chromium"),
-        ) as scene,
+        stage(tmp_path / "data", net=net) as scene,
     ):
-        await ask_private(scene.member)
-        await accept(scene.expert)
-        await in_private(scene.member)
+        await scene.begin_private()
         await held_ms_reaches(scene.member, 3_000, 15)
         before = await units(scene.member, "hud-cost")
-        net.cut(int(scene.server.media.rpartition(":")[2]))
+        net.cut(scene.server.media_port)
         assert await summary(scene.member, 45_000) == "media_lost"
         net.heal()
 
@@ -201,9 +169,7 @@ async def test_a_cut_of_forty_seconds_ends_the_session(tmp_path: Path) -> None:
 async def test_prices_of_switches_are_charged_while_they_are_on(tmp_path: Path) -> None:
     """Cam2Cam on in the middle and off again: its seconds are fewer than the session's."""
     async with stage(tmp_path) as scene:
-        await ask_private(scene.member)
-        await accept(scene.expert)
-        await in_private(scene.member)
+        await scene.begin_private()
         await held_ms_reaches(scene.member, 2_000, 15)
         await scene.member.click("cam-switch")
         await scene.member.click("confirm-switch")
@@ -211,16 +177,14 @@ async def test_prices_of_switches_are_charged_while_they_are_on(tmp_path: Path) 
         await quiet(2)
         await scene.member.click("cam-switch")
         await scene.expert.gets_nothing(1.5)
-        await scene.member.click("end-session")
-        await summary(scene.member)
+        total = await scene.end_private()
 
         [[private_s, cam_s, cam_rate]] = scene.server.sql(
             "select private_s, cam2cam_s, cam2cam_units_per_s from meter_sessions"
         )
         assert cam_rate == CAM2CAM
         assert 1 <= int(str(cam_s)) < int(str(private_s))
-        total = int(str(private_s)) * PRIVATE + int(str(cam_s)) * CAM2CAM
-        assert total == charged_units(scene.server)
+        assert total == int(str(private_s)) * PRIVATE + int(str(cam_s)) * CAM2CAM
 
 
 async def test_an_expert_without_the_capability_hears_nothing(tmp_path: Path) -> None:

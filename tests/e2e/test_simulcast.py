@@ -4,26 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Any, Protocol
 
-from tests.e2e.bidi import firefox
+from tests.e2e import firefox_people
+from tests.e2e.firefox_people import beside_firefox
 from tests.e2e.harness import chromium, person, running_server
-from tests.e2e.netns import ADDRESS, namespace
+from tests.e2e.netns import namespace
+from tests.e2e.page_media import LARGE, Page, draw_at, shows
 from tests.e2e.people import EXPERT, enter_room, go_live
-from tests.e2e.test_firefox import STEP_WAIT_S
-from tests.e2e.test_firefox import go_live as go_live_in_firefox
 
-WAIT_S = 20
 FREEZE_MS = 1_000
 """Between two pictures; a change of layer takes none longer than usual, a busy machine may."""
-SMALL, LARGE = (200, 112), (1280, 720)
+SMALL = (200, 112)
 
-DRAW_AT = """
-    const video = document.querySelector("video[data-testid='player']")
-        ?? document.querySelector("video");
-    video.style.cssText = `position:fixed;inset:0 auto auto 0;width:${WIDTH}px;height:${HEIGHT}px`;
-    return true;
-"""
 WATCH_FRAMES = """
     const video = document.querySelector("video[data-testid='player']")
         ?? document.querySelector("video");
@@ -38,54 +30,9 @@ WATCH_FRAMES = """
     video.requestVideoFrameCallback(next);
     return true;
 """
-SEEN = """
-    const found = {width: 0, frames: 0, longestMs: window.longestMs ?? 0};
-    for (const pc of window.parlourDebug.pcs()) {
-        for (const s of (await pc.getStats()).values()) {
-            if (s.type !== "inbound-rtp" || s.kind !== "video") continue;
-            found.width = Math.max(found.width, s.frameWidth ?? 0);
-            found.frames += s.framesDecoded ?? 0;
-        }
-    }
-    return found;
-"""
 
 
-class Viewing(Protocol):
-    """A page that watches."""
-
-    async def run(self, body: str) -> Any:
-        """Evaluate an async function's body."""
-
-
-class ChromiumPage:
-    """Playwright's page with the same face as Firefox's tab."""
-
-    def __init__(self, page: Any) -> None:
-        self._page = page
-
-    async def run(self, body: str) -> Any:
-        """Evaluate an async function's body."""
-        return await self._page.evaluate(f"async () => {{{body}}}")
-
-
-async def shows(viewer: Viewing, at_least: int, at_most: int) -> dict[str, Any]:
-    """Wait until the decoded picture's width is within these."""
-    seen: dict[str, Any] = {}
-    for _ in range(WAIT_S * 10):
-        seen = await viewer.run(SEEN)
-        if at_least <= seen["width"] <= at_most and seen["frames"] > 5:
-            return seen
-        await asyncio.sleep(0.1)
-    raise AssertionError(f"wanted {at_least} to {at_most} pixels, got {seen}")
-
-
-async def draw_at(viewer: Viewing, size: tuple[int, int]) -> None:
-    width, height = map(str, size)
-    await viewer.run(DRAW_AT.replace("${WIDTH}", width).replace("${HEIGHT}", height))
-
-
-async def follows_the_players_size(viewer: Viewing) -> None:
+async def follows_the_players_size(viewer: Page) -> None:
     """Large, small, large again, while pictures go on."""
     await draw_at(viewer, LARGE)
     large = await shows(viewer, 600, 9_999)
@@ -106,18 +53,13 @@ async def test_a_chromium_viewers_layer_follows_its_players_size(tmp_path: Path)
         async with person(browser, server) as expert, person(browser, server) as guest:
             await go_live(expert)
             await enter_room(guest)
-            await follows_the_players_size(ChromiumPage(guest.page))
+            await follows_the_players_size(guest)
 
 
 async def test_a_firefox_viewers_layer_follows_its_players_size(tmp_path: Path) -> None:
     async with (
         namespace(tmp_path) as net,
-        running_server(tmp_path / "data", media=f"{ADDRESS}:0", prefix=net.prefix) as server,
-        firefox(tmp_path / "profile", net) as browser,
+        beside_firefox(tmp_path, net) as (server, browser),
     ):
-        server.expert(EXPERT)
-        await go_live_in_firefox(browser, server.url)
-        guest = await browser.tab()
-        await guest.goto(f"{server.url}/room/{EXPERT}")
-        await guest.until("!!window.parlourDebug", STEP_WAIT_S)
-        await follows_the_players_size(guest)
+        await firefox_people.go_live(browser, server.url)
+        await follows_the_players_size(await firefox_people.watch(browser, server.url))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from tests.e2e.people import EXPERT, accept, in_private, quiet, stage
+from tests.e2e.people import EXPERT, in_private, quiet, stage
 
 CARD = f'[data-testid="expert-card"][data-expert="{EXPERT}"]'
 FORWARDED = "parlour_media_packets_forwarded_total"
@@ -55,10 +55,7 @@ async def test_a_session_is_not_left_by_a_slip_of_the_finger(tmp_path: Path) -> 
         await scene.member.open("/")
         await page.click(CARD)
         await page.wait_for_url(f"**/room/{EXPERT}")
-        await scene.member.click("start-private")
-        await scene.member.click("confirm-private")
-        await accept(scene.expert)
-        await in_private(scene.member)
+        await scene.begin_private()
 
         asked: list[str] = []
 

@@ -13,7 +13,6 @@ from tests.e2e.people import (
     charged_units,
     enter_room,
     held_ms_reaches,
-    in_private,
     stage,
     summary,
     units,
@@ -77,9 +76,7 @@ async def test_lowering_a_limit_ends_a_running_session_and_a_break_starts_none(
     """The day's limit falls in the middle; then nothing can be started during a break."""
     async with stage(tmp_path) as scene:
         member = scene.member
-        await ask_private(member)
-        await accept(scene.expert)
-        await in_private(member)
+        await scene.begin_private()
         await held_ms_reaches(member, 2_000, 15)
         second = await member.page.context.new_page()
         await second.goto(scene.server.url + "/wallet?lang=nb")

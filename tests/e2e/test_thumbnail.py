@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from tests.e2e.people import EXPERT, accept, ask_private, in_private, stage
+from tests.e2e.people import EXPERT, stage
 
 PICTURE = f'[data-expert="{EXPERT}"] [data-testid="live-picture"]'
 DECODED = "(picture) => (document.querySelector(picture)?.naturalWidth ?? 0) > 100"
@@ -20,9 +20,7 @@ async def test_the_card_shows_the_stream_until_it_is_private(tmp_path: Path) -> 
         for width in (390, 1280) if shots else ():
             await guest.page.set_viewport_size({"width": width, "height": 800})
             await guest.page.screenshot(path=f"{shots}/thumbnail-{width}.png")
-        await ask_private(scene.member)
-        await accept(scene.expert)
-        await in_private(scene.member)
+        await scene.begin_private()
         await guest.page.wait_for_selector(PICTURE, state="detached")
         path = f"{scene.server.url}/api/v1/experts/{EXPERT}/thumbnail"
         reply = await guest.page.request.get(path)
