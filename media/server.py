@@ -9,12 +9,12 @@ import asyncio
 import secrets
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import structlog
 
 from media.addresses import candidate_ips
-from media.aiortc_seam import CERTIFICATE_VALID, SrtpSessions, new_certificate
+from media.aiortc_seam import SrtpSessions
 from media.api import (
     BOTH_KINDS,
     CONNECT_TIMEOUT_NS,
@@ -45,6 +45,7 @@ from media.heap import Heap
 from media.ice_lite import Address, IceLite
 from media.links import PublisherLink, ViewerLink
 from media.overload import Overload, Totals
+from media.own_certificate import OwnCertificate
 from media.peer import Peer, PeerNames, PeerState, Role, ignore_packet
 from media.port import MediaPort, PortPeer
 from media.sdp import parse_offer
@@ -61,9 +62,6 @@ QUIET_TICK_NS = 100_000_000
 its caches cold, which costs more than the tick itself (measured: 170 µs of CPU instead of 10)."""
 SWEEP_NS = 500_000_000
 """Time-outs of seconds are looked at twice a second."""
-CERTIFICATE_LEFT_MIN = timedelta(days=7)
-"""A new peer never gets a certificate with less left than this: a week is longer than any call,
-and than what a client's clock is wrong by."""
 
 log = structlog.get_logger("media.server")
 
@@ -94,8 +92,7 @@ class MediaPlane:
         self._ice: IceLite[PortPeer] = IceLite()
         self._port = MediaPort(self._ice, clock_ns)
         self._tcp = TcpPort(self._port, self._ice, clock_ns)
-        self._utc_now = utc_now
-        self._renew_certificate()
+        self._own_certificate = OwnCertificate(utc_now)
         self._candidates: tuple[tuple[str, int], ...] = ()
         self._memo = WatchMemo(self._candidates)
         self._publishers: dict[str, Peer] = {}
@@ -148,12 +145,6 @@ class MediaPlane:
         """The number that is really bound, for UDP and for TCP."""
         return int(self._port.socket.getsockname()[1])
 
-    def _renew_certificate(self) -> None:
-        """For peers from now on; those who are connected keep the one that they were shown."""
-        self._certificate = new_certificate()
-        self._fingerprint = self._certificate.sha256_fingerprint()
-        self._certificate_expires = self._utc_now() + CERTIFICATE_VALID
-
     # --- offers ------------------------------------------------------
 
     async def publish(
@@ -200,14 +191,13 @@ class MediaPlane:
     ) -> tuple[Peer, Answer]:
         if len(self._publishers) + len(self._viewers) >= self._config.peers_max:
             raise SdpRefused(RefusalCode.OVERLOADED, "the server has no room for another peer")
-        if self._certificate_expires - self._utc_now() < CERTIFICATE_LEFT_MIN:
-            self._renew_certificate()
+        self._own_certificate.renew_if_due()
         credentials = _new_credentials(negotiated.remote.ice)
         text = secrets.token_hex(16)
         local = LocalTransport(
             ufrag=credentials.local_ufrag,
             password=credentials.local_password,
-            sha256_fingerprint=self._fingerprint,
+            sha256_fingerprint=self._own_certificate.sha256_fingerprint,
             session_id=secrets.randbits(62),
             cname=text[:16],
             stream_id=text[16:],
@@ -216,7 +206,7 @@ class MediaPlane:
         peer = Peer(
             names,
             negotiated,
-            self._certificate,
+            self._own_certificate.certificate,
             self,
             credentials=credentials,
             now_ns=self._clock_ns(),

@@ -28,8 +28,9 @@ from media.api import (
     ViewerUp,
 )
 from media.overload import WINDOW_NS
+from media.own_certificate import CERTIFICATE_LEFT_MIN
 from media.peer import EARLY_PACKETS_MAX
-from media.server import CERTIFICATE_LEFT_MIN, MediaPlane
+from media.server import MediaPlane
 from tests.media.callers import (
     CLIENT_PASSWORD,
     Caller,
