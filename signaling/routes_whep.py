@@ -8,6 +8,7 @@ from signaling.problem import Problem
 from signaling.routing import Access, Call, Route
 from signaling.sdp_http import (
     FRAGMENT_TYPE,
+    OFFER_REFUSALS,
     PATCH_REFUSALS,
     SDP_TYPE,
     add_links,
@@ -60,19 +61,7 @@ ROUTES = (
         body=SDP_TYPE,
         reply=SDP_TYPE,
         status=201,
-        refusals=(
-            "400 bad_sdp",
-            "404 no_such_expert",
-            "406 codec_unsupported",
-            "406 too_many_tracks",
-            "408 body_too_slow",
-            "409 not_live",
-            "413 too_large",
-            "415 wrong_content_type",
-            "429 rate_limited",
-            "503 overloaded",
-            "503 server_draining",
-        ),
+        refusals=(*OFFER_REFUSALS, "404 no_such_expert", "409 not_live"),
     ),
     Route("OPTIONS", "/whep/{expert}", options, "What WHEP takes", access=Access.RESOURCE),
     Route(

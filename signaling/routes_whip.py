@@ -10,6 +10,7 @@ from signaling.problem import Problem
 from signaling.routing import Access, Call, Route
 from signaling.sdp_http import (
     FRAGMENT_TYPE,
+    OFFER_REFUSALS,
     PATCH_REFUSALS,
     SDP_TYPE,
     add_links,
@@ -96,19 +97,7 @@ ROUTES = (
         body=SDP_TYPE,
         reply=SDP_TYPE,
         status=201,
-        refusals=(
-            *_REFUSALS,
-            "400 bad_sdp",
-            "406 codec_unsupported",
-            "406 too_many_tracks",
-            "408 body_too_slow",
-            "409 already_publishing",
-            "413 too_large",
-            "415 wrong_content_type",
-            "429 rate_limited",
-            "503 overloaded",
-            "503 server_draining",
-        ),
+        refusals=(*_REFUSALS, *OFFER_REFUSALS, "409 already_publishing"),
     ),
     Route("OPTIONS", "/whip/{expert}", options, "What WHIP takes", access=Access.RESOURCE),
     Route(

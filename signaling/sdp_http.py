@@ -33,6 +33,17 @@ RETRY_AFTER_S = {
     Code.OVERLOADED: BUSY_RETRY_S,
     Code.SERVER_DRAINING: 10,
 }
+OFFER_REFUSALS = (
+    "400 bad_sdp",
+    "406 codec_unsupported",
+    "406 too_many_tracks",
+    "408 body_too_slow",
+    "413 too_large",
+    "415 wrong_content_type",
+    "429 rate_limited",
+    "503 overloaded",
+    "503 server_draining",
+)
 PATCH_REFUSALS = (
     "400 bad_sdpfrag",
     "404 not_found",
