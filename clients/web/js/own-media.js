@@ -12,6 +12,9 @@ import { Publisher } from "./rtc.js";
  * @property {import("./rtc.js").LinkPhase} phase of the connection
  */
 
+/** @type {OwnView} */
+export const NOTHING_ON = Object.freeze({ video: null, audio: null, muted: false, phase: "idle" });
+
 /** Tracks live here from `turnOn` to `turnOff`, whether or not they are being sent. */
 export class OwnMedia {
   /** @type {Record<Kind, MediaStreamTrack | null>} */ tracks = { audio: null, video: null };

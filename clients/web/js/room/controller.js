@@ -1,12 +1,11 @@
 // What a visitor of a room can do and what follows from what the server says. Knows no DOM.
 
 import { DeviceError } from "../devices.js";
-import { AWAY, Look } from "../figures/look.js";
-import { OwnMedia } from "../own-media.js";
-import { RESTART_REPLY_MS, Watcher } from "../rtc.js";
-import { INITIAL, inPrivate, reduce } from "../state.js";
+import { NOTHING_ON, OwnMedia } from "../own-media.js";
+import { InRoom, OFFER_AGAIN_MS, PRIVATE, STREAM } from "../in-room.js";
+import { Watcher } from "../rtc.js";
+import { inPrivate } from "../state.js";
 import { figures } from "../stats.js";
-import { Store } from "../store.js";
 
 /**
  * @typedef {import("../state.js").State} State
@@ -28,7 +27,6 @@ import { Store } from "../store.js";
  * @property {unknown} failure of the last intent, to be shown in the dialog
  * @property {boolean} missing there is no such expert
  * @property {import("../stats.js").Figures | null} figures of the picture received
- * @property {import("../figures/look.js").LookView} look whether the figures are looked at
  * @property {ReadonlySet<Surcharge>} confirmed surcharges whose price was accepted in this session
  */
 
@@ -36,18 +34,11 @@ import { Store } from "../store.js";
 export const KIND_OF = { cam2cam: "video", two_way_audio: "audio" };
 /** @type {Surcharge[]} */
 const SURCHARGES = ["cam2cam", "two_way_audio"];
-const STREAM = "stream";
-const PRIVATE = "private";
 /** The member's picture is shown to one person in a part of their screen. */
 const OWN_BITS_PER_S = 1_200_000;
 const OWN_TALL = 540;
-const WATCHDOG_MS = 1_000;
 /** Media that stands still this long on a living connection is asked for anew. */
 const STALLED_MS = 8_000;
-/** The HUD comes every second; a link that is silent this long in a session is dead. */
-const SILENT_MS = 6_000;
-/** A feed that the server stopped is offered again after this, if it is still wanted. */
-const OFFER_AGAIN_MS = 400;
 
 /** A full server that does not say when to ask again. */
 const FULL_RETRY_S = 10;
@@ -57,15 +48,12 @@ const FULL_RETRY_MAX_MS = 60_000;
 /** Refusals by which the server says that there is nothing to see now; `room.state` tells when. */
 const NOTHING_TO_SEE = new Set(["walled", "no_feed", "not_live", "not_in_room", "no_such_expert"]);
 
-/** One visitor in one room. */
-export class RoomController {
-  /** @type {Store<{server: State, local: Local}>} */ store;
-
-  #watchdog = 0;
-  /** @type {(() => void)[]} ends the subscriptions */
-  #subscriptions = [];
+/**
+ * One visitor in one room.
+ * @extends {InRoom<Local>}
+ */
+export class RoomController extends InRoom {
   #leaving = false;
-  #lastMessageMs = 0;
   #movedMs = 0;
   #renewedMs = 0;
   /** @type {{width: number, height: number} | null} at which the picture is drawn */ #viewport = null;
@@ -82,79 +70,60 @@ export class RoomController {
    * @param {() => number} [options.random] 0 ≤ x < 1
    */
   constructor({ wire, expert, iceConfiguration, fetchSummary, onFailure, nowMs, random }) {
-    this.wire = wire;
-    this.fetchSummary = fetchSummary;
-    this.expert = expert;
-    this.onFailure = onFailure;
-    this.nowMs = nowMs ?? (() => performance.now());
-    this.random = random ?? Math.random;
-    this.watcher = new Watcher({
-      signal: (sdp) => this.#offer("media.watch", STREAM, sdp),
-      restart: (ice) => this.#restart("watch", STREAM, ice),
-      iceConfiguration,
-      onPhase: (watching) => this.#watchingChanged(watching),
-      onRefused: (error) => this.#watchRefused(error),
-    });
-    this.own = new OwnMedia({
-      signal: (sdp) => this.#offer("media.publish", PRIVATE, sdp),
-      restart: (ice) => this.#restart("publish", PRIVATE, ice),
-      iceConfiguration,
-      videoBitsPerS: OWN_BITS_PER_S,
-      tall: OWN_TALL,
-      onChange: (own) => this.#local({ own }),
-      onLost: (kind) => void this.#deviceLost(kind),
-    });
-    this.look = new Look({
+    super({
       wire,
-      ways: () => [
-        { key: "stream:watch", peer: this.watcher.peer, direction: "in" },
-        { key: "private:publish", peer: this.own.peer, direction: "out" },
-      ],
-      onChange: (look) => this.#lookChanged(look),
-    });
-    this.store = new Store({
-      server: INITIAL,
-      local: /** @type {Local} */ ({
+      fetchSummary,
+      onFailure,
+      nowMs,
+      local: {
         watching: "idle",
         full: false,
-        own: this.own.view,
+        own: NOTHING_ON,
         dialog: null,
         busy: false,
         failure: null,
         missing: false,
         figures: null,
-        look: AWAY,
         confirmed: new Set(),
-      }),
+      },
+    });
+    this.expert = expert;
+    this.random = random ?? Math.random;
+    this.watcher = new Watcher({
+      signal: (sdp) => this.#offerToWatch(sdp),
+      restart: (ice) => this.restart("watch", STREAM, ice),
+      iceConfiguration,
+      onPhase: (watching) => this.#watchingChanged(watching),
+      onRefused: (error) => this.#watchRefused(error),
+    });
+    this.own = new OwnMedia({
+      signal: (sdp) => this.offer("media.publish", PRIVATE, sdp),
+      restart: (ice) => this.restart("publish", PRIVATE, ice),
+      iceConfiguration,
+      videoBitsPerS: OWN_BITS_PER_S,
+      tall: OWN_TALL,
+      onChange: (own) => this.patch({ own }),
+      onLost: (kind) => void this.#deviceLost(kind),
     });
   }
 
-  get server() {
-    return this.store.value.server;
+  ways() {
+    return [
+      { key: "stream:watch", peer: this.watcher.peer, direction: /** @type {const} */ ("in") },
+      { key: "private:publish", peer: this.own.peer, direction: /** @type {const} */ ("out") },
+    ];
   }
 
-  get local() {
-    return this.store.value.local;
-  }
-
-  /** Subscribes; the room is entered as soon as the wire says welcome. */
   start() {
     this.watcher.prepare();
-    const offStatus = this.wire.onStatus((/** @type {any} */ status, /** @type {any} */ detail) => {
-      const closedWith = detail?.closed ? (detail.code ?? 0) : null;
-      this.#reduce({ type: "local.link", status, closedWith });
-    });
-    const offMessage = this.wire.onMessage((/** @type {any} */ message) => this.#received(message));
-    this.#subscriptions = [offStatus, offMessage];
-    this.#watchdog = /** @type {any} */ (setInterval(() => void this.#watch(), WATCHDOG_MS));
+    super.start();
   }
 
   /** Leaves the room for good: media stops at once, a session ends. A second time is harmless. */
   async leave() {
     if (this.#leaving) return;
     this.#leaving = true;
-    clearInterval(this.#watchdog);
-    this.look.away();
+    this.rest();
     this.own.close();
     this.watcher.close();
     try {
@@ -162,22 +131,16 @@ export class RoomController {
     } catch {
       // The link is down: the server ends our place by itself.
     }
-    for (const end of this.#subscriptions.splice(0)) end();
-  }
-
-  /** @param {import("../figures/look.js").LookView} look */
-  #lookChanged(look) {
-    this.#local({ look });
-    if (!look.on) this.#reduce({ type: "local.look_away" });
+    this.unsubscribe();
   }
 
   /** @param {DialogView} dialog */
   openDialog(dialog) {
-    this.#local({ dialog, failure: null });
+    this.patch({ dialog, failure: null });
   }
 
   closeDialog() {
-    this.#local({ dialog: null, failure: null });
+    this.patch({ dialog: null, failure: null });
   }
 
   /**
@@ -204,7 +167,7 @@ export class RoomController {
           else if (this.own.tracks[kind] === null) await this.own.turnOn(kind);
         }
         const confirmed = new Set(SURCHARGES.filter((component) => request[component]));
-        this.#local({ confirmed });
+        this.patch({ confirmed });
         await this.wire.send({ type: "private.request", ...request });
       } catch (error) {
         this.own.close();
@@ -257,7 +220,7 @@ export class RoomController {
         this.own.turnOff(kind);
         throw error;
       }
-      this.#local({ confirmed: new Set([...this.local.confirmed, component]) });
+      this.patch({ confirmed: new Set([...this.local.confirmed, component]) });
       this.closeDialog();
       this.#sync();
     });
@@ -273,57 +236,23 @@ export class RoomController {
     await this.#intent(() => this.own.flip());
   }
 
-  /**
-   * @param {string} text
-   * @returns {Promise<boolean>} whether it was taken
-   */
-  async say(text) {
-    return this.#quietIntent(() => this.wire.send({ type: "chat.send", text }));
-  }
-
   /** @param {string} preset */
   async sayPreset(preset) {
-    return this.#quietIntent(() => this.wire.send({ type: "chat.preset", preset }));
+    return this.sent({ type: "chat.preset", preset });
   }
 
-  /** @param {"summary" | "unstarted" | "lowBalance"} what */
-  dismiss(what) {
-    this.#reduce({ type: "local.dismiss", what });
-  }
-
-  /** @param {any} message */
-  #received(message) {
-    this.#lastMessageMs = this.nowMs();
-    const before = this.server;
-    this.look.heard(message);
-    if (message.type === "figures" && !this.look.view.on) return; // sent before we looked away
-    this.#reduce(message);
-    if (message.type === "welcome") {
-      if (!message.resumed && inPrivate(before)) {
-        void this.#showLost(before.session?.session ?? "");
-      }
-      // Also after a resume: entering the room one is in changes nothing, and a place that was
-      // resumed before it had a room would otherwise stay without one.
-      void this.#enter(message.resumed);
-    }
+  /**
+   * @param {any} message
+   * @param {State} before
+   */
+  heard(message, before) {
     if (message.type === "media.stopped") this.#stopped(message);
     this.#followSession(before);
     this.#sync();
   }
 
-  /** @param {any} message */
-  #reduce(message) {
-    this.store.patch({ server: reduce(this.server, message) });
-  }
-
-  /** @param {Partial<Local>} change */
-  #local(change) {
-    // Own media reports while the store is being made.
-    if (this.store !== undefined) this.store.patch({ local: { ...this.local, ...change } });
-  }
-
   /** @param {boolean} resumed */
-  async #enter(resumed) {
+  async enter(resumed) {
     // The offer follows without waiting for the answer: one round trip less to the first picture.
     const entering = this.wire.send({ type: "room.enter", expert: this.expert });
     // A place that was not kept had a connection that is dead, though it may not look so yet.
@@ -335,33 +264,17 @@ export class RoomController {
       await entering;
     } catch (error) {
       const code = /** @type {WireError} */ (error).code;
-      if (code === "no_such_expert") this.#local({ missing: true });
+      if (code === "no_such_expert") this.patch({ missing: true });
       else if (code !== "link_lost") this.onFailure(error);
       this.watcher.close();
     }
   }
 
-  /**
-   * The server restarted in the middle of a session: what it charged is asked for instead.
-   * @param {string} session
-   */
-  async #showLost(session) {
-    try {
-      this.#reduce({ ...(await this.fetchSummary(session)), type: "private.summary" });
-    } catch (error) {
-      this.onFailure(error);
-    }
-  }
-
-  /**
-   * @param {"media.watch" | "media.publish"} type
-   * @param {string} feed
-   * @param {string} sdp
-   */
-  async #offer(type, feed, sdp) {
-    const answer = await this.wire.send({ type, feed, sdp });
-    if (type === "media.watch") this.#tellViewport();
-    return answer.sdp;
+  /** @param {string} sdp */
+  async #offerToWatch(sdp) {
+    const answer = await this.offer("media.watch", STREAM, sdp);
+    this.#tellViewport();
+    return answer;
   }
 
   /**
@@ -386,7 +299,7 @@ export class RoomController {
   #watchingChanged(watching) {
     const over = watching === "up" || watching === "idle";
     if (over) this.#fullTimes = 0;
-    this.#local({ watching, ...(over ? { full: false } : {}) });
+    this.patch({ watching, ...(over ? { full: false } : {}) });
   }
 
   /**
@@ -397,20 +310,11 @@ export class RoomController {
     if (error?.code === "overloaded") {
       const firstMs = 1000 * (error.data?.retry_after_s ?? FULL_RETRY_S);
       const waitMs = Math.min(firstMs * 2 ** this.#fullTimes++, FULL_RETRY_MAX_MS);
-      this.#local({ full: true });
+      this.patch({ full: true });
       return waitMs * (1 + this.random());
     }
-    this.#local({ full: false });
+    this.patch({ full: false });
     return !(NOTHING_TO_SEE.has(error?.code) && this.server.room?.wall !== "none");
-  }
-
-  /**
-   * @param {"watch" | "publish"} direction
-   * @param {string} feed
-   * @param {{ ufrag: string, pwd: string }} ice
-   */
-  #restart(direction, feed, ice) {
-    return this.wire.send({ type: "media.restart", feed, direction, ...ice }, RESTART_REPLY_MS);
   }
 
   /** Brings media into line with what the server says. */
@@ -442,7 +346,7 @@ export class RoomController {
       }
       if (before.session !== null) {
         this.own.unpublish();
-        this.#local({ dialog: null, confirmed: new Set() });
+        this.patch({ dialog: null, confirmed: new Set() });
       }
       return;
     }
@@ -474,45 +378,27 @@ export class RoomController {
 
   /** Runs an intent; its failure stays with the open dialog, or is told otherwise. */
   async #intent(/** @type {() => Promise<unknown>} */ run) {
-    this.#local({ busy: true, failure: null });
+    this.patch({ busy: true, failure: null });
     try {
       await run();
     } catch (error) {
-      if (this.local.dialog !== null) this.#local({ failure: error });
+      if (this.local.dialog !== null) this.patch({ failure: error });
       else this.onFailure(error);
     } finally {
-      this.#local({ busy: false });
+      this.patch({ busy: false });
     }
   }
 
-  async #quietIntent(/** @type {() => Promise<unknown>} */ run) {
-    try {
-      await run();
-      return true;
-    } catch (error) {
-      this.onFailure(error);
-      return false;
-    }
-  }
-
-  /** Once a second: figures for the curious, and cures for what fails without an event. */
-  async #watch() {
+  async watch() {
     const nowMs = this.nowMs();
-    const { session, link } = this.server;
-    const silent = nowMs - this.#lastMessageMs > SILENT_MS;
-    if (link === "online" && session?.phase === "active" && silent) {
-      this.#lastMessageMs = nowMs;
-      this.wire.reconnect();
-    }
     void this.own.checkFlow();
     void this.watcher.checkFlow(this.server.room?.wall === "none");
-    void this.look.read();
     const peer = this.watcher.peer;
     if (peer === null || this.watcher.phase !== "up") return;
     const reports = await peer.getStats();
     const next = figures(reports.values(), "in", this.local.figures);
     if (next.bytes !== this.local.figures?.bytes) this.#movedMs = nowMs;
-    this.#local({ figures: next });
+    this.patch({ figures: next });
     const stalled = this.server.room?.wall === "none" && nowMs - this.#movedMs > STALLED_MS;
     if (stalled && nowMs - this.#renewedMs > 2 * STALLED_MS) {
       this.#renewedMs = nowMs;

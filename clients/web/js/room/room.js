@@ -11,6 +11,7 @@ import { inPrivate } from "../state.js";
 import { languageName, perMinute } from "../ui/format.js";
 import { Icon } from "../ui/icons.js";
 import { Badge, EmptyState, Notice } from "../ui/parts.js";
+import { SideTabs } from "../ui/side-tabs.js";
 import { toast } from "../ui/toast.js";
 import { Chat } from "./chat.js";
 import { RoomController } from "./controller.js";
@@ -279,29 +280,7 @@ function Side({ controller, server, onHide }) {
       if (Math.abs(dx) > 80 && Math.abs(dy) < 60) onHide();
     }}
   >
-    <div class="side-tabs" role="tablist" aria-label=${t("room.side")}>
-      ${tabs.map(
-        ([id, label]) => html`<button
-          key=${id}
-          type="button"
-          role="tab"
-          id=${`tab-${id}`}
-          class="side-tab"
-          aria-selected=${tab === id ? "true" : "false"}
-          aria-controls="side-panel"
-          tabindex=${tab === id ? 0 : -1}
-          onClick=${() => setTab(id)}
-          onKeyDown=${(/** @type {KeyboardEvent} */ e) => {
-            if (e.key !== "ArrowLeft" && e.key !== "ArrowRight") return;
-            const other = id === "chat" ? "about" : "chat";
-            setTab(other);
-            document.getElementById(`tab-${other}`)?.focus();
-          }}
-        >
-          ${label}
-        </button>`,
-      )}
-    </div>
+    <${SideTabs} tabs=${tabs} chosen=${tab} label=${t("room.side")} onChoose=${setTab} />
     <div class="side-panel" id="side-panel" role="tabpanel" aria-labelledby=${`tab-${tab}`}>
       ${tab === "chat"
         ? html`<${Chat}

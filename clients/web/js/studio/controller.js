@@ -1,12 +1,11 @@
 // What an expert can do in the studio and what follows from what the server says. Knows no DOM.
 
 import { DeviceError } from "../devices.js";
-import { AWAY, Look } from "../figures/look.js";
-import { OwnMedia } from "../own-media.js";
-import { RESTART_REPLY_MS, Watcher } from "../rtc.js";
-import { INITIAL, inPrivate, reduce } from "../state.js";
+import { NOTHING_ON, OwnMedia } from "../own-media.js";
+import { InRoom, OFFER_AGAIN_MS, PRIVATE, STREAM } from "../in-room.js";
+import { Watcher } from "../rtc.js";
+import { inPrivate } from "../state.js";
 import { figures } from "../stats.js";
-import { Store } from "../store.js";
 
 /**
  * @typedef {import("../state.js").State} State
@@ -32,17 +31,11 @@ import { Store } from "../store.js";
  * @property {Partial<Record<Kind, DeviceError | null>>} problems
  * @property {boolean} busy
  * @property {import("../stats.js").Figures | null} figures of what is sent
- * @property {import("../figures/look.js").LookView} look whether the figures are looked at
  * @property {string | null} key a stream key that was just made
  */
 
-const STREAM = "stream";
-const PRIVATE = "private";
 const SENT_BITS_PER_S = 2_500_000;
 const SENT_TALL = 720;
-const WATCHDOG_MS = 1_000;
-const SILENT_MS = 6_000;
-const OFFER_AGAIN_MS = 400;
 const LIVE_STATES = new Set(["live_free", "ringing", "entering_private", "in_private"]);
 
 /** @param {State} state whether the server says that this expert is on air */
@@ -50,12 +43,11 @@ export function isOnAir(state) {
   return state.room !== null && LIVE_STATES.has(state.room.expert.state);
 }
 
-/** One expert at the desk. */
-export class StudioController {
-  /** @type {Store<{server: State, local: Local}>} */ store;
-
-  #lastMessageMs = 0;
-
+/**
+ * One expert at the desk.
+ * @extends {InRoom<Local>}
+ */
+export class StudioController extends InRoom {
   /**
    * @param {object} options
    * @param {any} options.wire the page's hub
@@ -67,78 +59,56 @@ export class StudioController {
    * @param {() => number} [options.nowMs]
    */
   constructor(options) {
-    const { wire, studio, http, iceConfiguration, onFailure, nowMs = () => performance.now() } = options;
-    this.wire = wire;
-    this.wasOnAir = options.wasOnAir;
-    this.http = http;
-    this.onFailure = onFailure;
-    this.nowMs = nowMs;
-    this.own = new OwnMedia({
-      signal: (sdp) => this.#offer("media.publish", STREAM, sdp),
-      restart: (ice) => this.#restart("publish", STREAM, ice),
-      iceConfiguration,
-      videoBitsPerS: SENT_BITS_PER_S,
-      layered: true,
-      tall: SENT_TALL,
-      onChange: (own) => this.#local({ own }),
-      onLost: (kind) => this.#problem(kind, new DeviceError("missing", kind)),
-      onRefused: (error) => this.#publishRefused(error),
-    });
-    /** The member's picture and sound in a session. */
-    this.member = this.#watcher(PRIVATE, (memberPhase) => this.#local({ memberPhase }));
-    /** What viewers get, when an encoder sends it. */
-    this.monitor = this.#watcher(STREAM, () => {});
-    this.iceConfiguration = iceConfiguration;
-    this.look = new Look({
+    const { wire, studio, http, iceConfiguration, onFailure, nowMs } = options;
+    super({
       wire,
-      ways: () => [
-        { key: "stream:publish", peer: this.own.peer, direction: "out" },
-        { key: "stream:watch", peer: this.monitor.peer, direction: "in" },
-        { key: "private:watch", peer: this.member.peer, direction: "in" },
-      ],
-      onChange: (look) => {
-        this.#local({ look });
-        if (!look.on) this.#reduce({ type: "local.look_away" });
-      },
-    });
-    this.store = new Store({
-      server: INITIAL,
-      local: /** @type {Local} */ ({
+      fetchSummary: (session) => http.summary(session),
+      onFailure,
+      nowMs,
+      local: {
         studio,
         source: "browser",
         onAir: false,
-        own: this.own.view,
+        own: NOTHING_ON,
         memberPhase: "idle",
         problems: {},
         busy: false,
         figures: null,
-        look: AWAY,
         key: null,
-      }),
+      },
     });
-  }
-
-  get server() {
-    return this.store.value.server;
-  }
-
-  get local() {
-    return this.store.value.local;
-  }
-
-  start() {
-    this.wire.onMessage((/** @type {any} */ message) => this.#received(message));
-    this.wire.onStatus((/** @type {any} */ status, /** @type {any} */ detail) => {
-      const closedWith = detail?.closed ? (detail.code ?? 0) : null;
-      this.#reduce({ type: "local.link", status, closedWith });
+    this.wasOnAir = options.wasOnAir;
+    this.http = http;
+    this.iceConfiguration = iceConfiguration;
+    this.own = new OwnMedia({
+      signal: (sdp) => this.offer("media.publish", STREAM, sdp),
+      restart: (ice) => this.restart("publish", STREAM, ice),
+      iceConfiguration,
+      videoBitsPerS: SENT_BITS_PER_S,
+      layered: true,
+      tall: SENT_TALL,
+      onChange: (own) => this.patch({ own }),
+      onLost: (kind) => this.#problem(kind, new DeviceError("missing", kind)),
+      onRefused: (error) => this.#publishRefused(error),
     });
-    setInterval(() => void this.#watch(), WATCHDOG_MS);
+    /** The member's picture and sound in a session. */
+    this.member = this.#watcher(PRIVATE, (memberPhase) => this.patch({ memberPhase }));
+    /** What viewers get, when an encoder sends it. */
+    this.monitor = this.#watcher(STREAM, () => {});
+  }
+
+  ways() {
+    return [
+      { key: "stream:publish", peer: this.own.peer, direction: /** @type {const} */ ("out") },
+      { key: "stream:watch", peer: this.monitor.peer, direction: /** @type {const} */ ("in") },
+      { key: "private:watch", peer: this.member.peer, direction: /** @type {const} */ ("in") },
+    ];
   }
 
   /** @param {Source} source */
   setSource(source) {
     if (source === "encoder") this.own.close();
-    this.#local({ source, problems: {} });
+    this.patch({ source, problems: {} });
   }
 
   /**
@@ -166,13 +136,13 @@ export class StudioController {
 
   /** Puts this browser's camera on air. */
   goLive() {
-    this.#local({ onAir: true });
+    this.patch({ onAir: true });
     this.own.publish(["video", "audio"]);
   }
 
   /** Off air, whoever sends; devices stay open for the next time. */
   async goOffline() {
-    this.#local({ onAir: false, figures: null });
+    this.patch({ onAir: false, figures: null });
     this.own.unpublish();
     await this.#intent(() => this.wire.send({ type: "studio.go_offline" }));
   }
@@ -197,25 +167,11 @@ export class StudioController {
     if (this.own.tracks.audio !== null) this.own.mute(!this.own.muted);
   }
 
-  /**
-   * @param {string} text
-   * @returns {Promise<boolean>} whether it was taken
-   */
-  async say(text) {
-    try {
-      await this.wire.send({ type: "chat.send", text });
-      return true;
-    } catch (error) {
-      this.onFailure(error);
-      return false;
-    }
-  }
-
   /** A new stream key; the old one is dead at once. */
   async rotateKey() {
     await this.#intent(async () => {
       const { stream_key: key } = await this.http.rotateKey();
-      this.#local({
+      this.patch({
         key,
         studio: { ...this.local.studio, stream_key_hint: key.slice(-4) },
       });
@@ -227,12 +183,7 @@ export class StudioController {
    * @returns {Promise<boolean>} whether the server took them
    */
   async change(body) {
-    return this.#intent(async () => this.#local({ studio: await this.http.change(body) }));
-  }
-
-  /** @param {"summary" | "unstarted"} what */
-  dismiss(what) {
-    this.#reduce({ type: "local.dismiss", what });
+    return this.#intent(async () => this.patch({ studio: await this.http.change(body) }));
   }
 
   /**
@@ -241,8 +192,8 @@ export class StudioController {
    */
   #watcher(feed, onPhase) {
     return new Watcher({
-      signal: (sdp) => this.#offer("media.watch", feed, sdp),
-      restart: (ice) => this.#restart("watch", feed, ice),
+      signal: (sdp) => this.offer("media.watch", feed, sdp),
+      restart: (ice) => this.restart("watch", feed, ice),
       iceConfiguration: () => this.iceConfiguration(),
       onPhase,
       onRefused: (error) => !["no_session", "not_active", "walled", "no_feed"].includes(error?.code),
@@ -250,31 +201,10 @@ export class StudioController {
   }
 
   /** @param {any} message */
-  #received(message) {
-    this.#lastMessageMs = this.nowMs();
-    const before = this.server;
-    this.look.heard(message);
-    if (message.type === "figures" && !this.look.view.on) return; // sent before we looked away
-    this.#reduce(message);
-    if (message.type === "welcome") {
-      if (!message.resumed && inPrivate(before)) {
-        void this.#showLost(before.session?.session ?? "");
-      }
-      void this.#enter(message.resumed);
-    }
+  heard(message) {
     if (message.type === "media.stopped") this.#stopped(message);
     if (message.type === "private.summary") void this.#refresh();
     this.#sync();
-  }
-
-  /** @param {any} message */
-  #reduce(message) {
-    this.store.patch({ server: reduce(this.server, message) });
-  }
-
-  /** @param {Partial<Local>} change */
-  #local(change) {
-    if (this.store !== undefined) this.store.patch({ local: { ...this.local, ...change } });
   }
 
   /**
@@ -282,11 +212,11 @@ export class StudioController {
    * @param {DeviceError | null} problem
    */
   #problem(kind, problem) {
-    this.#local({ problems: { ...this.local.problems, [kind]: problem } });
+    this.patch({ problems: { ...this.local.problems, [kind]: problem } });
   }
 
   /** @param {boolean} resumed the place of before a reload was kept */
-  async #enter(resumed) {
+  async enter(resumed) {
     const first = this.server.room === null;
     try {
       await this.wire.send({ type: "room.enter", expert: this.local.studio.expert.name });
@@ -311,25 +241,6 @@ export class StudioController {
     if (this.own.tracks.video !== null) this.goLive();
   }
 
-  /**
-   * @param {"media.watch" | "media.publish"} type
-   * @param {string} feed
-   * @param {string} sdp
-   */
-  async #offer(type, feed, sdp) {
-    const answer = await this.wire.send({ type, feed, sdp });
-    return answer.sdp;
-  }
-
-  /**
-   * @param {"watch" | "publish"} direction
-   * @param {string} feed
-   * @param {{ ufrag: string, pwd: string }} ice
-   */
-  #restart(direction, feed, ice) {
-    return this.wire.send({ type: "media.restart", feed, direction, ...ice }, RESTART_REPLY_MS);
-  }
-
   /** @param {any} error */
   #publishRefused(error) {
     // Our own old connection may hold the place until the server sees that it is dead.
@@ -338,7 +249,7 @@ export class StudioController {
     }
     if (error?.code === "already_publishing" && this.local.own.phase !== "connecting") return true;
     this.onFailure(error);
-    this.#local({ onAir: false });
+    this.patch({ onAir: false });
     return false;
   }
 
@@ -359,26 +270,17 @@ export class StudioController {
     if (feed === STREAM && direction === "publish") {
       this.own.unpublish();
       // The expert's own wish, from here or from another tab; anything else is a broken link.
-      if (reason === "offline") this.#local({ onAir: false, figures: null });
+      if (reason === "offline") this.patch({ onAir: false, figures: null });
     }
     if (feed === STREAM && direction === "watch") this.monitor.close();
     if (feed === PRIVATE && direction === "watch") this.member.close();
     setTimeout(() => this.#sync(), OFFER_AGAIN_MS);
   }
 
-  /** @param {string} session that was running when the server restarted */
-  async #showLost(session) {
-    try {
-      this.#reduce({ ...(await this.http.summary(session)), type: "private.summary" });
-    } catch (error) {
-      this.onFailure(error);
-    }
-  }
-
   /** Today's earnings, after a session. */
   async #refresh() {
     try {
-      this.#local({ studio: await this.http.studio() });
+      this.patch({ studio: await this.http.studio() });
     } catch {
       // The figure stays a session behind; the summary has shown the right one.
     }
@@ -389,7 +291,7 @@ export class StudioController {
    * @returns {Promise<boolean>} whether it went well
    */
   async #intent(run) {
-    this.#local({ busy: true });
+    this.patch({ busy: true });
     try {
       await run();
       return true;
@@ -397,28 +299,20 @@ export class StudioController {
       this.onFailure(error);
       return false;
     } finally {
-      this.#local({ busy: false });
+      this.patch({ busy: false });
     }
   }
 
-  async #watch() {
-    const nowMs = this.nowMs();
-    const { session, link } = this.server;
-    const silent = nowMs - this.#lastMessageMs > SILENT_MS;
-    if (link === "online" && session?.phase === "active" && silent) {
-      this.#lastMessageMs = nowMs;
-      this.wire.reconnect();
-    }
+  async watch() {
     for (const connection of [this.own, this.member, this.monitor]) void connection.checkFlow();
-    void this.look.read();
     if (this.own.peer !== null && this.own.view.phase === "up") {
       const reports = await this.own.peer.getStats();
-      this.#local({ figures: figures(reports.values(), "out", this.local.figures) });
+      this.patch({ figures: figures(reports.values(), "out", this.local.figures) });
     } else if (this.monitor.peer !== null && this.monitor.phase === "up") {
       const reports = await this.monitor.peer.getStats();
       const seen = figures(reports.values(), "in", this.local.figures);
       // Loss and delay of our own line say nothing about the encoder's.
-      this.#local({ figures: { ...seen, rttMs: null, lossPercent: null } });
+      this.patch({ figures: { ...seen, rttMs: null, lossPercent: null } });
     }
   }
 }

@@ -16,6 +16,7 @@ import { inPrivate } from "../state.js";
 import { clock, credits, creditsText } from "../ui/format.js";
 import { Icon } from "../ui/icons.js";
 import { Badge, EmptyState, ErrorState, Notice } from "../ui/parts.js";
+import { SideTabs } from "../ui/side-tabs.js";
 import { toast } from "../ui/toast.js";
 import { StudioController, isOnAir } from "./controller.js";
 import { RequestCard, useRingSound } from "./request.js";
@@ -263,31 +264,12 @@ function Side({ controller, server, local, live, preview, sound }) {
   const tabs = [first, "prices", ...(live && local.source === "encoder" ? ["encoder"] : []), ...(live && local.source === "browser" ? ["devices"] : [])];
   const tab = tabs.includes(chosen) ? chosen : first;
   return html`<aside class="side studio-side" aria-label=${t("studio.desk")}>
-    <div class="side-tabs" role="tablist" aria-label=${t("studio.desk")}>
-      ${tabs.map(
-        (id, index) => html`<button
-          key=${id}
-          type="button"
-          role="tab"
-          id=${`tab-${id}`}
-          class="side-tab"
-          aria-selected=${tab === id ? "true" : "false"}
-          aria-controls="side-panel"
-          tabindex=${tab === id ? 0 : -1}
-          onClick=${() => setChosen(id)}
-          onKeyDown=${(/** @type {KeyboardEvent} */ e) => {
-            const step = { ArrowRight: 1, ArrowLeft: -1 }[e.key];
-            if (step === undefined) return;
-            const next = tabs[(index + step + tabs.length) % tabs.length];
-            setChosen(next);
-            document.getElementById(`tab-${next}`)?.focus();
-          }}
-          data-testid=${`tab-${id}`}
-        >
-          ${t(`studio.tab.${id}`)}
-        </button>`,
-      )}
-    </div>
+    <${SideTabs}
+      tabs=${tabs.map((id) => [id, t(`studio.tab.${id}`)])}
+      chosen=${tab}
+      label=${t("studio.desk")}
+      onChoose=${setChosen}
+    />
     <div class=${`side-panel ${tab === "chat" ? "" : "side-scroll"}`} id="side-panel" role="tabpanel" aria-labelledby=${`tab-${tab}`}>
       ${tab === "setup" && html`<${Setup} controller=${controller} server=${server} local=${local} preview=${preview} />`}
       ${tab === "chat" &&
