@@ -56,9 +56,5 @@ PLACES_MAX = 20_000
 """Connections of one process; beyond it the newest is refused."""
 BUCKETS_MAX = 20_000
 """Chat buckets kept; full ones are forgotten first."""
-MINIMUM_BALANCE_S = 60
-"""A request needs one minute of its total rate (features, decision 6)."""
 BALANCE_BANDS_S = (300, 600)
 """Borders of the balance band on the request card: 5 and 10 minutes."""
-REFUND_WINDOW_NS = 24 * 3600 * NS_PER_S
-"""A refund may be asked for this long after the session's end (features I10)."""

@@ -9,6 +9,7 @@ import logging
 
 from billing_meter.database import DatabaseUnavailable
 from billing_meter.meter import (
+    START_NEEDS_S,
     Exhausted,
     LedgerLost,
     MeterEvent,
@@ -37,7 +38,6 @@ from rooms.events import (
     SessionView,
 )
 from rooms.floor import Floor, Place
-from rooms.limits import MINIMUM_BALANCE_S
 from rooms.member_feed import Live, MemberFeed
 from rooms.private import RUNNING, Cue, EndReason, Phase, PrivateSession, total_rate
 from rooms.refusals import Code, Refusal
@@ -88,7 +88,7 @@ class PrivateDesk:
         refusal = self._objection(place, ask)  # the world went on while the balance was read
         if refusal is not None or room is None:
             return refusal or Refusal(Code.NOT_IN_ROOM)
-        needed_units = MINIMUM_BALANCE_S * ask.accepted_units_per_s
+        needed_units = START_NEEDS_S * ask.accepted_units_per_s
         if leeway.units is not None and leeway.units < needed_units:
             return Refusal(Code(FUNDS_CODES[leeway.end]), {"needed_units": needed_units})
         own = leeway.session_units

@@ -18,7 +18,8 @@ import msgspec
 from aiohttp import WSMessage, WSMsgType, web
 
 from rooms.bucket import TokenBucket
-from signaling import wire
+from rooms.refusals import Code, Refusal
+from signaling import wire, wire_out
 from signaling.hub import Hub, Job, Reply, Turned
 
 log = logging.getLogger(__name__)
@@ -197,8 +198,7 @@ class Connection:
             self._jobs.put_nowait((job, reply_to))
         except asyncio.QueueFull:
             job.close()
-            text = "The previous requests are still being worked on."
-            self.post(wire.Error(code="busy_here", message=text, id=reply_to))
+            self.post(wire_out.error(Refusal(Code.BUSY_HERE), reply_to))
 
     def _drop_waiting_jobs(self) -> None:
         while not self._jobs.empty():

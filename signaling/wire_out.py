@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from billing_meter.ledger_store import Balance
 from billing_meter.meter import Line
+from billing_meter.sessions import REFUND_WINDOW_MS
 from billing_meter.tariff import Tariff
 from media.api import StreamFigures
 from rooms import events
 from rooms.chat import ChatLine
-from rooms.limits import NS_PER_MS, NS_PER_US, REFUND_WINDOW_NS
+from rooms.limits import NS_PER_MS, NS_PER_US
 from rooms.presets import PRESETS
 from rooms.refusals import Refusal
 from rooms.rights import locked
@@ -208,7 +209,7 @@ def summary(event: events.SessionSummary) -> wire.PrivateSummary:
         ended_at_ms=ended_at_ms,
         balance_units=None if expert else bill.balance_units,
         earned_units=bill.earned_units if expert else None,
-        refund_until_ms=None if expert else ended_at_ms + REFUND_WINDOW_NS // NS_PER_MS,
+        refund_until_ms=None if expert else ended_at_ms + REFUND_WINDOW_MS,
     )
 
 
