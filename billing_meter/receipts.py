@@ -15,11 +15,6 @@ RECEIPT = "receipt"
 FAILURE = "purchase_failed"
 
 
-def receipt_event(order_id: str) -> str:
-    """The outbox's name of an order's receipt."""
-    return f"{RECEIPT}:{order_id}"
-
-
 async def queue_receipt(connection: AsyncConnection, order: Order, at_ms: int) -> None:
     """One receipt per settled order, whoever placed it; guarded by the order's state."""
     facts = _facts(order) | {"settled_at_ms": at_ms}

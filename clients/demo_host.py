@@ -37,7 +37,6 @@ from clients._whip import check_address, new_http
 from signaling import wire
 
 REQUEST_TIMEOUT_S = 10.0
-WELCOME_TIMEOUT_S = 10.0
 RETRY_FIRST_S, RETRY_MAX_S = 0.5, 10.0
 REPORT_INTERVAL_S = 1.0
 ANSWER_DELAY_S = 2.0

@@ -17,8 +17,6 @@ from typing import Any, Final, Protocol
 import cffi
 from pylibsrtp import _binding
 
-PACKET_BYTES_MAX: Final = 1_500
-"""Longest datagram that is read: an Ethernet frame; nothing longer crosses the Internet whole."""
 SLOT_BYTES: Final = 1_728
 """A plain packet with our own header extensions and SRTP's trailer (at most 144 bytes), and not a
 multiple of 2048, so that the slots do not all fall into the same sets of the cache."""
