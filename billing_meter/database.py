@@ -12,10 +12,11 @@ fsync; its readers are `query_only`.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from threading import Thread
-from typing import Any, NoReturn
+from typing import Any
 
 import aiosqlite
 import sqlalchemy as sa
@@ -25,6 +26,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from billing_meter import postgres
+from billing_meter.store_health import StoreHealth, Trouble, trouble_of
 
 METADATA = sa.MetaData()
 """All tables of the process register here (money, rooms, accounts)."""
@@ -56,9 +58,10 @@ class DatabaseUnavailable(Exception):
     last may have taken effect.
     """
 
-    def __init__(self, text: str, *, lost: bool = False) -> None:
+    def __init__(self, text: str, *, lost: bool = False, trouble: Trouble = Trouble.FAILED) -> None:
         super().__init__(text)
         self.lost = lost
+        self.trouble = trouble
 
 
 class Database:
@@ -69,6 +72,7 @@ class Database:
         self._reader = reader
         self._workers = workers
         self._turn = asyncio.Lock()
+        self.health = StoreHealth()
 
     @classmethod
     async def open(cls, url: str) -> Database:
@@ -127,13 +131,19 @@ class Database:
     @asynccontextmanager
     async def _write(self) -> AsyncGenerator[AsyncConnection]:
         async with self._turn:
+            trouble: Trouble | None = None
+            self.health.began(time.monotonic_ns())
             try:
                 async with _transaction(self._writer) as connection:
                     yield connection
             except sa.exc.IntegrityError:
                 raise
             except _FAILURES as error:
-                _report("write", error)
+                failure = _failure("write", error)
+                trouble = failure.trouble
+                raise failure from error
+            finally:
+                self.health.ended(trouble)
 
     @asynccontextmanager
     async def _read(self) -> AsyncGenerator[AsyncConnection]:
@@ -141,7 +151,7 @@ class Database:
             async with _transaction(self._reader) as connection:
                 yield connection
         except _FAILURES as error:
-            _report("read", error)
+            raise _failure("read", error) from error
 
     async def _prove(self) -> None:
         """Read the durability settings back: some builds and file systems quietly differ."""
@@ -220,15 +230,16 @@ _FAILURES = (StatementError, sa.exc.TimeoutError, OSError)
 """What drivers and the pool raise; a silent server and one that is gone are an OSError."""
 
 
-def _report(what: str, error: Exception) -> NoReturn:
-    """Raise the typed failure for callers; what is no failure of the database stays what it is."""
+def _failure(what: str, error: Exception) -> DatabaseUnavailable:
+    """The typed failure for callers; what is no failure of the database is raised as it is."""
     cause: BaseException = error
     if isinstance(error, StatementError) and not isinstance(error, DBAPIError):
         if not isinstance(error.orig, OSError):
             raise error  # a parameter that does not fit: a bug of the caller
         cause = error.orig  # a connection that could not be made again
     lost = not isinstance(cause, DBAPIError) or cause.connection_invalidated
-    raise DatabaseUnavailable(f"{what} failed: {reason(cause)}", lost=lost) from error
+    trouble = trouble_of(cause, lost=lost)
+    return DatabaseUnavailable(f"{what} failed: {reason(cause)}", lost=lost, trouble=trouble)
 
 
 def _postgres_engines(url: sa.URL) -> tuple[AsyncEngine, AsyncEngine]:

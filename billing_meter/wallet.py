@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -79,6 +80,11 @@ class Wallet:
         """Like `on_premium`, and at every purchase that settles or goes back."""
         self.ledger.listen(lambda member_id, balance: self.on_balance(member_id, balance))
         self.ledger.on_standing = lambda member_id: self.on_standing(member_id)
+
+    @property
+    def writable(self) -> bool:
+        """Whether the store takes writes, as far as is known."""
+        return self.database.health.trouble(time.monotonic_ns()) is None
 
     async def open_member(self, member_id: str) -> None:
         """Make a member's accounts; again is harmless."""

@@ -125,6 +125,11 @@ class MeterEngine(Protocol):
 class Purse(Protocol):
     """Members' balances and limits, read-only."""
 
+    @property
+    def writable(self) -> bool:
+        """Whether the ledger takes writes, as far as is known; else nothing can be started."""
+        ...
+
     async def balance(self, member_id: str) -> Balance:
         """The member's balance now."""
         ...

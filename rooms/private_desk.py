@@ -79,6 +79,8 @@ class PrivateDesk:
         refusal = self._objection(place, ask)
         if refusal is not None:
             return refusal
+        if not self._purse.writable:
+            return Refusal(Code.LEDGER_UNAVAILABLE)
         try:
             balance = await self._purse.balance(place.visitor.account_id)
             leeway = await self._purse.leeway(place.visitor.account_id)

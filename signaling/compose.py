@@ -42,6 +42,7 @@ from signaling.refund_watch import WATCH_PERIOD_S, RefundWatch
 from signaling.services import Limits, Services
 from signaling.sessions import Sessions
 from signaling.store import utc_now
+from signaling.store_watch import watch_store
 from signaling.tasks import background, every
 from signaling.tickets import Tickets
 from signaling.tokens import Tokens, secret_of
@@ -169,6 +170,7 @@ async def running(services: Services, till: Till) -> AsyncIterator[None]:
     try:
         async with contextlib.AsyncExitStack() as stack:
             for work in (
+                watch_store(services.database, services.node),
                 every(SEAL_PERIOD_S, "seal the journal", sealed),
                 every(WATCH_PERIOD_S, "watch refunds", services.refund_watch.look),
                 every(SWEEP_PERIOD_S, "sweep silent meters", sweeper.sweep),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from billing_meter import outbox
+from billing_meter.store_health import Trouble
 from media.api import BusyReason, Load
 from rooms.limits import NS_PER_S
 
@@ -68,6 +70,7 @@ class _Collector:
         yield from self._rooms()
         yield from self._media()
         yield from self._mails()
+        yield from self._ledger()
         yield from self._process()
 
     def _rooms(self) -> Iterator[Metric]:
@@ -171,6 +174,30 @@ class _Collector:
             "parlour_mail_overdue_seconds",
             "Since when the mail that waits longest could have been tried.",
             self._mail.overdue_ms / 1_000,
+        )
+
+    def _ledger(self) -> Iterator[Metric]:
+        health, now_ns = self._services.database.health, time.monotonic_ns()
+        present = health.trouble(now_ns)
+        trouble = GaugeMetricFamily(
+            "parlour_ledger_unavailable",
+            "1 while the ledger takes no writes, by reason.",
+            labels=["reason"],
+        )
+        failures = CounterMetricFamily(
+            "parlour_ledger_write_failures",
+            "Writes that the store failed, by reason.",
+            labels=["reason"],
+        )
+        for reason in Trouble:
+            trouble.add_metric([reason.value], int(reason is present))
+            failures.add_metric([reason.value], health.failures[reason])
+        yield trouble
+        yield failures
+        yield GaugeMetricFamily(
+            "parlour_ledger_write_age_seconds",
+            "How long the write that is under way has taken so far.",
+            health.age_ns(now_ns) / NS_PER_S,
         )
 
     def _process(self) -> Iterator[Metric]:

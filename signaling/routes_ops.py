@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 
 import sqlalchemy as sa
 from aiohttp import web
@@ -12,12 +13,14 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from billing_meter import outbox
 from billing_meter.database import DatabaseUnavailable
 from billing_meter.ledger_store import utc_ms
+from billing_meter.store_health import Trouble
 from media.api import BusyReason
 from rooms.limits import BUSY_RETRY_S
 from signaling import openapi
 from signaling.metrics import exposition
 from signaling.problem import Problem
 from signaling.routing import Access, Call, Route, json_reply
+from signaling.store_watch import TROUBLE_TEXTS
 
 BUSY_TEXTS = {
     BusyReason.CPU: "cpu: the event loop has used up its core for seconds.",
@@ -39,18 +42,21 @@ async def healthz(call: Call) -> web.Response:
 
 
 async def readyz(call: Call) -> web.Response:
-    """New visitors are welcome: not draining, not overloaded, and the ledger answers."""
+    """New visitors are welcome: not draining, not overloaded, and the ledger takes writes."""
     if call.services.draining:
         raise Problem(503, "draining", "The server is about to stop.")
     busy = call.services.media.busy
     if busy is not None:
         headers = {"Retry-After": str(BUSY_RETRY_S)}
         raise Problem(503, "overloaded", BUSY_TEXTS[busy], headers=headers)
+    trouble = call.services.database.health.trouble(time.monotonic_ns())
+    if trouble is not None:
+        raise Problem(503, "ledger_unavailable", TROUBLE_TEXTS[trouble])
     try:
         async with call.services.database.read() as connection:
             await connection.execute(sa.text("SELECT 1"))
     except DatabaseUnavailable:
-        raise Problem(503, "ledger_unavailable", "The database does not answer.") from None
+        raise Problem(503, "ledger_unavailable", TROUBLE_TEXTS[Trouble.LOST]) from None
     return json_reply(HealthReply(status="ready"))
 
 

@@ -251,6 +251,16 @@ async def test_a_limit_that_leaves_no_minute_keeps_a_request_from_ringing(
     assert (answer.code if isinstance(answer, Refusal) else None) is code
 
 
+async def test_nothing_rings_while_the_ledger_takes_no_writes(world: World) -> None:
+    await world.live_expert()
+    member = world.member()
+    world.purse.writable = False
+    answer = await world.house.request_private(member, Ask(299, frozenset()))
+    assert answer == Refusal(Code.LEDGER_UNAVAILABLE)
+    world.purse.writable = True
+    assert not isinstance(await world.house.request_private(member, Ask(299, frozenset())), Refusal)
+
+
 @pytest.mark.parametrize(
     ("code", "reason"),
     [

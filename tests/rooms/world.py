@@ -271,6 +271,7 @@ class FakePurse:
     def __init__(self) -> None:
         self.units: dict[str, int] = {}
         self.leeways: dict[str, Leeway] = {}
+        self.writable = True
 
     async def leeway(self, member_id: str) -> Leeway:
         await turn()
