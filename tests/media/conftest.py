@@ -1,11 +1,12 @@
-"""Offers of real clients and a running media plane, for the tests of this package."""
+"""Offers of real clients, a forwarder with far ends and a running media plane, for these tests."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 import pytest_asyncio
 
 from tests.media.callers import Caller, Stage
+from tests.media.farends import World
 
 FINGERPRINT = ":".join(f"{byte:02X}" for byte in range(32))
 TRANSPORT = (
@@ -150,6 +151,14 @@ OFFERS = {
 def offers() -> dict[str, str]:
     """Offers by the client that makes them."""
     return dict(OFFERS)
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    """A forwarder with far ends around it; its clock is the test's."""
+    made = World()
+    yield made
+    made.close()
 
 
 @pytest_asyncio.fixture

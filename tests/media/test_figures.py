@@ -1,7 +1,5 @@
 """What the server knows of a connection: its own counters, and nothing of anybody else's."""
 
-from collections.abc import Iterator
-
 import pytest
 
 from media import rtcp
@@ -13,13 +11,6 @@ from tests.media.farends import (
     SECOND_NS,
     World,
 )
-
-
-@pytest.fixture
-def world() -> Iterator[World]:
-    world = World()
-    yield world
-    world.close()
 
 
 def seen(world: World, direction: Direction, name: str) -> PeerFigures:

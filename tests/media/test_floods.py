@@ -26,13 +26,6 @@ from tests.media.farends import (
 )
 
 
-@pytest.fixture
-def world():
-    world = World()
-    yield world
-    world.close()
-
-
 def live(world: World) -> tuple[FarPublisher, FarViewer]:
     publisher, viewer = world.publisher(), world.viewer()
     world.forwarder.forward("s", "v")

@@ -2,7 +2,6 @@
 
 import errno
 import itertools
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -40,13 +39,6 @@ from tests.media.farends import (
 BOTH = frozenset(Kind)
 VIDEO = frozenset({Kind.VIDEO})
 AUDIO = frozenset({Kind.AUDIO})
-
-
-@pytest.fixture
-def world() -> Iterator[World]:
-    world = World()
-    yield world
-    world.close()
 
 
 def assert_continuous(sequences: list[int]) -> None:

@@ -3,7 +3,6 @@
 A failing test's seed is in its name; the same seed gives the same network.
 """
 
-from collections.abc import Iterator
 from itertools import pairwise
 
 import pytest
@@ -24,13 +23,6 @@ SHUFFLED = Impairment(reorder_percent=5, reorder_ms=15, duplicate_percent=5, del
 JITTERY = Impairment(delay_ms=20, jitter_ms=30)
 CUT = Impairment(cut=True)
 HEAVY = Impairment(loss_percent=20, delay_ms=20)
-
-
-@pytest.fixture
-def world() -> Iterator[World]:
-    world = World()
-    yield world
-    world.close()
 
 
 def decoded_share(theatre: Theatre) -> float:

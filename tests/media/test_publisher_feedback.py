@@ -1,9 +1,5 @@
 """What a publisher is told of its packets, with real SRTP: transport-wide feedback."""
 
-from collections.abc import Iterator
-
-import pytest
-
 from media import rtcp
 from media.links import CodecFormat
 from media.publisher import SSRCS_MAX
@@ -23,13 +19,6 @@ from tests.media.twcc_reader import read
 WIDE = 3
 FEEDBACK = frozenset({"nack", "nack pli", "transport-cc"})
 FORMAT = CodecFormat("vp8", 96, 90_000, 97, {}, FEEDBACK)
-
-
-@pytest.fixture
-def world() -> Iterator[World]:
-    world = World()
-    yield world
-    world.close()
 
 
 def numbering(world: World) -> FarPublisher:

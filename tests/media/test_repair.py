@@ -1,7 +1,6 @@
 """Repair and feedback with real SRTP: NACK and RTX both ways, keyframe requests, reports."""
 
 import itertools
-from collections.abc import Iterator
 
 import pytest
 
@@ -21,13 +20,6 @@ from tests.media.farends import (
     FarViewer,
     World,
 )
-
-
-@pytest.fixture
-def world() -> Iterator[World]:
-    world = World()
-    yield world
-    world.close()
 
 
 def live(world: World, **changes: object) -> tuple[FarPublisher, FarViewer]:

@@ -4,7 +4,6 @@ viewer, and all that must hold of privacy in every layer."""
 import itertools
 import random
 import re
-from collections.abc import Iterator
 
 import pytest
 
@@ -18,13 +17,6 @@ from tests.media.farends import SECOND_NS, FarViewer, Got, World
 from tests.media.layered import FRAME_MS, RID_ID, SIZES, LayeredPublisher
 
 VIDEO = frozenset({Kind.VIDEO})
-
-
-@pytest.fixture
-def world() -> Iterator[World]:
-    world = World()
-    yield world
-    world.close()
 
 
 def row_of(world: World, viewer_id: str = "v") -> Row:
