@@ -8,7 +8,7 @@ The transport builds one link per connected peer once DTLS is up, and hands it t
   `on_viewer_rtcp(...)` for every datagram that came from the peer's validated address, still
   SRTP-protected, in a reusable `PacketBuffer`. Nothing is kept of the buffer after the call.
 - `forwarder.flush(now_ns)` after the last datagram of every receive batch, and again when it says.
-- `forwarder.timer(now_ns)` every 20 ms or so.
+- `forwarder.timer(now_ns)` every 20 ms, or every 100 ms while nothing is in a hurry.
 
 A datagram that SRTP authenticated sets the link's `last_media_ns`.
 

@@ -13,6 +13,7 @@ from typing import Final
 from media import rtcp, rtp
 from media.api import Kind
 from media.batch import BatchSender, PacketBuffer
+from media.bucket import TokenBucket
 from media.layers import Layers
 from media.links import LAYERS_MAX, CodecFormat, PublishedTrack, PublisherLink
 from media.nack import RETRY_MAX_NS, RETRY_MIN_NS, RETRY_UNKNOWN_NS, LossTracker
@@ -47,43 +48,6 @@ TIMES_REMEMBERED: Final = 4
 """Our reference times whose echo gives the round trip: the last four seconds."""
 SECOND_NS: Final = 1_000_000_000
 NO_ELEMENTS: Final[Mapping[int, bytes]] = {}
-
-
-class TokenBucket:
-    """A packet rate limit; cheap enough to ask before decrypting.
-
-    Kept as the time at which the bucket is full again (the virtual scheduling form of the generic
-    cell rate algorithm, ITU-T I.371): one number, and nothing to refill.
-    """
-
-    __slots__ = ("_burst_ns", "_cost_ns", "_full_at_ns")
-
-    def __init__(self, per_s: int, burst: int) -> None:
-        self._cost_ns = SECOND_NS // per_s
-        self._burst_ns = burst * self._cost_ns
-        self._full_at_ns = 0
-
-    def take(self, now_ns: int) -> bool:
-        """True when one more packet is allowed now."""
-        full_at_ns = self._full_at_ns
-        if full_at_ns < now_ns:
-            full_at_ns = now_ns
-        full_at_ns += self._cost_ns
-        if full_at_ns - now_ns > self._burst_ns:
-            return False
-        self._full_at_ns = full_at_ns
-        return True
-
-    def level(self, now_ns: int) -> int:
-        """How many are allowed now."""
-        owed_ns = max(self._full_at_ns - now_ns, 0)
-        return (self._burst_ns - owed_ns) // self._cost_ns
-
-    def take_up_to(self, count: int, now_ns: int) -> int:
-        """How many of `count` are allowed now; those are taken."""
-        taken = min(count, self.level(now_ns))
-        self._full_at_ns = max(self._full_at_ns, now_ns) + taken * self._cost_ns
-        return taken
 
 
 @dataclass(frozen=True, slots=True)

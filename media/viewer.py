@@ -9,10 +9,11 @@ from typing import Final
 from media import rtcp
 from media.api import Kind
 from media.batch import BatchSender, PacketBuffer
+from media.bucket import TokenBucket
 from media.choice import PROBE_NS, LayerChooser, Path
 from media.links import ViewerLink
 from media.outlet import Outlet, Row, RowState
-from media.publisher import RTCP_BURST_MAX, RTCP_PER_S_MAX, TokenBucket
+from media.publisher import RTCP_BURST_MAX, RTCP_PER_S_MAX
 from media.quality import Measured, QualityTrend
 from media.track import Track
 

@@ -1,44 +1,14 @@
-"""A token bucket without a clock of its own, and a bounded set of them by key."""
+"""Token buckets by key, bounded in number."""
 
 from collections.abc import Hashable
 
-from rooms.limits import NS_PER_S
-
-
-class TokenBucket:
-    """`burst` tokens at once, `per_s` tokens a second after that."""
-
-    __slots__ = ("_at_ns", "_burst", "_per_s", "_tokens")
-
-    def __init__(self, burst: int, per_s: float, now_ns: int) -> None:
-        self._burst = burst
-        self._per_s = per_s
-        self._tokens = float(burst)
-        self._at_ns = now_ns
-
-    def take(self, now_ns: int) -> bool:
-        """Take one token; False if there is none."""
-        self._refill(now_ns)
-        if self._tokens < 1.0:
-            return False
-        self._tokens -= 1.0
-        return True
-
-    def full(self, now_ns: int) -> bool:
-        """Whether forgetting this bucket would change nothing."""
-        self._refill(now_ns)
-        return self._tokens >= self._burst
-
-    def _refill(self, now_ns: int) -> None:
-        gained = (now_ns - self._at_ns) / NS_PER_S * self._per_s
-        self._tokens = min(float(self._burst), self._tokens + gained)
-        self._at_ns = now_ns
+from media.bucket import TokenBucket
 
 
 class BucketSet:
     """One bucket per key. At `keys_max` full ones are forgotten, then the oldest."""
 
-    def __init__(self, burst: int, per_s: float, keys_max: int) -> None:
+    def __init__(self, per_s: float, burst: int, keys_max: int) -> None:
         self._burst = burst
         self._per_s = per_s
         self._keys_max = keys_max
@@ -49,7 +19,7 @@ class BucketSet:
         bucket = self._buckets.get(key)
         if bucket is None:
             self._make_room(now_ns)
-            bucket = self._buckets[key] = TokenBucket(self._burst, self._per_s, now_ns)
+            bucket = self._buckets[key] = TokenBucket(self._per_s, self._burst)
         return bucket.take(now_ns)
 
     def __len__(self) -> int:

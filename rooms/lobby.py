@@ -40,7 +40,7 @@ class Lobby:
         self._floor = floor
         self._airing = airing
         self._desk = desk
-        self._chat_buckets = BucketSet(CHAT_BURST, CHAT_REFILL_PER_S, BUCKETS_MAX)
+        self._chat_buckets = BucketSet(CHAT_REFILL_PER_S, CHAT_BURST, BUCKETS_MAX)
         self.on_departed: Callable[[str], None] = lambda place_id: None
 
     # --- places -------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 from aiohttp import WSMessage, WSMsgType, web
 
-from rooms.bucket import TokenBucket
+from media.bucket import TokenBucket
 from rooms.refusals import Code, Refusal
 from signaling import wire, wire_out
 from signaling.hub import Hub, Job, Reply, Turned
@@ -89,7 +89,7 @@ class Connection:
         self._binary = socket.ws_protocol == wire.SUBPROTOCOL_MSGPACK
         self._outbox = Outbox()
         self._jobs: asyncio.Queue[tuple[Job, int | None] | None] = asyncio.Queue(JOBS_MAX)
-        self._bucket = TokenBucket(MESSAGES_BURST, MESSAGES_PER_S, clock_ns())
+        self._bucket = TokenBucket(MESSAGES_PER_S, MESSAGES_BURST)
         self._strikes = 0
         self.post = self._outbox.post
         self.close = self._outbox.close

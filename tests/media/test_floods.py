@@ -9,7 +9,6 @@ from media.publisher import (
     PACKETS_PER_S_MAX,
     RTCP_BURST_MAX,
     RTCP_PER_S_MAX,
-    TokenBucket,
 )
 from media.rtp import URI_AUDIO_LEVEL
 from media.track import PLI_INTERVAL_NS
@@ -153,9 +152,3 @@ def test_too_much_extension_is_left_out_and_the_picture_goes_on(world: World) ->
         publisher.video(KEY, number, 3_000 * number, extensions=[(1, b"x" * size)])
     carried = [set(got.extensions.values()) for got in viewer.packets()]
     assert carried == [{b"x" * EXTENSION_BYTES_MAX}, set()]
-
-
-def test_a_bucket_gives_what_it_has() -> None:
-    bucket = TokenBucket(1_000, 10)
-    assert [bucket.take_up_to(n, 0) for n in (0, 4, 4, 4, 4)] == [0, 4, 4, 2, 0]
-    assert bucket.take_up_to(9, 3 * MS) == 3
