@@ -94,6 +94,21 @@ function bench(kind, options = {}) {
   return { link, peers, log, phases, FakePeer };
 }
 
+/**
+ * A test whose time is ours.
+ * @param {string} name
+ * @param {() => Promise<void>} run
+ */
+const timed = (name, run) =>
+  test(name, async () => {
+    mock.timers.enable({ apis: ["setTimeout"] });
+    try {
+      await run();
+    } finally {
+      mock.timers.reset();
+    }
+  });
+
 test("an offer made while somebody pointed at a card is used by the next who watches, once", async () => {
   const { link, peers, log, FakePeer } = bench("watch");
   expectToWatch(async () => [], FakePeer);
@@ -111,22 +126,17 @@ test("an offer made while somebody pointed at a card is used by the next who wat
   link.close();
 });
 
-test("an offer that nobody used is closed, and a publisher does not take it", async () => {
-  mock.timers.enable({ apis: ["setTimeout"] });
-  try {
-    const { link, peers, FakePeer } = bench("publish");
-    expectToWatch(async () => [], FakePeer);
-    await settle();
-    link.open();
-    await settle();
-    assert.equal(peers.length, 2);
-    mock.timers.tick(10_000);
-    await settle();
-    assert.deepEqual(peers.map((peer) => peer.closed), [true, false]);
-    link.close();
-  } finally {
-    mock.timers.reset();
-  }
+timed("an offer that nobody used is closed, and a publisher does not take it", async () => {
+  const { link, peers, FakePeer } = bench("publish");
+  expectToWatch(async () => [], FakePeer);
+  await settle();
+  link.open();
+  await settle();
+  assert.equal(peers.length, 2);
+  mock.timers.tick(10_000);
+  await settle();
+  assert.deepEqual(peers.map((peer) => peer.closed), [true, false]);
+  link.close();
 });
 
 test("the offer is sent right after the local description, without waiting for candidates", async () => {
@@ -173,97 +183,77 @@ test("toggles are replaceTrack and nothing else", async () => {
   link.close();
 });
 
-test("a broken connection is replaced by one with the same tracks", async () => {
-  mock.timers.enable({ apis: ["setTimeout"] });
-  try {
-    const { link, peers, phases } = bench("publish");
-    const camera = { kind: "video", id: "camera" };
-    await link.setTrack("video", camera);
-    link.open();
-    await settle();
-    peers[0].become("connected");
-    peers[0].become("failed");
-    assert.equal(link.phase, "down");
-    mock.timers.tick(250);
-    await settle();
-    assert.equal(peers.length, 2);
-    assert.ok(peers[0].closed);
-    assert.equal(peers[1].transceivers[0].sender.track, camera);
-    peers[1].become("connected");
-    assert.deepEqual(phases, ["connecting", "up", "down", "connecting", "up"]);
-    link.close();
-  } finally {
-    mock.timers.reset();
-  }
+timed("a broken connection is replaced by one with the same tracks", async () => {
+  const { link, peers, phases } = bench("publish");
+  const camera = { kind: "video", id: "camera" };
+  await link.setTrack("video", camera);
+  link.open();
+  await settle();
+  peers[0].become("connected");
+  peers[0].become("failed");
+  assert.equal(link.phase, "down");
+  mock.timers.tick(250);
+  await settle();
+  assert.equal(peers.length, 2);
+  assert.ok(peers[0].closed);
+  assert.equal(peers[1].transceivers[0].sender.track, camera);
+  peers[1].become("connected");
+  assert.deepEqual(phases, ["connecting", "up", "down", "connecting", "up"]);
+  link.close();
 });
 
-test("a short gap is not a break", async () => {
-  mock.timers.enable({ apis: ["setTimeout"] });
-  try {
-    const { link, peers } = bench("watch");
-    link.open();
-    await settle();
-    peers[0].become("connected");
-    peers[0].become("disconnected");
-    mock.timers.tick(1_000);
-    peers[0].become("connected");
-    mock.timers.tick(60_000);
-    await settle();
-    assert.equal(peers.length, 1);
-    link.close();
-  } finally {
-    mock.timers.reset();
-  }
+timed("a short gap is not a break", async () => {
+  const { link, peers } = bench("watch");
+  link.open();
+  await settle();
+  peers[0].become("connected");
+  peers[0].become("disconnected");
+  mock.timers.tick(1_000);
+  peers[0].become("connected");
+  mock.timers.tick(60_000);
+  await settle();
+  assert.equal(peers.length, 1);
+  link.close();
 });
 
-test("a resting link is not mended", async () => {
-  mock.timers.enable({ apis: ["setTimeout"] });
-  try {
-    const { link, peers } = bench("watch");
-    link.open();
-    await settle();
-    peers[0].become("connected");
-    link.rest();
-    assert.equal(link.phase, "up");
-    peers[0].become("failed");
-    assert.equal(link.phase, "idle");
-    mock.timers.tick(60_000);
-    await settle();
-    assert.equal(peers.length, 1);
-    link.open();
-    await settle();
-    assert.equal(peers.length, 2);
-    link.close();
-  } finally {
-    mock.timers.reset();
-  }
+timed("a resting link is not mended", async () => {
+  const { link, peers } = bench("watch");
+  link.open();
+  await settle();
+  peers[0].become("connected");
+  link.rest();
+  assert.equal(link.phase, "up");
+  peers[0].become("failed");
+  assert.equal(link.phase, "idle");
+  mock.timers.tick(60_000);
+  await settle();
+  assert.equal(peers.length, 1);
+  link.open();
+  await settle();
+  assert.equal(peers.length, 2);
+  link.close();
 });
 
-test("a refusal that is final ends the tries; another does not", async () => {
-  mock.timers.enable({ apis: ["setTimeout"] });
-  try {
-    let code = "link_lost";
-    const { link, peers } = bench("watch", {
-      signal: async () => {
-        throw Object.assign(new Error(code), { code });
-      },
-      onRefused: (error) => error.code !== "walled",
-    });
-    link.open();
-    await settle();
-    assert.equal(link.phase, "down");
-    code = "walled";
-    mock.timers.tick(250);
-    await settle();
-    assert.equal(peers.length, 2);
-    assert.equal(link.phase, "idle");
-    assert.equal(link.wanted, false);
-    mock.timers.tick(60_000);
-    await settle();
-    assert.equal(peers.length, 2);
-  } finally {
-    mock.timers.reset();
-  }
+timed("a refusal that is final ends the tries; another does not", async () => {
+  let code = "link_lost";
+  const { link, peers } = bench("watch", {
+    signal: async () => {
+      throw Object.assign(new Error(code), { code });
+    },
+    onRefused: (error) => error.code !== "walled",
+  });
+  link.open();
+  await settle();
+  assert.equal(link.phase, "down");
+  code = "walled";
+  mock.timers.tick(250);
+  await settle();
+  assert.equal(peers.length, 2);
+  assert.equal(link.phase, "idle");
+  assert.equal(link.wanted, false);
+  mock.timers.tick(60_000);
+  await settle();
+  assert.equal(peers.length, 2);
 });
 
 test("the lasting stream swaps tracks and is emptied at the end", async () => {
@@ -351,175 +341,156 @@ async function upAndRestartable(kind, options = {}) {
   return { ...made, asked, pass };
 }
 
-/** @param {(b: any) => Promise<void>} run */
-async function withTimers(run) {
-  mock.timers.enable({ apis: ["setTimeout"] });
-  try {
-    await run();
-  } finally {
-    mock.timers.reset();
-  }
-}
+timed("a link that lost its way restarts ICE and keeps its connection and picture", async () => {
+  const { link, peers, log, asked, phases, pass } = await upAndRestartable("watch");
+  peers[0].become("disconnected");
+  await pass(300);
+  assert.deepEqual(asked, ["new1"]);
+  assert.deepEqual(log.slice(0, 2), ["createOffer again", "setLocalDescription"]);
+  assert.match(log[2], /^setRemoteDescription .*o=- 77 2 .*a=ice-ufrag:server-1/s);
+  assert.deepEqual(peers[0].configuration, {
+    iceServers: [{ urls: "turn:at-300" }],
+    iceTransportPolicy: "relay",
+    bundlePolicy: "max-bundle",
+  });
+  peers[0].become("connecting");
+  peers[0].become("connected");
+  assert.deepEqual(phases, ["connecting", "up", "down", "up"]);
+  await pass(60_000);
+  assert.equal(peers.length, 1);
+  assert.equal(asked.length, 1);
+  link.close();
+});
 
-test("a link that lost its way restarts ICE and keeps its connection and picture", () =>
-  withTimers(async () => {
-    const { link, peers, log, asked, phases, pass } = await upAndRestartable("watch");
-    peers[0].become("disconnected");
-    await pass(300);
-    assert.deepEqual(asked, ["new1"]);
-    assert.deepEqual(log.slice(0, 2), ["createOffer again", "setLocalDescription"]);
-    assert.match(log[2], /^setRemoteDescription .*o=- 77 2 .*a=ice-ufrag:server-1/s);
-    assert.deepEqual(peers[0].configuration, {
-      iceServers: [{ urls: "turn:at-300" }],
-      iceTransportPolicy: "relay",
-      bundlePolicy: "max-bundle",
-    });
-    peers[0].become("connecting");
-    peers[0].become("connected");
-    assert.deepEqual(phases, ["connecting", "up", "down", "up"]);
-    await pass(60_000);
-    assert.equal(peers.length, 1);
-    assert.equal(asked.length, 1);
-    link.close();
-  }));
+timed("a restart that finds no way is made again, and after 27 s a new connection", async () => {
+  const { link, peers, asked, pass } = await upAndRestartable("publish");
+  peers[0].become("failed");
+  await settle();
+  assert.equal(asked.length, 1);
+  peers[0].become("failed");
+  await settle();
+  assert.equal(asked.length, 1, "the same loss is not restarted twice at once");
+  for (let s = 0; s < 24; s += 6) await pass(6_000);
+  assert.deepEqual(asked, ["new1", "new2", "new3", "new4", "new5"]);
+  assert.equal(peers.length, 1);
+  await pass(6_000);
+  await pass(250);
+  assert.equal(peers.length, 2);
+  assert.ok(peers[0].closed);
+  link.close();
+});
 
-test("a restart that finds no way is made again, and after 27 s a new connection", () =>
-  withTimers(async () => {
-    const { link, peers, asked, pass } = await upAndRestartable("publish");
-    peers[0].become("failed");
+timed("while the signalling is down a restart waits for it; when it is back it goes at once", async () => {
+  let code = "link_lost";
+  const { link, peers, pass } = await upAndRestartable("watch", {
+    restart: async () => {
+      if (code !== "") throw Object.assign(new Error(code), { code });
+      return { ufrag: "server", pwd: "p".repeat(22) };
+    },
+  });
+  peers[0].become("failed");
+  await settle();
+  await pass(2_000);
+  await pass(2_000);
+  assert.equal(peers[0].restarts, 3);
+  code = "";
+  link.mend();
+  await settle();
+  assert.equal(peers[0].restarts, 4);
+  peers[0].become("connected");
+  assert.equal(link.phase, "up");
+  assert.equal(peers.length, 1);
+  link.close();
+});
+
+timed("a peer that the server does not know any more is replaced", async () => {
+  const { link, peers, pass } = await upAndRestartable("watch", {
+    restart: async () => {
+      throw Object.assign(new Error("no_feed"), { code: "no_feed" });
+    },
+  });
+  peers[0].become("failed");
+  await settle();
+  assert.equal(link.phase, "down");
+  await pass(250);
+  assert.equal(peers.length, 2);
+  link.close();
+});
+
+timed("the signalling came back before the browser noticed anything: another way is looked for", async () => {
+  const { link, peers, asked, phases, pass } = await upAndRestartable("watch");
+  link.mend();
+  await settle();
+  assert.deepEqual(asked, ["new1"]);
+  assert.equal(link.phase, "up", "it may be well");
+  peers[0].become("disconnected");
+  await pass(300);
+  assert.deepEqual(asked, ["new1", "new2"]);
+  peers[0].become("connected");
+  assert.deepEqual(phases, ["connecting", "up", "down", "up"]);
+  assert.equal(peers.length, 1);
+  link.close();
+});
+
+timed("two seconds of silence on a living connection make it look for another way, once", async () => {
+  const { link, peers, asked, pass } = await upAndRestartable("watch");
+  const second = async (bytes, expected = true) => {
+    peers[0].received = bytes;
+    await pass(1_000);
+    await link.checkFlow(expected);
     await settle();
-    assert.equal(asked.length, 1);
-    peers[0].become("failed");
-    await settle();
-    assert.equal(asked.length, 1, "the same loss is not restarted twice at once");
-    for (let s = 0; s < 24; s += 6) await pass(6_000);
-    assert.deepEqual(asked, ["new1", "new2", "new3", "new4", "new5"]);
-    assert.equal(peers.length, 1);
-    await pass(6_000);
-    await pass(250);
-    assert.equal(peers.length, 2);
-    assert.ok(peers[0].closed);
-    link.close();
-  }));
+  };
+  for (const bytes of [100, 200, 200]) await second(bytes);
+  assert.equal(asked.length, 0);
+  for (const bytes of [200, 200, 200, 200, 200]) await second(bytes);
+  assert.equal(asked.length, 1, "who sends nothing may have nothing to send");
+  assert.equal(link.phase, "up");
+  await second(300);
+  for (const bytes of [300, 300, 300, 300]) await second(bytes, false);
+  assert.equal(asked.length, 1, "where nothing is expected, silence says nothing");
+  for (const bytes of [400, 400, 400]) await second(bytes);
+  assert.equal(asked.length, 2);
+  link.rest();
+  for (const bytes of [500, 500, 500]) await second(bytes);
+  assert.equal(asked.length, 2, "a resting link is not mended");
+  assert.equal(link.phase, "up");
+  link.close();
+});
 
-test("while the signalling is down a restart waits for it; when it is back it goes at once", () =>
-  withTimers(async () => {
-    let code = "link_lost";
-    const { link, peers, pass } = await upAndRestartable("watch", {
-      restart: async () => {
-        if (code !== "") throw Object.assign(new Error(code), { code });
-        return { ufrag: "server", pwd: "p".repeat(22) };
-      },
-    });
-    peers[0].become("failed");
-    await settle();
-    await pass(2_000);
-    await pass(2_000);
-    assert.equal(peers[0].restarts, 3);
-    code = "";
-    link.mend();
-    await settle();
-    assert.equal(peers[0].restarts, 4);
-    peers[0].become("connected");
-    assert.equal(link.phase, "up");
-    assert.equal(peers.length, 1);
-    link.close();
-  }));
+timed("a silent connection that the server does not know any more is replaced", async () => {
+  const { link, peers, pass } = await upAndRestartable("watch", {
+    restart: async () => {
+      throw Object.assign(new Error("no_feed"), { code: "no_feed" });
+    },
+  });
+  link.mend();
+  await pass(250);
+  await pass(250);
+  assert.equal(peers.length, 2);
+  link.close();
+});
 
-test("a peer that the server does not know any more is replaced", () =>
-  withTimers(async () => {
-    const { link, peers, pass } = await upAndRestartable("watch", {
-      restart: async () => {
-        throw Object.assign(new Error("no_feed"), { code: "no_feed" });
-      },
-    });
-    peers[0].become("failed");
-    await settle();
-    assert.equal(link.phase, "down");
-    await pass(250);
-    assert.equal(peers.length, 2);
-    link.close();
-  }));
+timed("a way that held all along counts as found", async () => {
+  const { link, peers, asked, pass } = await upAndRestartable("watch");
+  peers[0].become("disconnected");
+  await pass(300);
+  peers[0].connectionState = "connected"; // no event came
+  await pass(6_000);
+  assert.equal(link.phase, "up");
+  assert.equal(asked.length, 1);
+  link.close();
+});
 
-test("the signalling came back before the browser noticed anything: another way is looked for", () =>
-  withTimers(async () => {
-    const { link, peers, asked, phases, pass } = await upAndRestartable("watch");
-    link.mend();
-    await settle();
-    assert.deepEqual(asked, ["new1"]);
-    assert.equal(link.phase, "up", "it may be well");
-    peers[0].become("disconnected");
-    await pass(300);
-    assert.deepEqual(asked, ["new1", "new2"]);
-    peers[0].become("connected");
-    assert.deepEqual(phases, ["connecting", "up", "down", "up"]);
-    assert.equal(peers.length, 1);
-    link.close();
-  }));
-
-test("two seconds of silence on a living connection make it look for another way, once", () =>
-  withTimers(async () => {
-    const { link, peers, asked, pass } = await upAndRestartable("watch");
-    const second = async (bytes, expected = true) => {
-      peers[0].received = bytes;
-      await pass(1_000);
-      await link.checkFlow(expected);
-      await settle();
-    };
-    for (const bytes of [100, 200, 200]) await second(bytes);
-    assert.equal(asked.length, 0);
-    for (const bytes of [200, 200, 200, 200, 200]) await second(bytes);
-    assert.equal(asked.length, 1, "who sends nothing may have nothing to send");
-    assert.equal(link.phase, "up");
-    await second(300);
-    for (const bytes of [300, 300, 300, 300]) await second(bytes, false);
-    assert.equal(asked.length, 1, "where nothing is expected, silence says nothing");
-    for (const bytes of [400, 400, 400]) await second(bytes);
-    assert.equal(asked.length, 2);
-    link.rest();
-    for (const bytes of [500, 500, 500]) await second(bytes);
-    assert.equal(asked.length, 2, "a resting link is not mended");
-    assert.equal(link.phase, "up");
-    link.close();
-  }));
-
-test("a silent connection that the server does not know any more is replaced", () =>
-  withTimers(async () => {
-    const { link, peers, pass } = await upAndRestartable("watch", {
-      restart: async () => {
-        throw Object.assign(new Error("no_feed"), { code: "no_feed" });
-      },
-    });
-    link.mend();
-    await pass(250);
-    await pass(250);
-    assert.equal(peers.length, 2);
-    link.close();
-  }));
-
-test("a way that held all along counts as found", () =>
-  withTimers(async () => {
-    const { link, peers, asked, pass } = await upAndRestartable("watch");
-    peers[0].become("disconnected");
-    await pass(300);
-    peers[0].connectionState = "connected"; // no event came
-    await pass(6_000);
-    assert.equal(link.phase, "up");
-    assert.equal(asked.length, 1);
-    link.close();
-  }));
-
-test("a connection that never was up is replaced, not restarted", () =>
-  withTimers(async () => {
-    const { link, peers, asked, pass } = await upAndRestartable("watch");
-    link.renew();
-    await settle();
-    peers[1].become("failed");
-    await pass(250);
-    assert.equal(peers.length, 3);
-    assert.deepEqual(asked, []);
-    link.close();
-  }));
+timed("a connection that never was up is replaced, not restarted", async () => {
+  const { link, peers, asked, pass } = await upAndRestartable("watch");
+  link.renew();
+  await settle();
+  peers[1].become("failed");
+  await pass(250);
+  assert.equal(peers.length, 3);
+  assert.deepEqual(asked, []);
+  link.close();
+});
 
 test("a picture for many is sent in layers, and no ceiling is laid over theirs", async () => {
   const { link, peers } = bench("publish", { layered: true });
