@@ -158,6 +158,24 @@ class Server:
                     return float(line.split()[1])
         raise AssertionError(f"no metric {name}")
 
+    async def watched(self, expert: str, seconds: float = 3) -> dict[str, Any]:
+        """The summary of `parlour watch --json`, run where the server is."""
+        process = await asyncio.create_subprocess_exec(
+            *self.prefix,
+            *PARLOUR,
+            "watch",
+            f"{self.url}/whep/{expert}",
+            "--seconds",
+            str(seconds),
+            "--json",
+            cwd=REPO,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+        )
+        printed, _ = await asyncio.wait_for(process.communicate(), 40)
+        summary: dict[str, Any] = json.loads(printed)
+        return summary
+
     def books_are_clean(self) -> None:
         """`ledger verify` and `reconcile` find nothing."""
         for command in ("verify", "reconcile"):

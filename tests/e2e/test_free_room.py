@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import subprocess
-import sys
 from pathlib import Path
 
-from tests.e2e.harness import PARLOUR, REPO, Server, chromium, person, running_server
+from tests.e2e.harness import chromium, person, running_server
 from tests.e2e.people import EXPERT, MEMBER, enter_room, go_live, quiet, stage
+from tests.e2e.publisher import publishing
 
 
 async def test_a_guest_sees_and_hears_a_webcam_expert(tmp_path: Path) -> None:
@@ -69,28 +68,17 @@ async def test_a_camcorder_file_is_as_good_as_a_webcam(tmp_path: Path) -> None:
         ],
         check=True,
     )
-    (tmp_path / "data").mkdir()
-    key = Server(data=tmp_path / "data").expert(EXPERT)
-    async with running_server(tmp_path / "data") as server, chromium() as browser:
-        publisher = await asyncio.create_subprocess_exec(
-            *PARLOUR,
-            "publish",
-            *("--input", str(film), "--loop"),
-            *("--whip", f"{server.url}/whip/{EXPERT}"),
-            *("--key", key),
-            cwd=REPO,
-            stdout=sys.stderr,
+    async with (
+        running_server(tmp_path / "data") as server,
+        publishing(server, EXPERT, server.expert(EXPERT), "--input", str(film), "--loop"),
+        chromium() as browser,
+        person(browser, server) as guest,
+    ):
+        await guest.open("/")
+        await guest.page.wait_for_selector(
+            f'[data-testid="expert-card"][data-expert="{EXPERT}"][data-state="live_free"]',
+            timeout=20_000,
         )
-        try:
-            async with person(browser, server) as guest:
-                await guest.open("/")
-                await guest.page.wait_for_selector(
-                    f'[data-testid="expert-card"][data-expert="{EXPERT}"][data-state="live_free"]',
-                    timeout=20_000,
-                )
-                await enter_room(guest)
-                await guest.decodes("video", 150, within_s=20)
-                await guest.decodes("audio", 100)
-        finally:
-            publisher.terminate()
-            await publisher.wait()
+        await enter_room(guest)
+        await guest.decodes("video", 150, within_s=20)
+        await guest.decodes("audio", 100)

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.harness import REPO, Server
+from tests.e2e.harness import Server, running_server
 from tests.e2e.netns import SERVER_ADDRESS, cable
 
+EXPERT = "ada"
 SYSTEM_PYTHON = "/usr/bin/python3"
 ENCODER = Path(__file__).with_name("gst_whip_publisher.py")
 PUBLISHED_S, WATCHED_S = 12, 4
@@ -43,27 +43,22 @@ async def test_a_third_party_encoder_is_on_air(
     codec: str, name: str, trickle: bool, tmp_path: Path
 ) -> None:
     """Once with its candidates in the offer, once trickling them after the answer."""
-    async with cable(tmp_path) as (server_net, encoder_net):
-        at_server, at_encoder = server_net.prefix, encoder_net.prefix
-        server = Server(
-            data=tmp_path / "data",
-            prefix=at_server,
+    async with (
+        cable(tmp_path) as (server_net, encoder_net),
+        running_server(
+            tmp_path / "data",
             http=f"{SERVER_ADDRESS}:0",
             media=f"{SERVER_ADDRESS}:0",
-        )
-        # Before the start: a running server would take some seconds to notice the new expert.
-        key = server.expert("ada")
-        await server.start()
-        try:
-            await publish_and_watch(server, key, at_server, at_encoder, codec, name, trickle)
-        finally:
-            await server.stop()
+            prefix=server_net.prefix,
+        ) as server,
+    ):
+        key = server.expert(EXPERT)
+        await publish_and_watch(server, key, encoder_net.prefix, codec, name, trickle)
 
 
 async def publish_and_watch(
     server: Server,
     key: str,
-    at_server: tuple[str, ...],
     at_encoder: tuple[str, ...],
     codec: str,
     name: str,
@@ -73,7 +68,7 @@ async def publish_and_watch(
         *at_encoder,
         SYSTEM_PYTHON,
         str(ENCODER),
-        f"{server.url}/whip/ada",
+        f"{server.url}/whip/{EXPERT}",
         key,
         codec,
         str(PUBLISHED_S),
@@ -86,22 +81,7 @@ async def publish_and_watch(
         # The peculiarities this test is for: if GStreamer loses them, it proves less.
         for peculiarity in ("a=sendrecv", "a=mid:video0", "OPUS/48000", "a=bundle-only"):
             assert peculiarity in offer
-        watcher = await asyncio.create_subprocess_exec(
-            *at_server,
-            sys.executable,
-            "-m",
-            "signaling.cli",
-            "watch",
-            f"{server.url}/whep/ada",
-            "--seconds",
-            str(WATCHED_S),
-            "--json",
-            cwd=REPO,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL,
-        )
-        printed, _ = await asyncio.wait_for(watcher.communicate(), 30)
-        summary = json.loads(printed)
+        summary = await server.watched(EXPERT, WATCHED_S)
         video, audio = summary["tracks"]["video"], summary["tracks"]["audio"]
         assert (video["codec"], audio["codec"]) == (name, "opus")
         assert video["keyframes"] >= 1

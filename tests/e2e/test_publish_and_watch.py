@@ -3,76 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import subprocess
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-from tests.e2e.harness import PARLOUR, REPO, Server, running_server
+from tests.e2e.harness import PARLOUR, REPO, running_server
+from tests.e2e.publisher import publishing, says
 
 EXPERT = "ada"
-
-
-def expert_before_start(data: Path) -> str:
-    """The stream key. A running server would take some seconds to notice the new expert."""
-    return Server(data=data).expert(EXPERT)
-
-
-@asynccontextmanager
-async def publishing(
-    server: Server, key: str, *words: str
-) -> AsyncIterator[asyncio.subprocess.Process]:
-    """`parlour publish` at work; yields once it says that it is live."""
-    process = await asyncio.create_subprocess_exec(
-        *server.prefix,
-        *PARLOUR,
-        "publish",
-        "--whip",
-        f"{server.url}/whip/{EXPERT}",
-        *words,
-        cwd=REPO,
-        env=os.environ | {"PARLOUR_STREAM_KEY": key},
-        stderr=asyncio.subprocess.PIPE,
-    )
-    try:
-        await says(process, "live:")
-        yield process
-    finally:
-        if process.returncode is None:
-            process.terminate()
-            await asyncio.wait_for(process.wait(), 15)
-
-
-async def says(process: asyncio.subprocess.Process, words: str, within_s: float = 40) -> str:
-    """The next line of the program's standard error that holds the words."""
-    assert process.stderr is not None
-    async with asyncio.timeout(within_s):
-        while line := (await process.stderr.readline()).decode():
-            if words in line:
-                return line
-    raise AssertionError(f"the program ended without saying {words!r}")
-
-
-async def watched(server: Server, seconds: float = 3) -> dict[str, Any]:
-    """The summary of `parlour watch --json`."""
-    process = await asyncio.create_subprocess_exec(
-        *server.prefix,
-        *PARLOUR,
-        "watch",
-        f"{server.url}/whep/{EXPERT}",
-        "--seconds",
-        str(seconds),
-        "--json",
-        cwd=REPO,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL,
-    )
-    printed, _ = await asyncio.wait_for(process.communicate(), 40)
-    summary: dict[str, Any] = json.loads(printed)
-    return summary
 
 
 def film(path: Path) -> Path:
@@ -86,11 +26,11 @@ def film(path: Path) -> Path:
 
 
 async def test_a_camcorders_file_goes_through_untouched(tmp_path: Path) -> None:
-    key = expert_before_start(tmp_path / "data")
     async with running_server(tmp_path / "data") as server:
+        key = server.expert(EXPERT)
         words = ("--input", str(film(tmp_path / "film.mp4")), "--loop")
-        async with publishing(server, key, *words) as publisher:
-            summary = await watched(server)
+        async with publishing(server, EXPERT, key, *words) as publisher:
+            summary = await server.watched(EXPERT)
             video, audio = summary["tracks"]["video"], summary["tracks"]["audio"]
             assert (video["codec"], audio["codec"]) == ("H264", "opus")
             assert video["keyframes"] >= 2
@@ -118,28 +58,27 @@ async def test_a_camcorders_file_goes_through_untouched(tmp_path: Path) -> None:
 
 
 async def test_the_publisher_comes_back_to_a_server_that_was_killed(tmp_path: Path) -> None:
-    key = expert_before_start(tmp_path)
     async with (
         running_server(tmp_path) as server,
-        publishing(server, key, "--input", "test:ada") as publisher,
+        publishing(server, EXPERT, server.expert(EXPERT), "--input", "test:ada") as publisher,
     ):
-        assert (await watched(server))["tracks"]["video"]["codec"] == "VP8"
+        assert (await server.watched(EXPERT))["tracks"]["video"]["codec"] == "VP8"
         await server.kill()
         await says(publisher, "trying again")
         await server.start()
         await says(publisher, "live:")
-        assert (await watched(server))["tracks"]["video"]["packets"] > 20
+        assert (await server.watched(EXPERT))["tracks"]["video"]["packets"] > 20
 
 
 async def test_ending_the_publisher_ends_the_publication(tmp_path: Path) -> None:
-    key = expert_before_start(tmp_path)
     async with running_server(tmp_path) as server:
-        async with publishing(server, key, "--input", "test:ada") as publisher:
+        key = server.expert(EXPERT)
+        async with publishing(server, EXPERT, key, "--input", "test:ada") as publisher:
             publisher.terminate()
             assert await asyncio.wait_for(publisher.wait(), 15) == 0
         # The key is free at once: the publisher said goodbye.
-        async with publishing(server, key, "--once", "--input", "test:ada"):
-            assert (await watched(server, 1))["tracks"]["audio"]["packets"] > 0
+        async with publishing(server, EXPERT, key, "--once", "--input", "test:ada"):
+            assert (await server.watched(EXPERT, 1))["tracks"]["audio"]["packets"] > 0
 
 
 @contextmanager
@@ -155,12 +94,11 @@ def alone() -> Iterator[tuple[str, ...]]:
 
 
 async def test_a_machine_with_loopback_only_is_enough(tmp_path: Path) -> None:
-    key = expert_before_start(tmp_path)
     with alone() as prefix:
         async with (
             running_server(tmp_path, prefix=prefix) as server,
-            publishing(server, key, "--input", "test:ada"),
+            publishing(server, EXPERT, server.expert(EXPERT), "--input", "test:ada"),
         ):
-            summary = await watched(server)
+            summary = await server.watched(EXPERT)
             assert summary["tracks"]["video"]["keyframes"] >= 1
             assert summary["connected_ms"] < 3000
