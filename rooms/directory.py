@@ -9,11 +9,9 @@ from rooms.roles import Standing, Visitor
 
 
 @dataclass(frozen=True, slots=True)
-class ExpertProfile:
-    """An expert as the public may see them. `name` is the unique broadcaster name."""
+class ExpertDetails:
+    """What an expert may change; prices are frozen per session when it is accepted."""
 
-    expert_id: str
-    name: str
     display_name: str
     headline: str
     about: str
@@ -22,6 +20,14 @@ class ExpertProfile:
     tariff: Tariff
     cam2cam: bool
     two_way_audio: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExpertProfile(ExpertDetails):
+    """An expert as the public may see them. `name` is the unique broadcaster name."""
+
+    expert_id: str
+    name: str
 
 
 class Directory(Protocol):

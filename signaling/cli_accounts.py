@@ -11,6 +11,7 @@ import typer
 from billing_meter.tariff import Tariff
 from billing_meter.units import credits_text, units_from_credits
 from billing_meter.wallet import Wallet
+from rooms.directory import ExpertDetails
 from signaling import store
 from signaling.accounts import Accounts, NameTaken, NewAccount, email_fault, name_fault
 from signaling.cli_common import (
@@ -22,7 +23,7 @@ from signaling.cli_common import (
     show,
 )
 from signaling.config import Config
-from signaling.experts import EXPERT_NAME, ExpertDetails, Experts
+from signaling.experts import EXPERT_NAME, Experts
 from signaling.passwords import weakness
 from signaling.tokens import TTL_S_DEFAULT, TTL_S_MAX, Grant, Tokens, secret_of
 

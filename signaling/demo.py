@@ -18,9 +18,9 @@ from msgspec import Struct
 
 from billing_meter.orders import OrderRefused
 from billing_meter.tariff import Tariff
+from rooms.directory import ExpertDetails
 from signaling.accounts import NameTaken, NewAccount
 from signaling.config import Config, ConfigError
-from signaling.experts import ExpertDetails
 from signaling.programs import Program, running
 from signaling.services import Announce, Beside, Services
 

@@ -6,7 +6,6 @@ import hmac
 import re
 import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -15,7 +14,7 @@ from sqlalchemy.exc import IntegrityError
 
 from billing_meter.database import Database
 from billing_meter.tariff import Tariff
-from rooms.directory import ExpertProfile
+from rooms.directory import ExpertDetails, ExpertProfile
 from signaling.accounts import Account, Accounts, NameTaken, NewAccount, milliseconds
 from signaling.schema import accounts, experts
 from signaling.sessions import token_hash
@@ -25,20 +24,6 @@ KEY_BYTES = 24
 """192 random bits; people copy the key into encoders, so it is no longer than it must be."""
 HINT_CHARS = 4
 EXPERT_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{1,31}")
-
-
-@dataclass(frozen=True, slots=True)
-class ExpertDetails:
-    """What an expert may change; prices are frozen per session when it is accepted."""
-
-    display_name: str
-    headline: str
-    about: str
-    categories: tuple[str, ...]
-    languages: tuple[str, ...]
-    tariff: Tariff
-    cam2cam: bool
-    two_way_audio: bool
 
 
 class Experts:
@@ -178,20 +163,6 @@ class Experts:
 def new_stream_key() -> str:
     """A fresh key; the prefix lets log filters and scanners know it."""
     return KEY_PREFIX + secrets.token_urlsafe(KEY_BYTES)
-
-
-def details_of(profile: ExpertProfile) -> ExpertDetails:
-    """The changeable part of a profile."""
-    return ExpertDetails(
-        profile.display_name,
-        profile.headline,
-        profile.about,
-        profile.categories,
-        profile.languages,
-        profile.tariff,
-        profile.cam2cam,
-        profile.two_way_audio,
-    )
 
 
 def _columns(details: ExpertDetails) -> dict[str, object]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import Annotated
+from dataclasses import replace
+from typing import Annotated, Any
 
 import sqlalchemy as sa
 from aiohttp import web
@@ -14,7 +15,6 @@ from billing_meter.tariff import Tariff
 from rooms.directory import ExpertProfile
 from signaling import wire, wire_out
 from signaling.accounts import milliseconds
-from signaling.experts import details_of
 from signaling.problem import Problem
 from signaling.routes_experts import ExpertReply, expert_reply
 from signaling.routing import Access, Call, Route, json_reply
@@ -80,16 +80,14 @@ async def change_settings(call: Call) -> web.Response:
         raise Problem(
             409, "locked_in_session", "Prices and switches are locked during a private session."
         )
-    details = details_of(profile)
-    changes: dict[str, object] = {
+    changes: dict[str, Any] = {
         name: value
         for name in ("cam2cam", "two_way_audio", "headline", "about")
         if (value := getattr(body, name)) is not None
     }
     if body.prices is not None:
         changes["tariff"] = _tariff(body.prices)
-    fields = {name: getattr(details, name) for name in details.__slots__}
-    await call.services.experts.change(profile.expert_id, type(details)(**(fields | changes)))
+    await call.services.experts.change(profile.expert_id, replace(profile, **changes))
     return json_reply(await _studio(call, await _profile(call)))
 
 

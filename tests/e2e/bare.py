@@ -24,10 +24,11 @@ from billing_meter.units import UNITS_PER_CREDIT
 from billing_meter.wallet import Wallet
 from media.api import Answer
 from media.batch import PacketBuffer
+from rooms.directory import ExpertDetails
 from signaling import store, wire
 from signaling.accounts import Accounts, NameTaken, NewAccount
 from signaling.config import Config, load
-from signaling.experts import ExpertDetails, Experts
+from signaling.experts import Experts
 from signaling.tokens import Grant, Tokens, secret_of
 from tests.media.callers import Caller, offer, rtp
 

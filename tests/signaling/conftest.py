@@ -15,11 +15,11 @@ from aiohttp.test_utils import TestClient, TestServer
 from argon2 import PasswordHasher
 
 from billing_meter.tariff import Tariff
+from rooms.directory import ExpertDetails
 from signaling import compose, migrate, staff, wire
 from signaling.accounts import Account, NewAccount
 from signaling.app import make_app
 from signaling.config import Config, load
-from signaling.experts import ExpertDetails
 from signaling.passwords import Passwords
 from signaling.services import Services
 from signaling.store import opened_store

@@ -12,7 +12,7 @@ from yarl import URL
 from billing_meter.database import DatabaseUnavailable
 from rooms.roles import Standing, Visitor, VisitorKind
 from signaling import pages
-from signaling.experts import Experts, details_of
+from signaling.experts import Experts
 
 PASSWORD = "correct-horse-9"
 
@@ -57,7 +57,7 @@ async def test_an_expert_added_beside_the_server_has_a_studio_at_once(door) -> N
     await door.expert("luna")
     known = door.services.experts
     beside = Experts(known._database, door.services.accounts, lambda: datetime.now(UTC))
-    details = details_of(known.experts()[0])
+    details = known.experts()[0]
     assert isinstance(await beside.add("orion", PASSWORD, details), tuple)
     client = await door.signed_in("orion")
     reply = await client.get("/api/v1/studio")
@@ -73,7 +73,7 @@ async def test_an_expert_added_beside_the_server_has_a_room_at_once(door) -> Non
     home = house.lobby.arrive(Visitor(VisitorKind.GUEST, "g", "Guest 1"), Standing())
     assert [card.name for card in house.lobby.watch_grid(home)] == ["luna"]
     beside = Experts(known._database, door.services.accounts, lambda: datetime.now(UTC))
-    details = details_of(known.experts()[0])
+    details = known.experts()[0]
     assert isinstance(await beside.add("orion", None, details), tuple)
     assert isinstance(await beside.add("vega", None, details), tuple)
     assert told == []

@@ -15,7 +15,7 @@ from rooms.airing import Connected
 from rooms.refusals import Code, Refusal
 from rooms.ways import Way
 from signaling import routing
-from signaling.experts import Experts, details_of
+from signaling.experts import Experts
 
 OFFER = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\n"
 SDP = {"Content-Type": "application/sdp"}
@@ -144,7 +144,7 @@ async def test_an_expert_added_beside_the_server_may_publish_at_once(door, exper
     """The command line writes the same store; the server's memory learns of it at the key."""
     known = door.services.experts
     beside = Experts(known._database, door.services.accounts, lambda: datetime.now(UTC))
-    details = details_of(known.experts()[0])
+    details = known.experts()[0]
     added = await beside.add("orion", None, details)
     assert isinstance(added, tuple)
     assert known.expert_by_name("orion") is None
