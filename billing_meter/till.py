@@ -252,7 +252,7 @@ class Till:
             old.open_until(0)
             seat.meter.absorb(component, old.take_held(now_ns))
         seat.gates[component] = gate
-        seat.refresh(now_ns)
+        seat.refresh(now_ns, self._ledger.now_ms())
 
     async def switch(self, session_id: str, component: Component, on: bool) -> Switched | Refused:
         """Switch a surcharge. On: funded first, opened then. Off: closed first, settled then."""
@@ -299,7 +299,7 @@ class Till:
             if seat.running():
                 seat.absorb(now_ns, transaction.at_ms)
                 meter.switch(component, True, now_ns)
-                seat.refresh(now_ns)
+                seat.open_gates(now_ns)
 
         transaction.after_commit.append(durable)
         return None
@@ -311,7 +311,7 @@ class Till:
             gate.open_until(0)
         seat.absorb(now_ns, self._ledger.now_ms())
         seat.meter.switch(component, False, now_ns)
-        seat.refresh(now_ns)
+        seat.open_gates(now_ns)
         # The surplus goes back at once if the ledger answers, else with the next renewal.
         await self._commit([seat], give_back=True)
         return Switched(seat.meter.snapshot())
@@ -362,7 +362,7 @@ class Till:
             seat.over_since_ns = now_ns
             seat.shut()
         else:
-            seat.refresh(now_ns)
+            seat.open_gates(now_ns)
         for event in events:
             self._emit(seat.session_id, event)
 
@@ -518,7 +518,7 @@ class Till:
         if step.closes:
             self._unseat(step.seat.session_id)
         elif step.seat.running():
-            step.seat.refresh(self._clock_ns())
+            step.seat.refresh(self._clock_ns(), self._ledger.now_ms())
 
     async def _report(self, survey: Survey) -> None:
         """The marks are durable: media may go on for another lease, and people are told."""
@@ -528,7 +528,7 @@ class Till:
                 seat.leased(survey.now_ns)
                 if snapshot is None or not seat.running():
                     continue
-                seat.extend(self._clock_ns())
+                seat.extend(self._clock_ns(), self._ledger.now_ms())
                 for listener in self._spent_listeners:
                     listener(seat.member_id, snapshot.balance_units)
                 self._emit(seat.session_id, Ticked(snapshot))

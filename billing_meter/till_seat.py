@@ -95,18 +95,27 @@ class Seat:
         """What it used by `marked_ns` is durable, so it may go on for a while after that."""
         self.meter.lease_ns = max(self.meter.lease_ns, marked_ns + LEASE_NS)
 
-    def extend(self, now_ns: int) -> None:
+    def extend(self, now_ns: int, at_ms: int) -> None:
         """Open the gates as far as the lease goes now; nothing else has changed."""
         if not self.until_ns:
-            self.refresh(now_ns)
+            self.refresh(now_ns, at_ms)
             return
         until_ns = min(self.until_ns, self.meter.lease_ns)
         for component, gate in self.gates.items():
             if self.meter.is_on(component):
                 gate.open_until(until_ns)
 
-    def refresh(self, now_ns: int) -> None:
-        """Open the gates for exactly what is held, and leased."""
+    def refresh(self, now_ns: int, at_ms: int) -> None:
+        """Count what passed meanwhile, then open the gates for exactly what is held, and leased.
+
+        What passed while a commit was slow is paid out of the hold too: counted as before it, the
+        gates would be open for that much longer than the hold pays.
+        """
+        self.absorb(now_ns, at_ms)
+        self.open_gates(now_ns)
+
+    def open_gates(self, now_ns: int) -> None:
+        """Open the gates for exactly what is held, and leased; all up to now is counted."""
         meter = self.meter
         until_ns = meter.deadline_ns(now_ns)
         for component, gate in self.gates.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 import pytest
 import sqlalchemy as sa
@@ -444,3 +445,29 @@ async def test_the_timer_ticks_by_itself_and_stops_cleanly(house) -> None:
     record = await session_record(house.database, "s1")
     assert record is not None
     assert (record.open, record.summary.reason) == (False, "server_stopped")
+
+
+async def test_what_passes_during_a_slow_commit_is_paid_out_of_the_grant(
+    house, monkeypatch
+) -> None:
+    await house.fund("ann", PACKAGE)
+    began_ns = house.clock.now_ns
+    gate = await house.start(order(spend_limit_units=10 * TARIFF.private_units_per_s))
+    await house.run(4.75)
+    write = house.database.write
+
+    @contextlib.asynccontextmanager
+    async def slow():
+        async with write() as connection:
+            yield connection
+            for _ in range(10):
+                house.clock.advance(0.25)
+                house.till.beat()
+
+    monkeypatch.setattr(house.database, "write", slow)
+    house.clock.advance(0.25)
+    await house.till.tick()
+    monkeypatch.undo()
+    # Five seconds are posted and the last five held: what passed meanwhile is among those.
+    assert gate.until_ns == began_ns + 10 * S
+    await house.till.close("s1", "member_left")
