@@ -59,9 +59,11 @@ test: install-dev ## Everything: installs what the tests need, then runs all of 
 fuzz: install-dev ## Every parser and the forward path, five minutes each
 	$(BIN)/python -m tests.fuzz --seconds 300
 
-# A kill takes about 5 s; `make test` does the same eight times.
-nightly: fuzz ## What takes too long for every change: fuzzing, and kill -9 of the server 200 times
+# A kill takes about 5 s; `make test` does the same eight times. A million sessions take about three
+# hours of one core; `make test` simulates ten thousand.
+nightly: fuzz ## What takes too long for every change: fuzzing, kill -9 of the server 200 times, two million sessions
 	PARLOUR_KILLS=200 $(BIN)/pytest -q -s tests/e2e/test_kill_nine_server.py
+	PARLOUR_SIM_SESSIONS=2000000 $(BIN)/pytest -q -n 5 -k ten_thousand tests/billing_meter/test_simulation.py
 
 prove: ## Run the Dockerfile's steps in a clean Debian root (needs root and debootstrap)
 	scripts/prove-dockerfile

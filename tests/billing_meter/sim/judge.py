@@ -1,0 +1,282 @@
+"""The judge: an accountant beside the house, who compares the books with what really happened.
+
+Cheap checks after every step, the product's own proofs every so often and at the end. What should
+be in the books is counted here from the packets, the answers that people got, and the bank.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from typing import Any
+
+import sqlalchemy as sa
+
+from billing_meter.ledger_store import LedgerStore
+from billing_meter.meter import Exhausted, LedgerLost, SpendLimit, Ticked
+from billing_meter.order_store import OrderState
+from billing_meter.orders import Orders
+from billing_meter.providers import FakeProvider
+from billing_meter.seals import seal
+from billing_meter.sessions import session_record
+from billing_meter.statements import reconcile, statement, verify
+from billing_meter.sweeper import Sweeper
+from billing_meter.tariff import Component
+from billing_meter.wallet import Wallet
+from tests.billing_meter.sim.oracle import HINDSIGHT_S, Life
+from tests.billing_meter.sim.store import Point, PointedDatabase
+from tests.billing_meter.sim.world import World
+
+ACCOUNTS = sa.text("SELECT account, units FROM ledger_accounts")
+OPEN_HOLDS = sa.text(
+    "SELECT hold_id, member_id, posted_units, promo_units + paid_units AS rest_units"
+    " FROM ledger_holds WHERE state = 'open'"
+)
+SURCHARGES = (Component.CAM2CAM, Component.TWO_WAY_AUDIO)
+DAY_MS = 24 * 60 * 60 * 1_000
+DEAD_OWNER = "server_stopped"
+MAY_OWE = ("platform:", "expert:")
+PENDING = (OrderState.CREATED, OrderState.AUTHORIZED)
+
+
+class Calm:
+    """Nothing ever happens."""
+
+    async def at(self, point: Point) -> None:
+        """Passed."""
+
+
+@dataclass
+class Ended:
+    """A session that is over."""
+
+    member: str
+    units: int
+
+
+@dataclass
+class Ceiling:
+    """What a member's own limit lets them spend this day."""
+
+    limit: int
+    units: int
+    """The limit, or what was spent and set aside before it was this low."""
+
+
+@dataclass
+class Book:
+    """What people know from the answers that they got; units by member."""
+
+    added: Counter[str] = field(default_factory=Counter)
+    """Gifts and imports."""
+    spent: Counter[str] = field(default_factory=Counter)
+    """At once, and out of pledges."""
+    charged: Counter[str] = field(default_factory=Counter)
+    """By sessions that ended."""
+    back: Counter[str] = field(default_factory=Counter)
+    """Of sessions, by staff."""
+    ended: dict[str, Ended] = field(default_factory=dict)
+    ceilings: dict[str, Ceiling] = field(default_factory=dict)
+
+
+@dataclass
+class Judge:
+    """Call `step` after every step; `prove` now and then; `last_word` at the end."""
+
+    world: World
+    database: PointedDatabase
+    book: Book = field(default_factory=Book)
+    sessions: int = 0
+    """How many really ran and ended."""
+    exact: int = 0
+    """Of those, how many had to agree to the second."""
+
+    day: int = 0
+    """The latest calendar day that was reached."""
+    spent_before: Counter[str] = field(default_factory=Counter)
+    """What members had spent when it began."""
+
+    def __post_init__(self) -> None:
+        utc = self.world.clock.utc
+        self.wallet = Wallet(self.database, utc_now=utc)
+        self.orders = Orders(self.database, self.wallet, FakeProvider(), utc_now=utc)
+        self.sweeper = Sweeper(
+            LedgerStore(self.database, utc_now=utc), node="other", clock_ns=self.world.clock.ns
+        )
+
+    # --- after every step -------------------------------------------------------------------
+
+    async def step(self) -> None:
+        """Everything that can be told from two small queries and the people's own records."""
+        self._hear()
+        accounts, holds = await self._look()
+        assert sum(accounts.values()) == 0, "the books do not balance"
+        held: defaultdict[str, int] = defaultdict(int)
+        for hold in holds.values():
+            held[hold.member_id] += hold.rest_units
+        for account, units in accounts.items():
+            owes = account.endswith(":debt")
+            assert (units <= 0) if owes else (units >= 0 or account.startswith(MAY_OWE)), account
+            if account.endswith(":held"):
+                assert units == held[account.split(":")[1]], f"{account} is not what is held"
+        for session_id, life in list(self.world.lives.items()):
+            hold = holds.get(session_id)
+            if hold is None:
+                await self._ended(life)
+            else:
+                self._covered(life, hold)
+        self._earned(accounts, holds)
+        self._within_limits(holds, held)
+
+    async def _look(self) -> tuple[dict[str, int], dict[str, Any]]:
+        async with self.database.read() as connection:
+            accounts = {row[0]: row[1] for row in await connection.execute(ACCOUNTS)}
+            holds = {row.hold_id: row for row in await connection.execute(OPEN_HOLDS)}
+        return accounts, holds
+
+    def _hear(self) -> None:
+        for session_id, event in self.world.events:
+            life = self.world.lives.get(session_id)
+            if life is None:
+                continue
+            match event:
+                case Exhausted() | SpendLimit() | LedgerLost():
+                    life.cut_by_meter = True
+                case Ticked(snapshot):
+                    assert snapshot.cost_units >= life.told_units, "a told cost went down"
+                    passed = life.cost_units(rounded=True)
+                    assert snapshot.cost_units <= passed, "told more than passed"
+                    assert snapshot.balance_units >= 0
+                    life.told_units = snapshot.cost_units
+                case _:
+                    pass
+        self.world.events.clear()
+
+    def _covered(self, life: Life, hold: Any) -> None:
+        """Every second that passed, or still may, is paid out of what is durably set aside."""
+        granted = hold.posted_units + hold.rest_units
+        name = life.order.session_id
+        cost = life.cost_units()
+        for component in SURCHARGES:
+            if not life.is_on(component):
+                assert not life.open_for(component), f"{name}: {component} open, and nobody pays"
+        until_ns = life.open_until_ns
+        most = life.cost_units(until_ns) if until_ns > self.world.clock.now_ns else cost
+        passed = life.cost_units(rounded=True) if life.cut_by_meter else cost
+        assert hold.posted_units <= passed, f"{name}: {hold.posted_units} posted, {passed} passed"
+        paid = granted + life.hindsight_units
+        assert cost <= paid, f"{name}: media for {cost} units passed, {granted} were set aside"
+        assert most <= paid, f"{name}: open for {most} units, {granted} are set aside"
+        life.short |= most > granted
+
+    async def _ended(self, life: Life) -> None:
+        """A session whose hold is gone: its charge is the oracle's, to the second."""
+        name, member = life.order.session_id, life.order.member_id
+        del self.world.lives[name]
+        record = await session_record(self.database, name)
+        if record is None:
+            assert not life.seated, f"{name} was open, and nobody knows it"
+            return
+        assert not record.open, f"{name} is open without a hold"
+        assert life.open_until_ns <= self.world.clock.now_ns, f"{name} is over, its gate open"
+        wanted = life.seconds()
+        got = {line.component: line.seconds for line in record.summary.lines}
+        units = record.summary.cost_units
+        assert life.told_units <= units, f"{name}: an acknowledged second was lost"
+        most, why = life.seconds(rounded=True), f"{name} ({record.summary.reason})"
+        least = dict.fromkeys(Component, 0) if record.summary.reason == DEAD_OWNER else wanted
+        if life.short:
+            least = {c: n - HINDSIGHT_S * (c is not Component.PRIVATE) for c, n in least.items()}
+        right = all(least[c] <= got[c] <= most[c] for c in Component)
+        assert right, f"{why}: {got}, passed {wanted} to {most}"
+        assert units == sum(life.order.tariff.rate(c) * got[c] for c in Component)
+        self.exact += least == most
+        limit = life.order.spend_limit_units
+        assert limit is None or units <= limit, f"{name} cost more than its limit"
+        self.sessions += life.seated
+        self.book.charged[member] += units
+        self.book.ended[name] = Ended(member, units)
+
+    def _spent(self, holds: dict[str, Any]) -> Counter[str]:
+        """What each member has spent so far; nothing that came back is taken off."""
+        spent = self.book.spent + self.book.charged
+        for hold in holds.values():
+            spent[hold.member_id] += hold.posted_units
+        return spent
+
+    def _earned(self, accounts: dict[str, int], holds: dict[str, Any]) -> None:
+        """Experts and the platform have what members spent, less what came back, to the unit."""
+        earned = accounts["platform:revenue"]
+        earned += sum(n for account, n in accounts.items() if account.startswith("expert:"))
+        wanted = self._spent(holds).total() - self.book.back.total()
+        assert earned == wanted, f"{earned} units earned, {wanted} spent"
+
+    def _within_limits(self, holds: dict[str, Any], held: dict[str, int]) -> None:
+        spent = self._spent(holds)
+        today = self.world.clock.now_ms() // DAY_MS
+        if today > self.day:
+            self.day, self.spent_before = today, spent
+            for member, ceiling in self.book.ceilings.items():
+                ceiling.units = max(ceiling.limit, held[member])
+        for member, ceiling in self.book.ceilings.items():
+            used = spent[member] + held[member] - self.spent_before[member]
+            assert used <= ceiling.units, f"{member} used {used} of {ceiling.units} a day"
+
+    async def limited(self, member: str, limit: int) -> None:
+        """A member's limit of the day is now this; what is set aside already stays."""
+        _, holds = await self._look()
+        used = self._spent(holds)[member] - self.spent_before[member]
+        used += sum(hold.rest_units for hold in holds.values() if hold.member_id == member)
+        self.book.ceilings[member] = Ceiling(limit, max(limit, used))
+
+    # --- now and then -----------------------------------------------------------------------
+
+    async def prove(self, members: tuple[str, ...]) -> None:
+        """The product's own proofs, and each member's credits against their own records."""
+        assert (await verify(self.database)).findings == ()
+        assert (await reconcile(self.database)).findings == ()
+        accounts, holds = await self._look()
+        spent = self._spent(holds)
+        for member in members:
+            orders = await self.orders.list(member, limit=1_000)
+            kept = sum(
+                order.credits_units - order.refunded_units
+                for order in orders
+                if order.transfer is not None
+            )
+            names = ("paid", "promo", "held", "debt")
+            have = sum(accounts.get(f"member:{member}:{name}", 0) for name in names)
+            book = self.book
+            wanted = book.added[member] + kept + book.back[member] - spent[member]
+            assert have == wanted, f"{member} has {have}, by their own records {wanted}"
+            self._reloads(orders)
+
+    def _reloads(self, orders: Any) -> None:
+        reloads = [order for order in orders if order.origin == "auto_reload"]
+        assert sum(order.state in PENDING for order in reloads) <= 1, "two reloads at once"
+
+    async def last_word(self, members: tuple[str, ...]) -> None:
+        """After everybody left and every payment ended."""
+        await self.prove(members)
+        assert not self.world.lives, f"still open: {sorted(self.world.lives)}"
+        by_order: defaultdict[str, int] = defaultdict(int)
+        for payment in self.world.bank.payments.values():
+            by_order[payment.charge.order_id] += payment.kept_units
+        for member in members:
+            for order in await self.orders.list(member, limit=1_000):
+                kept = 0 if order.transfer is None else order.credits_units - order.refunded_units
+                told = by_order.pop(order.order_id, 0)
+                assert kept == told, f"order {order.order_id}: {kept} credited, {told} paid for"
+            balance = await self.wallet.balance(member)
+            made = await statement(self.database, member, 0, 2**53)
+            assert made.findings == ()
+            assert balance.held_units == 0, f"{member} still has {balance.held_units} held"
+            assert made.closing_units == balance.posted, member
+        assert not by_order, f"money for no order: {by_order}"
+
+    async def digest(self) -> str:
+        """The last seal: the hash of every transfer, with its postings."""
+        await seal(self.database, 0)
+        async with self.database.read() as connection:
+            query = sa.text("SELECT digest FROM ledger_seals ORDER BY seal DESC LIMIT 1")
+            return str(await connection.scalar(query))
