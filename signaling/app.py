@@ -17,6 +17,7 @@ from pathlib import Path
 import structlog
 from aiohttp import web
 
+from media.heap import collapse
 from signaling import (
     compose,
     pages,
@@ -151,6 +152,7 @@ def _settle_memory() -> None:
     """
     gc.collect()
     gc.freeze()
+    collapse()
 
 
 def raise_descriptor_limit() -> None:
