@@ -55,36 +55,42 @@ def pending_sessions(expert_id: str, now_ms: int) -> sa.ColumnElement[bool]:
 
 async def _pending(connection: AsyncConnection, expert_id: str, now_ms: int) -> int:
     """Pending units, less what was taken back of them already."""
-    mine = _L.c.account == ledger.payable_account(expert_id)
-    sessions = sa.select(_S.session_id).where(pending_sessions(expert_id, now_ms))
+    sessions = pending_sessions(expert_id, now_ms)
     since_ms = now_ms - REFUND_WINDOW_MS
-    original = schema.transfers.alias("original")
-    parts: tuple[sa.Select[tuple[int]], ...] = (
-        sa.select(sa.func.sum(_S.expert_units)).where(pending_sessions(expert_id, now_ms)),
-        sa.select(sa.func.sum(_L.c.units))
-        .select_from(_X.join(_L))
-        .where(mine, _X.c.key.in_(sa.select("refund:" + sessions.subquery().c.session_id))),
-        sa.select(sa.func.sum(_L.c.units))
-        .select_from(_X.join(_L).join(original, original.c.transfer == _X.c.reverses))
-        .where(
-            mine,
-            _X.c.expert_id == expert_id,
-            _X.c.reverses.is_not(None),
-            sa.or_(
-                sa.and_(original.c.kind != SESSION_CHARGE, original.c.at_ms > since_ms),
-                sa.and_(
-                    original.c.kind == SESSION_CHARGE,
-                    original.c.subject.in_(
-                        sa.select("session:" + sessions.subquery().c.session_id)
-                    ),
-                ),
-            ),
-        ),
-        sa.select(sa.func.sum(_L.c.units))
-        .select_from(_X.join(_L))
-        .where(mine, _X.c.expert_id == expert_id, _X.c.at_ms > since_ms, at_once()),
+    queries = (
+        sa.select(sa.func.sum(_S.expert_units)).where(sessions),
+        _refunded(expert_id, sessions),
+        _reversed(expert_id, sessions, since_ms),
+        _payable_of(expert_id).where(_X.c.expert_id == expert_id, _X.c.at_ms > since_ms, at_once()),
     )
-    return sum([int(await connection.scalar(query) or 0) for query in parts])
+    return sum([int(await connection.scalar(query) or 0) for query in queries])
+
+
+def _payable_of(expert_id: str) -> sa.Select[tuple[int]]:
+    """What transfers did to what is payable; each caller names them by what an index has."""
+    mine = _L.c.account == ledger.payable_account(expert_id)
+    return sa.select(sa.func.sum(_L.c.units)).select_from(_X.join(_L)).where(mine)
+
+
+def _refunded(expert_id: str, sessions: sa.ColumnElement[bool]) -> sa.Select[tuple[int]]:
+    """What refunds took back of these sessions; a refund is found by its key."""
+    ids = sa.select(_S.session_id).where(sessions).subquery()
+    return _payable_of(expert_id).where(_X.c.key.in_(sa.select("refund:" + ids.c.session_id)))
+
+
+def _reversed(
+    expert_id: str, sessions: sa.ColumnElement[bool], since_ms: int
+) -> sa.Select[tuple[int]]:
+    """What reversals took back of these sessions and of debits since then."""
+    ids = sa.select(_S.session_id).where(sessions).subquery()
+    original = schema.transfers.alias("original")
+    of_sessions = original.c.subject.in_(sa.select("session:" + ids.c.session_id))
+    pending = sa.case(
+        (original.c.kind == SESSION_CHARGE, of_sessions), else_=original.c.at_ms > since_ms
+    )
+    found = sa.select(original.c.transfer).where(original.c.transfer == _X.c.reverses, pending)
+    # Not `IS NOT NULL`: SQLite answers a comparison by the index, and few transfers are reversals.
+    return _payable_of(expert_id).where(_X.c.reverses > 0, found.exists())
 
 
 def at_once() -> sa.ColumnElement[bool]:

@@ -1,13 +1,14 @@
 """What experts earned, by day, week and month and by what, and line by line; also as CSV.
 
-Sums come from the journal. A private session is one line, however many transfers it took.
+A private session is one line, however many transfers it took, and counts on the day on which it
+ended. What was taken back counts on the day on which it was.
 """
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any, Final, Literal
@@ -91,7 +92,10 @@ async def spans(
 ) -> list[Span]:
     """What was earned in [from_ms, to_ms), the newest period first; empty ones are left out."""
     async with database.read() as connection:
-        rows = await _by_day(connection, expert_id, from_ms, to_ms)
+        rows = [
+            *await connection.execute(_sessions_by_day(expert_id, from_ms, to_ms)),
+            *await connection.execute(_others_by_day(expert_id, from_ms, to_ms)),
+        ]
     found: dict[date, dict[str, Part]] = {}
     for row in rows:
         taken_back = row.kind in (SESSION_REFUND, REVERSAL)
@@ -110,15 +114,31 @@ async def spans(
     ]
 
 
-async def _by_day(
-    connection: AsyncConnection, expert_id: str, from_ms: int, to_ms: int
-) -> Sequence[Any]:
+def _sessions_by_day(expert_id: str, from_ms: int, to_ms: int) -> sa.Select[Any]:
+    """Sessions by the day on which they ended; their rows have what their transfers moved."""
+    at_ms = sa.func.coalesce(_S.c.ended_at_ms, _S.c.marked_at_ms)
+    day = (at_ms // DAY_MS).label("day")
+    return (
+        sa.select(
+            day,
+            sa.literal(SESSION_CHARGE).label("kind"),
+            sa.null().label("original"),
+            sa.func.sum(_S.c.posted_units).label("charged"),
+            sa.func.sum(_S.c.expert_units).label("earned"),
+        )
+        .where(_S.c.expert_id == expert_id, at_ms >= from_ms, at_ms < to_ms, _S.c.posted_units > 0)
+        .group_by(day)
+    )
+
+
+def _others_by_day(expert_id: str, from_ms: int, to_ms: int) -> sa.Select[Any]:
+    """Debits, and what was taken back, by the day of the transfer."""
     day = (_X.c.at_ms // DAY_MS).label("day")
     original = schema.transfers.alias("original")
     mine = sa.and_(
         _L.c.transfer == _X.c.transfer, _L.c.account == ledger.payable_account(expert_id)
     )
-    query = (
+    return (
         sa.select(
             day,
             _X.c.kind,
@@ -134,12 +154,11 @@ async def _by_day(
             _X.c.at_ms >= from_ms,
             _X.c.at_ms < to_ms,
             _X.c.units > 0,
-            sa.or_(at_once(), _X.c.kind.in_((SESSION_CHARGE, SESSION_REFUND, REVERSAL))),
+            sa.or_(at_once(), _X.c.kind.in_((SESSION_REFUND, REVERSAL))),
             _X.c.outcome == "posted",
         )
         .group_by(day, _X.c.kind, original.c.kind)
     )
-    return (await connection.execute(query)).all()
 
 
 async def lines(

@@ -6,7 +6,7 @@ alone, transfer by transfer, and not by the queries that decided it (`earned_row
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -105,7 +105,7 @@ async def _covered(connection: AsyncConnection, expert_id: str) -> list[Problem]
     sources = await _sessions(connection, expert_id)
     named: dict[int, str] = {}
     balance, found = 0, list[Problem]()
-    for row in await _journal(connection, expert_id):
+    async for row in await connection.stream(_journal(expert_id)):
         balance += row.units
         if row.kind in PAYOUT_KINDS:
             pending = sum(s.units for s in sources.values() if s.pending_at(row.at_ms))
@@ -154,11 +154,10 @@ async def _sessions(connection: AsyncConnection, expert_id: str) -> dict[str, _S
     return sources
 
 
-async def _journal(connection: AsyncConnection, expert_id: str) -> Sequence[Any]:
-    query = (
+def _journal(expert_id: str) -> sa.Select[Any]:
+    return (
         sa.select(_T.c.transfer, _T.c.at_ms, _T.c.kind, _T.c.subject, _T.c.reverses, _L.c.units)
         .select_from(_T.join(_L))
         .where(_T.c.expert_id == expert_id, _L.c.account == ledger.payable_account(expert_id))
         .order_by(_T.c.transfer)
     )
-    return (await connection.execute(query)).all()

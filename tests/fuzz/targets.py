@@ -20,6 +20,7 @@ from tests.fuzz import (
     stripe_target,
     stun_target,
     twcc_target,
+    typed_target,
 )
 
 CORPUS = Path(__file__).parent / "corpus"
@@ -55,6 +56,7 @@ TARGETS = {
         Target("marks", marks_target.check, marks_target.seeds, 8_192, 0, 0),
         Target("payload", payload_target.check, payload_target.seeds, 1_500, 300, 15),
         Target("stripe", stripe_target.check, stripe_target.seeds, 8_192, 0, 0),
+        Target("typed", typed_target.check, typed_target.seeds, 1_024, 0, 0),
         Target("twcc", twcc_target.check, twcc_target.seeds, 1_500, 600, 40),
         Target("forward", forward_target.check, forward_target.seeds, 8_192, 18_000, 60),
     )
