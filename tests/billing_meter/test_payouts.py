@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
@@ -10,10 +11,11 @@ from dataclasses import dataclass, field
 import pytest
 import sqlalchemy as sa
 
-from billing_meter import ledger, payout_rules, schema
+from billing_meter import ledger, payout_rows, payout_rules, schema
 from billing_meter.database import Database, DatabaseUnavailable
 from billing_meter.iban import iban, masked
 from billing_meter.ledger import Debit, Posted, Reverse
+from billing_meter.ledger_rows import GuardFailed
 from billing_meter.ledger_store import LedgerStore
 from billing_meter.meter import SessionOrder
 from billing_meter.payout_providers import (
@@ -214,6 +216,19 @@ async def test_an_earning_is_final_a_day_after_its_session_ended(house) -> None:
     assert (await reconcile(house.database)).findings == ()
 
 
+async def test_what_was_given_back_already_is_not_pending_any_more(house) -> None:
+    payouts = Payouts(house.wallet.ledger)
+    await house.fund("ann", 1_000 * CREDIT)
+    await house.start(SessionOrder("s1", "ann", "eve", Tariff(9_999, 0, 0)))
+    await house.run(3.5)
+    await house.till.close("s1", "member_left")
+    refunds = Refunds(house.wallet.ledger)
+    await refunds.request("s1", "ann", "No sound.")
+    await refunds.approve("s1", 9_999, "staff")
+    left = 2 * 9_999 * 60 // 100
+    assert await payouts.earned("eve") == Earned(left, left, 0)
+
+
 async def test_a_session_that_nobody_complains_of_is_final_at_the_instant(house) -> None:
     payouts = Payouts(house.wallet.ledger)
     await house.fund("ann", 1_000 * CREDIT)
@@ -399,6 +414,18 @@ async def test_of_many_who_ask_at_once_one_gets_a_payout(payouts, elsewhere) -> 
         payouts.request("eve", "k0", 50 * CREDIT), elsewhere.request("eve", "k0", 50 * CREDIT)
     )
     assert same[0] == same[1]
+
+
+async def test_a_plan_that_is_stale_holds_nothing(house, payouts) -> None:
+    """What was read before the write must still be there: the write asks again."""
+    payout = await requested(payouts)
+    await payouts.cancel("eve", payout.payout_id)
+    stale = dataclasses.replace(payout, payout_id="p2")
+    for pending_units in (1, 10**9):
+        with pytest.raises(GuardFailed):
+            async with house.wallet.ledger.transaction() as transaction:
+                await payout_rows.insert(transaction, stale, "eve:k2", "hash", pending_units)
+    assert await payouts.find("p2") is None
 
 
 async def test_a_payout_is_decided_once(payouts, elsewhere, bank) -> None:
