@@ -26,7 +26,6 @@ FINAL_KINDS = frozenset(
         "hold",
         "hold_void",
         "session_hold",
-        "purchase_refund",
         "debt_payment",
         "session_refund",
         *PAYOUT_KINDS,

@@ -19,6 +19,9 @@ from billing_meter.order_store import Order, OrderState
 from billing_meter.providers import Disputed
 from billing_meter.wallet import pay_debt, recount_purchases
 
+MONEY_BACK = "money_back"
+"""Why auto-reload is off, to its member."""
+
 log = logging.getLogger(__name__)
 
 
@@ -92,20 +95,38 @@ async def went_back(
     await recount_purchases(transaction, order.member_id)
 
 
+async def stop_reload(transaction: LedgerTransaction, member_id: str) -> bool:
+    """The balance just fell: without this, the same card would be charged again at once."""
+    table = schema.reloads
+    result = await transaction.connection.execute(
+        sa.update(table)
+        .where(table.c.member_id == member_id, table.c.state != "off")
+        .values(state="off", notice=MONEY_BACK, updated_at_ms=transaction.at_ms)
+    )
+    return result.rowcount == 1
+
+
+async def restart_reload(transaction: LedgerTransaction, member_id: str, stopped_ms: int) -> None:
+    """It was stopped for nothing, then; unless anything changed it since."""
+    table = schema.reloads
+    await transaction.connection.execute(
+        sa.update(table)
+        .where(
+            table.c.member_id == member_id,
+            table.c.state == "off",
+            table.c.notice == MONEY_BACK,
+            table.c.updated_at_ms == stopped_ms,
+        )
+        .values(state="armed", notice=None, updated_at_ms=transaction.at_ms)
+    )
+
+
 async def tell(
     transaction: LedgerTransaction, order: Order, what: notices.MoneyBack, outcome: Posted
 ) -> None:
-    """Queue the mail, and switch auto-reload off where credits were taken: the balance just fell,
-    and the same card would be charged again at once."""
-    connection, table = transaction.connection, schema.reloads
-    stopped = False
-    if what != "dispute_won":
-        result = await connection.execute(
-            sa.update(table)
-            .where(table.c.member_id == order.member_id, table.c.state != "off")
-            .values(state="off", notice="money_back", updated_at_ms=transaction.at_ms)
-        )
-        stopped = result.rowcount == 1
+    """Queue the mail, and switch auto-reload off where credits were taken."""
+    connection = transaction.connection
+    stopped = what != "dispute_won" and await stop_reload(transaction, order.member_id)
     debt_units = await read_debt(connection, order.member_id)
     await notices.queue_money_back(
         connection,

@@ -21,7 +21,6 @@ import sqlalchemy as sa
 
 from billing_meter import (
     ledger,
-    order_reversals,
     order_store,
     promotion_store,
     promotions,
@@ -44,7 +43,6 @@ from billing_meter.providers import (
     Provider,
     ProviderUnavailable,
     Redirect,
-    RefundRefused,
     Settled,
     Unknown,
 )
@@ -82,7 +80,6 @@ RefusedCode = Literal[
     "on_break",
     "price_changed",
     "token_unusable",
-    "refund_refused",
 ]
 EVERYWHERE: Mapping[str, frozenset[str]] = {}
 ResolvedHook = Callable[[LedgerTransaction, Order], Awaitable[None]]
@@ -180,6 +177,11 @@ class Orders:
         async with self._database.read() as connection:
             found = await order_store.find(connection, order_id)
         return found if found is not None and found.member_id == member_id else None
+
+    async def find(self, order_id: str) -> Order | None:
+        """An order, whosever it is: for staff."""
+        async with self._database.read() as connection:
+            return await order_store.find(connection, order_id)
 
     # --- buying ---------------------------------------------------------------------------
 
@@ -359,26 +361,6 @@ class Orders:
         async with self._database.read() as connection:
             known = await order_store.stored_token(connection, member_id, self._provider.name)
         return known or self._provider.default_token
-
-    async def refund(self, order_id: str, price_minor: int, key: str) -> Order | OrderRefused:
-        """Give money of a settled order back, and take its credits. Staff only; once per key."""
-        async with self._database.read() as connection:
-            attempt_id = await order_store.paid_attempt(connection, order_id)
-            charge = attempt_id and await order_store.charge_of(
-                connection, attempt_id, pending=False
-            )
-        if not charge:
-            return OrderRefused("unknown_order")
-        try:
-            total_minor = await self._provider.refund(charge, price_minor, f"refund:{key}")
-        except RefundRefused as refused:
-            log.warning("order %s was not refunded: %s", order_id, refused)
-            return OrderRefused("refund_refused")
-        async with self._wallet.ledger.transaction() as transaction:
-            order = await order_store.find(transaction.connection, order_id, lock=True)
-            assert order is not None
-            await order_reversals.refunded(transaction, order, total_minor)
-            return await order_store.find(transaction.connection, order_id) or order
 
     async def confirm(self, attempt_id: str, result: ChargeResult) -> Order | None:
         """Take a provider's word (answer, poll or webhook). Any number of times counts once.

@@ -135,11 +135,14 @@ class Provider(Protocol):
     async def cancel(self, charge: Charge) -> ChargeResult | Unknown:
         """Close what the member has not paid yet; tells what became of it in the end."""
 
-    async def refund(self, charge: Charge, price_minor: int, key: str) -> int:
-        """Give money back, once per key; returns all that was ever given back of this charge.
+    async def refund(self, charge: Charge, price_minor: int, key: str) -> None:
+        """Give money back, once per key.
 
         Raises ProviderUnavailable (ask again with the same key) and RefundRefused.
         """
+
+    async def refunded_total(self, charge: Charge) -> int:
+        """All that was ever given back of this charge, by whomever; raises ProviderUnavailable."""
 
     async def close(self) -> None:
         """Close connections, if there are any."""
@@ -232,9 +235,13 @@ class NoProvider:
         """Nothing is under way."""
         return Unknown()
 
-    async def refund(self, charge: Charge, price_minor: int, key: str) -> int:
+    async def refund(self, charge: Charge, price_minor: int, key: str) -> None:
         """Refuse."""
         raise RefundRefused("payments are not configured")
+
+    async def refunded_total(self, charge: Charge) -> int:
+        """Nothing was ever charged."""
+        return 0
 
     async def close(self) -> None:
         """Nothing is open."""
@@ -304,14 +311,17 @@ class FakeProvider:
         """What is under way cannot be stopped."""
         return await self.lookup(charge)
 
-    async def refund(self, charge: Charge, price_minor: int, key: str) -> int:
+    async def refund(self, charge: Charge, price_minor: int, key: str) -> None:
         """Up to what was charged, once per key."""
         given = self._refunds.setdefault(charge.attempt_id, {})
         if key not in given:
             if sum(given.values()) + price_minor > charge.price_minor:
                 raise RefundRefused("more than was paid")
             given[key] = price_minor
-        return sum(given.values())
+
+    async def refunded_total(self, charge: Charge) -> int:
+        """What this process gave back."""
+        return sum(self._refunds.get(charge.attempt_id, {}).values())
 
     async def close(self) -> None:
         """Nothing is open."""

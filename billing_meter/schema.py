@@ -297,6 +297,31 @@ refunds = sa.Table(
 )
 """What members asked back for private sessions, once for each, and what was decided."""
 
+order_refunds = sa.Table(
+    "order_refunds",
+    METADATA,
+    sa.Column("refund_id", sa.String(ID_CHARS), primary_key=True),
+    sa.Column("order_id", sa.String(ID_CHARS), sa.ForeignKey("orders.order_id"), nullable=False),
+    sa.Column("key", sa.String(KEY_CHARS), nullable=False),
+    sa.Column("price_minor", sa.BigInteger, nullable=False),
+    sa.Column("before_minor", sa.BigInteger, nullable=False),
+    sa.Column("units", sa.BigInteger, nullable=False),
+    sa.Column("transfer", sa.BigInteger, nullable=False),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("reload_off", sa.Integer, nullable=False),
+    sa.Column("decided_by", sa.String(ID_CHARS), nullable=False),
+    sa.Column("requested_at_ms", sa.BigInteger, nullable=False),
+    sa.Column("resolved_at_ms", sa.BigInteger),
+    sa.CheckConstraint("state IN ('pending', 'done', 'refused')", name="ck_order_refunds_state"),
+    sa.CheckConstraint(
+        "(state = 'pending') = (resolved_at_ms IS NULL)", name="ck_order_refunds_resolved"
+    ),
+    sa.CheckConstraint("price_minor > 0 AND units > 0", name="ck_order_refunds_amount"),
+    sa.UniqueConstraint("order_id", "key", name="uq_order_refunds_key"),
+    sa.Index("ix_order_refunds_state", "state", "requested_at_ms"),
+)
+"""Purchases that staff gives back; written with the transfer that takes their credits."""
+
 payout_destinations = sa.Table(
     "payout_destinations",
     METADATA,
@@ -545,6 +570,7 @@ TABLES = (
     sessions,
     marks,
     refunds,
+    order_refunds,
     payout_destinations,
     payouts,
     orders,

@@ -21,6 +21,7 @@ from signaling.cli_common import (
 )
 from signaling.cli_ledger import ledger_cli
 from signaling.cli_mail import mail_cli
+from signaling.cli_orders import order_cli
 from signaling.cli_payouts import payout_cli
 from signaling.cli_promotions import promotion_cli
 from signaling.cli_refunds import refund_cli
@@ -45,6 +46,7 @@ cli.add_typer(member_cli, name="member")
 cli.add_typer(ledger_cli, name="ledger")
 cli.add_typer(promotion_cli, name="promotion")
 cli.add_typer(refund_cli, name="refund")
+cli.add_typer(order_cli, name="order")
 cli.add_typer(mail_cli, name="mail")
 cli.add_typer(staff_cli, name="staff")
 cli.add_typer(payout_cli, name="payout")

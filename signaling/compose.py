@@ -54,6 +54,8 @@ SEAL_PERIOD_S = 60.0
 """How much of the journal a crash may leave unsealed; the next seal then covers it."""
 PAYOUTS_PERIOD_S = 15.0
 """How soon a payout that was approved on the command line is sent."""
+REFUNDS_PERIOD_S = 60.0
+"""How often the provider is asked about refunds of purchases that it has not answered."""
 FORGOTTEN_PERIOD_S = 600.0
 """How often orders that nobody tried to pay are looked for."""
 
@@ -101,6 +103,7 @@ def build(config: Config, database: Database, hasher: Passwords) -> tuple[Servic
         wallet=wallet,
         provider=paying.provider,
         orders=paying.orders,
+        order_refunds=paying.order_refunds,
         webhooks=paying.webhooks,
         reload=paying.reload,
         spend_limits=SpendLimits(database, wallet.ledger),
@@ -177,6 +180,7 @@ async def running(services: Services, till: Till) -> AsyncIterator[None]:
                 every(THUMBNAIL_STEP_S, "thumbnails", thumbnails),
                 every(FORGOTTEN_PERIOD_S, "close forgotten orders", forgotten),
                 every(PAYOUTS_PERIOD_S, "payouts on their way", services.payouts.resume),
+                every(REFUNDS_PERIOD_S, "refunds on their way", services.order_refunds.resume),
                 *_mail(services),
             ):
                 await stack.enter_async_context(background(work))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from billing_meter.database import Database
 from billing_meter.ledger_store import LedgerStore
+from billing_meter.order_refunds import OrderRefunds
 from billing_meter.orders import Orders
 from billing_meter.payout_providers import FakePayoutProvider
 from billing_meter.payouts import Payouts
@@ -25,6 +26,7 @@ class Payments:
 
     provider: Provider
     orders: Orders
+    order_refunds: OrderRefunds
     webhooks: Webhooks | None
     """None where the provider tells nothing by itself."""
     reload: Reload
@@ -34,13 +36,15 @@ def payments(
     config: Config, database: Database, wallet: Wallet, site_url: Callable[[], str]
 ) -> Payments:
     """Make them; `site_url` is where members come back to, known once the door is bound."""
-    provider = _provider(config, site_url)
+    provider = provider_of(config, site_url)
     where = config.money.countries_of_methods()
     orders = Orders(database, wallet, provider, method_countries=where, utc_now=utc_now)
     webhooks = None
     if isinstance(provider, EventSource):
         webhooks = Webhooks(database, wallet, orders, provider)
-    return Payments(provider, orders, webhooks, Reload(database, wallet, orders, utc_now=utc_now))
+    refunds = OrderRefunds(database, wallet, provider)
+    reload = Reload(database, wallet, orders, utc_now=utc_now)
+    return Payments(provider, orders, refunds, webhooks, reload)
 
 
 def payouts(config: Config, store: LedgerStore) -> Payouts:
@@ -50,7 +54,8 @@ def payouts(config: Config, store: LedgerStore) -> Payouts:
     return Payouts(store, provider, minimum_units=minimum_units)
 
 
-def _provider(config: Config, site_url: Callable[[], str]) -> Provider:
+def provider_of(config: Config, site_url: Callable[[], str]) -> Provider:
+    """The configured one; whoever makes it closes it."""
     match config.money.provider:
         case "none":
             return NoProvider()

@@ -11,13 +11,11 @@ from billing_meter.orders import Method, Order, OrderRefused, OrderState
 from billing_meter.promotions import Price
 from billing_meter.reload import DAILY_CAP_MAX, ReloadRefused, ReloadSettings
 from signaling import wire, wire_out
+from signaling.order_views import KEY_HEADER, PRICE_MINOR_MAX, OrderView, order_view
 from signaling.problem import Problem, refused
 from signaling.routing import Access, Call, Route, json_reply
 from signaling.services import take
 
-KEY_HEADER = "Idempotency-Key"
-PRICE_MINOR_MAX = 10**9
-"""More cents than any package costs."""
 Id = Annotated[str, Meta(min_length=1, max_length=64)]
 
 
@@ -104,30 +102,6 @@ class OrderPayment(Struct, forbid_unknown_fields=True, kw_only=True):
     token: Annotated[str, Meta(max_length=200, pattern=r"\A([A-Za-z_][A-Za-z0-9_-]*)?\Z")] = ""
 
 
-class OrderView(Struct, kw_only=True, omit_defaults=True):
-    """`failure` is `funds`, `card_expired`, `bank_blocked`, `needs_action`, `not_paid` or `other`.
-
-    `list_price_minor` is there when a promotion made it cheaper. `redirect_url` is the provider's
-    page on which the order can be paid now.
-    """
-
-    id: str
-    state: str
-    package: str
-    method: str
-    credits_units: int
-    price_minor: int
-    list_price_minor: int | None = None
-    currency: str
-    descriptor: str
-    origin: str
-    created_at_ms: int
-    settled_at_ms: int | None = None
-    failure: str | None = None
-    refunded_units: int = 0
-    redirect_url: str | None = None
-
-
 class OrderReply(Struct, kw_only=True):
     """One order."""
 
@@ -155,7 +129,6 @@ REFUSALS = {
     "unknown_method": (422, "There is no such way to pay here."),
     "unknown_order": (404, "There is no such order."),
     "token_unusable": (422, "Pay with a token here, or on the provider's page: see redirects."),
-    "refund_refused": (409, "The provider does not give this money back."),
     "on_break": (409, "You are on a break from spending."),
     "order_closed": (409, "This order is closed; make a new one."),
     "price_changed": (409, "The price has changed; look at the new one first."),
@@ -227,7 +200,7 @@ async def create_order(call: Call) -> web.Response:
         country=call.services.country(call.request),
         accepted_price_minor=body.accepted_price_minor,
     )
-    return json_reply(OrderReply(order=_order(_accepted(outcome))), status=201)
+    return json_reply(OrderReply(order=order_view(_accepted(outcome))), status=201)
 
 
 async def pay(call: Call) -> web.Response:
@@ -256,7 +229,7 @@ async def cancel_order(call: Call) -> web.Response:
 async def _shown(call: Call, outcome: Order | OrderRefused) -> web.Response:
     """An order with the page to pay it on, if it has one."""
     order = _accepted(outcome)
-    view = _order(order)
+    view = order_view(order)
     if order.state is OrderState.CREATED:
         view.redirect_url = await call.services.orders.redirect(order)
     return json_reply(OrderReply(order=view))
@@ -265,7 +238,7 @@ async def _shown(call: Call, outcome: Order | OrderRefused) -> web.Response:
 async def list_orders(call: Call) -> web.Response:
     """The member's orders."""
     orders = await call.services.orders.list(call.account_id)
-    return json_reply(OrdersReply(orders=[_order(order) for order in orders]))
+    return json_reply(OrdersReply(orders=[order_view(order) for order in orders]))
 
 
 async def set_auto_reload(call: Call) -> web.Response:
@@ -297,27 +270,6 @@ def _reduction(method: Method, price: Price) -> Reduction | None:
         price_minor=price.price_minor,
         percent=price.promotion.percent,
         ends_at_ms=price.promotion.ends_at_ms,
-    )
-
-
-def _order(order: Order) -> OrderView:
-    return OrderView(
-        id=order.order_id,
-        state=order.state.value,
-        package=order.package_id,
-        method=order.method,
-        credits_units=order.credits_units,
-        price_minor=order.price_minor,
-        list_price_minor=(
-            order.list_price_minor if order.list_price_minor != order.price_minor else None
-        ),
-        currency=order.currency,
-        descriptor=order.descriptor,
-        origin=order.origin,
-        created_at_ms=order.created_at_ms,
-        settled_at_ms=order.settled_at_ms,
-        failure=order.failure,
-        refunded_units=order.refunded_units,
     )
 
 

@@ -13,6 +13,7 @@ from aiohttp import web
 from billing_meter.database import Database
 from billing_meter.free_credits import FreeCredits
 from billing_meter.limits_store import SpendLimits
+from billing_meter.order_refunds import OrderRefunds
 from billing_meter.orders import Orders
 from billing_meter.payouts import Payouts
 from billing_meter.promotions import COUNTRY
@@ -106,6 +107,7 @@ class Services:
     wallet: Wallet
     provider: Provider
     orders: Orders
+    order_refunds: OrderRefunds
     webhooks: Webhooks | None
     """None where the provider tells nothing by itself."""
     reload: Reload

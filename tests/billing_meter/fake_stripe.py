@@ -46,6 +46,7 @@ class FakeStripe:
         self.faults: deque[str] = deque()
         """For the next requests: `lost` (done, but no answer), `reset` (not done), `garbage`, or
         a status. Idempotent replays of 500 are kept, as Stripe keeps them."""
+        self.refuses_refunds = False
         self.requests: list[tuple[str, str, dict[str, str]]] = []
         self.webhook_url = ""
         self.webhook_when = "never"
@@ -198,6 +199,8 @@ class FakeStripe:
                 self.intents[intent_id]["status"] = "canceled"
                 return 200, self._shown(self.intents[intent_id])
             case "POST", ["refunds"]:
+                if self.refuses_refunds:
+                    return 400, _fault("invalid_request_error", "charge_disputed")
                 self.refund(params["payment_intent"], int(params["amount"]))
                 return 200, {"id": f"re_{next(self._numbers)}", "object": "refund"}
             case "GET", ["payment_intents"]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from billing_meter.order_refunds import OrderRefund, OrderRefunds
 from billing_meter.order_store import Order, OrderState
 from billing_meter.orders import Orders
 from billing_meter.packages import DEFAULT_PACKAGE_ID
@@ -33,6 +34,7 @@ class Shop:
             utc_now=house.clock.utc,
             poll_first_s=NEVER_S,
         )
+        self.refunds = OrderRefunds(house.database, house.wallet, self.provider)
         self.webhooks = Webhooks(house.database, house.wallet, self.orders, self.provider)
         self.reload = Reload(house.database, house.wallet, self.orders, utc_now=house.clock.utc)
         self._keys = 0
@@ -57,6 +59,12 @@ class Shop:
         assert isinstance(checked, Order)
         assert checked.state is OrderState.SETTLED
         return checked
+
+    async def refund(self, order: Order, price_minor: int | None, key: str) -> OrderRefund:
+        """Staff gives money back."""
+        refund = await self.refunds.request(order.order_id, price_minor, key, "staff")
+        assert isinstance(refund, OrderRefund)
+        return refund
 
     async def now(self, order: Order) -> Order:
         found = await self.orders.order("ann", order.order_id)

@@ -214,7 +214,7 @@ async def test_the_descriptor_that_members_see_is_what_statements_say(
 async def _emptied(shop: Shop) -> None:
     """Bought once, so that a card is known; nothing left; auto-reload on."""
     first = await shop.bought()
-    await shop.orders.refund(first.order_id, 2_799, "test")
+    await shop.refund(first, 2_799, "test")
     settings = await shop.reload.set_settings("ann", enabled=True)
     assert settings.enabled, settings
 

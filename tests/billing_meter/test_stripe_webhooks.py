@@ -122,10 +122,11 @@ async def test_stripe_out_of_reach_leaves_the_event_for_its_next_delivery(shop, 
 
 async def test_a_refund_takes_the_credits_and_no_more(shop, stripe) -> None:
     order = await shop.bought()
-    half = await shop.orders.refund(order.order_id, 1_399, "r1")
+    given = await shop.refund(order, 1_399, "r1")
+    half = await shop.now(order)
     assert (half.state, half.refunded_units) == (OrderState.SETTLED, UNITS * 1_399 // 2_799)
     assert await shop.posted() == UNITS - half.refunded_units
-    assert await shop.orders.refund(order.order_id, 1_399, "r1") == half
+    assert await shop.refund(order, 1_399, "r1") == given
     event = stripe.event("charge.refunded", next(iter(stripe.charges)))
     assert await shop.webhooks.take(*event) == "applied"
     assert await shop.posted() == UNITS - half.refunded_units
@@ -137,16 +138,6 @@ async def test_a_refund_takes_the_credits_and_no_more(shop, stripe) -> None:
     assert await shop.posted() == 0
     standing = await shop.house.wallet.standing("ann")
     assert (standing.premium, standing.last_purchase_at_ms) == (True, None)
-
-
-async def test_a_refund_whose_answer_was_lost_is_given_once(shop, stripe) -> None:
-    order = await shop.bought()
-    stripe.faults.extend(["", "lost"])
-    with pytest.raises(ProviderUnavailable):
-        await shop.orders.refund(order.order_id, 1_000, "r1")
-    refunded = await shop.orders.refund(order.order_id, 1_000, "r1")
-    assert refunded.refunded_units == UNITS * 1_000 // 2_799
-    assert next(iter(stripe.charges.values()))["amount_refunded"] == 1_000
 
 
 async def _spend(shop, units: int) -> None:
@@ -205,8 +196,9 @@ async def test_a_dispute_that_is_won_gives_the_credits_again(shop, stripe) -> No
     assert await shop.posted() == UNITS - 100_000
     assert await shop.house.wallet.debt_units("ann") == 0
     await shop.sound()
-    await shop.orders.refund(order.order_id, 2_799, "after")
-    assert (await shop.now(order)).state is OrderState.REFUNDED
+    left = await shop.refunds.refundable(won)
+    assert left.units == UNITS - 100_000
+    assert (await shop.refund(order, left.price_minor, "after")).state == "done"
 
 
 async def test_an_inquiry_takes_nothing(shop, stripe) -> None:

@@ -23,13 +23,15 @@ import structlog
 from billing_meter.database import Database
 from billing_meter.ledger import Debit
 from billing_meter.ledger_store import LedgerStore
+from billing_meter.orders import Orders
 from billing_meter.payout_rules import Payout
 from billing_meter.payouts import Payouts
+from billing_meter.providers import FakeProvider
 from billing_meter.wallet import Wallet
 from signaling import cli
 from signaling.config import load
 from signaling.schema import accounts
-from signaling.store import opened_store
+from signaling.store import opened_store, utc_now
 
 PASSWORD = "correct-horse-9"
 
@@ -186,6 +188,34 @@ def test_dead_mails_are_listed_and_tried_anew(parlour, tmp_path) -> None:
     assert "receipt:o1" in parlour("mail", "list", "--state", "waiting")[1]
     assert json.loads(parlour("mail", "retry", "--all", "--json")[1]) == {"retried": 0}
     assert parlour("mail", "list", "--state", "lost")[0] == 2
+
+
+def test_a_purchase_is_given_back_on_the_command_line(parlour, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("PARLOUR__MONEY__PROVIDER", "fake")
+    member = json.loads(parlour("member", "add", "mia", "--json")[1])["member_id"]
+
+    async def buy() -> str:
+        async with opened_store(load(None, {}, {"server": {"data": f"{tmp_path}/data"}})) as store:
+            wallet = Wallet(store, utc_now=utc_now)
+            orders = Orders(store, wallet, FakeProvider(), utc_now=utc_now)
+            order = await orders.create(member, "credits-27", "card", "k")
+            await orders.pay(member, order.order_id, "tok_ok")
+            return order.order_id
+
+    order = asyncio.run(buy())
+    [listed] = json.loads(parlour("order", "list", "mia", "--json")[1])["orders"]
+    assert (listed["order"], listed["state"], listed["price"]) == (order, "settled", "27.99 EUR")
+    words = ["order", "refund", order, "--price", "10.00", "--by", "sam", "--key", "a", "--json"]
+    given = json.loads(parlour(*words)[1])
+    assert (given["state"], given["price"], given["by"]) == ("done", "10.00 EUR", "sam")
+    assert json.loads(parlour(*words)[1]) == given
+    left = json.loads(parlour("order", "show", order, "--json")[1])
+    assert (left["taken_back"], left["refundable"]) == (given["credits"], "17.99 EUR")
+    for wrong in ("18.00", "0", "1.001", "x", "1e99", "NaN"):
+        code, _, err = parlour("order", "refund", order, "--price", wrong)
+        assert (code, err.count("\n")) == (2, 1), wrong
+    assert parlour("order", "show", "nope")[0] == parlour("order", "list", "nobody")[0] == 2
+    assert parlour("ledger", "verify")[0] == parlour("ledger", "reconcile")[0] == 0
 
 
 def test_staff_is_made_on_the_command_line_and_its_history_stays(parlour) -> None:
