@@ -192,13 +192,10 @@ async def _begin(
         return NotRefunded("unknown_order")
     if order.state is not OrderState.SETTLED:
         return NotRefunded("not_refundable")
-    query = sa.select(_R.refund_id).where(_R.order_id == order_id, _R.state == "pending")
-    if await connection.scalar(query) is not None:
+    given = await _given_minor(connection, order_id)
+    if given is None:
         return NotRefunded("refund_pending")
-    given = sa.select(sa.func.sum(_R.price_minor)).where(
-        _R.order_id == order_id, _R.state == "done"
-    )
-    before_minor = max(before_minor, int(await connection.scalar(given) or 0))
+    before_minor = max(before_minor, given)
     left_minor = order.price_minor - before_minor
     asked_minor = left_minor if price_minor is None else price_minor
     if not 1 <= asked_minor <= left_minor:
@@ -238,6 +235,14 @@ async def _begin(
     row = {name: getattr(refund, name) for name in OrderRefund.__slots__}
     await connection.execute(sa.insert(_T), [row])
     return refund
+
+
+async def _given_minor(connection: AsyncConnection, order_id: str) -> int | None:
+    """What staff gave back of an order so far; None while a refund of it has no answer."""
+    query = sa.select(_R.state, sa.func.sum(_R.price_minor)).where(_R.order_id == order_id)
+    rows = await connection.execute(query.group_by(_R.state))
+    found: dict[str, int] = {state: int(minor) for state, minor in rows}
+    return None if "pending" in found else found.get("done", 0)
 
 
 async def _tell(transaction: LedgerTransaction, order: Order, refund: OrderRefund) -> None:
