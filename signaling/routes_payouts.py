@@ -11,9 +11,9 @@ from billing_meter import payout_rules
 from billing_meter.iban import TYPED_CHARS_MAX, masked
 from billing_meter.payout_rules import HOLDER_CHARS_MAX, Destination, Payout
 from billing_meter.payouts import PayoutRefused
+from signaling.order_views import KEY_HEADER
 from signaling.problem import Problem, refused
 from signaling.routes_earnings import EarnedNow, earned_now
-from signaling.routes_wallet import KEY_HEADER
 from signaling.routing import Access, Call, Route, json_reply
 from signaling.services import take
 
