@@ -119,7 +119,8 @@ class LiveMeter:
     url: str
     database: Database
     wallet: Wallet
-    events: list[MeterEvent] = field(default_factory=list)
+    node: str = "node"
+    events: list[tuple[str, MeterEvent]] = field(default_factory=list)
     streams: dict[str, Stream] = field(default_factory=dict)
     lost_ns: dict[str, int] = field(default_factory=dict)
     told_units: dict[str, int] = field(default_factory=dict)
@@ -128,11 +129,16 @@ class LiveMeter:
 
     def __post_init__(self) -> None:
         self.till = Till(
-            self.database, self.wallet, clock_ns=fast_ns, utc_now=utc_now, on_event=self._hear
+            self.database,
+            self.wallet,
+            clock_ns=fast_ns,
+            utc_now=utc_now,
+            on_event=self._hear,
+            node=self.node,
         )
 
     def _hear(self, session_id: str, event: MeterEvent) -> None:
-        self.events.append(event)
+        self.events.append((session_id, event))
         if isinstance(event, LedgerLost):
             self.lost_ns[session_id] = fast_ns()
         if isinstance(event, Ticked):
@@ -158,12 +164,16 @@ class LiveMeter:
 
     async def until_lost(self, session_id: str, seconds: float = 20.0) -> bool:
         """Wait for the end of the session by its ledger, or for so long; whether it came."""
+        return await self.until(session_id, LedgerLost(), seconds)
+
+    async def until(self, session_id: str, event: MeterEvent, seconds: float = 20.0) -> bool:
+        """Wait for an event of a session, or for so long; whether it came."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                while session_id not in self.lost_ns:
+                while (session_id, event) not in self.events:
                     self._news.clear()
                     await self._news.wait()
-        return session_id in self.lost_ns
+        return (session_id, event) in self.events
 
     async def until_settled(self, session_id: str) -> None:
         """Wait until its row is closed: ticks repeat a final post that had no answer."""
