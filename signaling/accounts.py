@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from billing_meter.database import Database
 from billing_meter.schema import members
 from billing_meter.wallet import EXPERT_SHARE_PERCENT, ensure_expert, ensure_member
-from signaling.addresses import is_address
+from signaling.mail_address import is_address
 from signaling.passwords import Passwords
 from signaling.schema import accounts, staff_roles
 

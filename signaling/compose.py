@@ -26,6 +26,7 @@ from rooms.directory import ExpertProfile
 from rooms.house import House
 from rooms.roles import VisitorKind
 from signaling.accounts import Accounts, milliseconds
+from signaling.client_address import TrustedProxies
 from signaling.compose_payments import payments, payouts
 from signaling.config import Config, ConfigError, host_port
 from signaling.csrf import origins_of
@@ -33,7 +34,6 @@ from signaling.directory import AccountsDirectory
 from signaling.experts import Experts
 from signaling.hub import Hub
 from signaling.identity import Identities
-from signaling.limits import TrustedProxies
 from signaling.mailer import Mailer
 from signaling.metrics import LoopLag
 from signaling.node import node_of

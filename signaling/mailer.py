@@ -19,8 +19,8 @@ from billing_meter.database import Database, DatabaseUnavailable
 from billing_meter.ledger_store import utc_ms
 from billing_meter.outbox import Mail
 from signaling.accounts import Accounts
-from signaling.addresses import is_address
 from signaling.mail import mail_bytes
+from signaling.mail_address import is_address
 from signaling.mail_parts import Site
 from signaling.mail_texts import UnknownKind, letter
 from signaling.settings_mail import MailSection

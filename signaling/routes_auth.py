@@ -18,8 +18,8 @@ from signaling.accounts import (
     milliseconds,
     name_fault,
 )
+from signaling.client_address import address_key
 from signaling.identity import Identity, guest_visitor, new_guest_token
-from signaling.limits import address_key
 from signaling.passwords import weakness
 from signaling.problem import Problem
 from signaling.routing import Call, Route, json_reply

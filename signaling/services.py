@@ -24,13 +24,14 @@ from billing_meter.webhooks import Webhooks
 from media.server import MediaPlane
 from rooms.house import House
 from signaling.accounts import Accounts
+from signaling.buckets import Buckets
+from signaling.client_address import TrustedProxies, address_key, in_networks
 from signaling.config import Config
 from signaling.csrf import Origins
 from signaling.directory import AccountsDirectory
 from signaling.experts import Experts
 from signaling.hub import Hub
 from signaling.identity import Identities
-from signaling.limits import Buckets, TrustedProxies, address_key, in_networks
 from signaling.mailer import MailCounts
 from signaling.metrics import LoopLag
 from signaling.problem import too_many
@@ -79,7 +80,7 @@ class Limits:
             guests=buckets(
                 auth.guests_per_minute_per_address, auth.guests_per_minute_per_address / 60
             ),
-            # WHIP and WHEP offers cost about 2.5 ms of CPU each.
+            # A WHIP or WHEP offer and the join that follows cost 3 to 4 ms of CPU.
             offers=buckets(40, 4.0),
             # A page of candidates at a time, or each on its own, from several encoders at once.
             fragments=buckets(200, 10.0),

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from signaling.addresses import is_address
+from signaling.mail_address import is_address
 from signaling.smtp import Security, SmtpServer
 
 ONE_LINE = r"\A[^\x00-\x1f\x7f]+\Z"

@@ -63,8 +63,7 @@ def test_an_old_keyframe_is_no_still() -> None:
     assert still_of(ring_of(VP8, b"\x10\x10a"), KEYFRAME_AGE_NS_MAX + 1) is None
 
 
-def test_a_source_gives_its_still_until_it_is_sealed_and_asks_for_another() -> None:
-    world = World()
+def test_a_source_gives_its_still_until_it_is_sealed_and_asks_for_another(world: World) -> None:
     publisher = world.publisher()
     publisher.video(KEY + b"abc", 100, marker=True)
     assert world.forwarder.still("s") == Still("vp8", KEY[1:] + b"abc")
@@ -73,7 +72,6 @@ def test_a_source_gives_its_still_until_it_is_sealed_and_asks_for_another() -> N
     world.forwarder.seal("s")
     assert world.forwarder.still("s") is None
     assert [type(asked) for asked in publisher.asked()] == [ReceiverReport, KeyframeRequest]
-    world.close()
 
 
 # --- the decoding process ------------------------------------------------------------------------
