@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from billing_meter.ledger_store import utc_ms
 from billing_meter.tariff import Component
 from rooms.deadlines import Deadlines, Due, Key
 from rooms.directory import Directory, ExpertProfile
@@ -78,7 +79,7 @@ class Floor:
 
     def utc_ms(self) -> int:
         """Now, for labels that people read."""
-        return round(self.utc_now().timestamp() * 1000)
+        return utc_ms(self.utc_now())
 
     # --- finding ------------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing_meter.database import Database
+from billing_meter.ledger_store import utc_ms
 from billing_meter.schema import members
 from billing_meter.wallet import EXPERT_SHARE_PERCENT, ensure_expert, ensure_member
 from signaling.mail_address import is_address
@@ -123,7 +124,7 @@ class Accounts:
             kind=new.kind,
             username=new.username,
             language=new.language,
-            created_at_ms=milliseconds(self._utc_now()),
+            created_at_ms=utc_ms(self._utc_now()),
         )
         await connection.execute(
             insert(accounts).values(
@@ -232,11 +233,6 @@ def email_fault(email: str) -> str | None:
     if not is_address(email):
         return "This is not an e-mail address."
     return None
-
-
-def milliseconds(instant: dt.datetime) -> int:
-    """UTC milliseconds since the epoch."""
-    return int(instant.timestamp() * 1000)
 
 
 def _account(row: Row[Any], *, staff: bool = False) -> Account:

@@ -15,9 +15,10 @@ import typer
 
 from billing_meter.database import Database
 from billing_meter.journal import COLUMNS, journal
+from billing_meter.ledger_store import utc_ms
 from billing_meter.statements import Report, Statement, reconcile, statement, verify
 from billing_meter.units import credits_text
-from signaling.accounts import Account, Accounts, milliseconds
+from signaling.accounts import Account, Accounts
 from signaling.cli_common import (
     CommandError,
     ConfigOption,
@@ -65,10 +66,10 @@ def ledger_statement(
     as_json: JsonOption = False,
 ) -> None:
     """A member's credits or an expert's earnings, line by line."""
-    from_ms = 0 if since is None else milliseconds(_day(since, "--from"))
+    from_ms = 0 if since is None else utc_ms(_day(since, "--from"))
     end = utc_now() if until is None else _day(until, "--to")
     # The end of a statement is exclusive: the last day counts whole, and so does this instant.
-    to_ms = milliseconds(end + dt.timedelta(days=1)) if until else milliseconds(end) + 1
+    to_ms = utc_ms(end + dt.timedelta(days=1)) if until else utc_ms(end) + 1
     made = asyncio.run(_statement(settings(config, data), name, from_ms, to_ms))
     if as_json:
         show(asdict(made) | {"name": name}, as_json)

@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
+from billing_meter.ledger_store import utc_ms
 from signaling import staff
-from signaling.accounts import Accounts, milliseconds
+from signaling.accounts import Accounts
 from signaling.cli_common import (
     ByOption,
     CommandError,
@@ -72,7 +73,7 @@ async def _change(config: Config, name: str, by: str, *, give: bool) -> bool:
             raise CommandError("no_such_account", f"there is no account {name!r}")
         change = staff.give if give else staff.take
         async with database.write() as connection:
-            return await change(connection, account.account_id, by, milliseconds(utc_now()))
+            return await change(connection, account.account_id, by, utc_ms(utc_now()))
 
 
 async def _roles(config: Config) -> list[dict[str, object]]:

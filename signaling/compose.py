@@ -14,6 +14,7 @@ import structlog
 from billing_meter.card_checks import FakeCardChecker
 from billing_meter.database import Database
 from billing_meter.free_credits import FreeCredits
+from billing_meter.ledger_store import utc_ms
 from billing_meter.limits_store import SpendLimits
 from billing_meter.seals import seal
 from billing_meter.sweeper import SWEEP_PERIOD_S, Sweeper
@@ -25,7 +26,7 @@ from media.still_decoder import StillDecoder
 from rooms.directory import ExpertProfile
 from rooms.house import House
 from rooms.roles import VisitorKind
-from signaling.accounts import Accounts, milliseconds
+from signaling.accounts import Accounts
 from signaling.client_address import TrustedProxies
 from signaling.compose_payments import payments, payouts
 from signaling.config import Config, ConfigError, host_port
@@ -146,7 +147,7 @@ async def running(services: Services, till: Till) -> AsyncIterator[None]:
     """Settle what a crash left open, then start media, meter and rooms; stop them in reverse."""
 
     async def sealed() -> None:
-        await seal(services.database, milliseconds(utc_now()))
+        await seal(services.database, utc_ms(utc_now()))
 
     async def forgotten() -> None:
         await services.orders.close_forgotten()

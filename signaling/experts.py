@@ -13,9 +13,10 @@ from sqlalchemy import Row, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from billing_meter.database import Database
+from billing_meter.ledger_store import utc_ms
 from billing_meter.tariff import Tariff
 from rooms.directory import ExpertDetails, ExpertProfile
-from signaling.accounts import Account, Accounts, NameTaken, NewAccount, milliseconds
+from signaling.accounts import Account, Accounts, NameTaken, NewAccount
 from signaling.schema import accounts, experts
 from signaling.sessions import token_hash
 
@@ -156,7 +157,7 @@ class Experts:
         return {
             "stream_key_hash": token_hash(key),
             "stream_key_hint": key[-HINT_CHARS:],
-            "stream_key_changed_at_ms": milliseconds(self._utc_now()),
+            "stream_key_changed_at_ms": utc_ms(self._utc_now()),
         }
 
 

@@ -6,12 +6,12 @@ import asyncio
 import datetime as dt
 from collections.abc import Callable
 
+from billing_meter.ledger_store import utc_ms
 from billing_meter.refunds import Refunds
 from billing_meter.wallet import Wallet
 from rooms.floor import Floor
 from rooms.roles import VisitorKind
 from signaling import wire
-from signaling.accounts import milliseconds
 from signaling.hub import Hub
 
 WATCH_PERIOD_S = 2.0
@@ -40,7 +40,7 @@ class RefundWatch:
             await self._look()
 
     async def _look(self) -> None:
-        since_ms = milliseconds(self._utc_now()) - SLACK_MS
+        since_ms = utc_ms(self._utc_now()) - SLACK_MS
         decided = await self._refunds.decided_since(since_ms)
         new = {one.member_id for one in decided if one.session_id not in self._told}
         self._told = frozenset(one.session_id for one in decided)

@@ -7,6 +7,7 @@ from typing import Annotated
 from aiohttp import web
 from msgspec import Meta, Struct
 
+from billing_meter.ledger_store import utc_ms
 from rooms.roles import Visitor
 from signaling import wire, wire_out
 from signaling.accounts import (
@@ -15,7 +16,6 @@ from signaling.accounts import (
     NewAccount,
     email_fault,
     folded,
-    milliseconds,
     name_fault,
 )
 from signaling.client_address import address_key
@@ -182,7 +182,7 @@ async def _signed_in(call: Call, account: Account, status: int) -> web.Response:
 async def _you(call: Call, account: Account) -> wire.You:
     visitor = Identity(account).visitor(account.language)
     standing = await call.services.directory.standing(visitor)
-    return wire_out.you(visitor, standing, milliseconds(call.services.utc_now()))
+    return wire_out.you(visitor, standing, utc_ms(call.services.utc_now()))
 
 
 ROUTES = (

@@ -6,9 +6,9 @@ from typing import get_args
 
 from aiohttp import web
 
+from billing_meter.ledger_store import utc_ms
 from billing_meter.sessions import SessionRecord, session_record
 from signaling import wire, wire_out
-from signaling.accounts import milliseconds
 from signaling.problem import Problem
 from signaling.routing import Access, Call, Route, json_reply
 
@@ -44,12 +44,12 @@ def _summary(
         held_ms=summary.held_ms,
         lines=[wire_out.cost_line(line) for line in summary.lines],
         total_units=summary.cost_units,
-        started_at_ms=milliseconds(summary.started_at or summary.ended_at),
-        ended_at_ms=milliseconds(summary.ended_at),
+        started_at_ms=utc_ms(summary.started_at or summary.ended_at),
+        ended_at_ms=utc_ms(summary.ended_at),
         balance_units=summary.balance_units if is_member else None,
         earned_units=None if is_member else summary.earned_units,
         refund_until_ms=(
-            milliseconds(record.refund_until) if is_member and record.refund_until else None
+            utc_ms(record.refund_until) if is_member and record.refund_until else None
         ),
     )
 

@@ -8,10 +8,10 @@ from typing import Annotated
 from aiohttp import web
 from msgspec import Meta, Struct
 
+from billing_meter.ledger_store import utc_ms
 from billing_meter.refunds import Past, Refund, RefundRefused, Refunds, RefundState
 from billing_meter.sessions import SessionRecord, session_records
 from signaling import wire, wire_out
-from signaling.accounts import milliseconds
 from signaling.problem import Problem, refused
 from signaling.routing import Access, Call, Route, json_reply
 
@@ -153,8 +153,8 @@ def _item(
 
 def _facts(record: SessionRecord) -> SessionFacts:
     summary = record.summary
-    started_ms = milliseconds(summary.started_at or summary.ended_at)
-    ended_ms = milliseconds(summary.ended_at)
+    started_ms = utc_ms(summary.started_at or summary.ended_at)
+    ended_ms = utc_ms(summary.ended_at)
     return SessionFacts(
         started_at_ms=started_ms,
         ended_at_ms=ended_ms,

@@ -11,10 +11,10 @@ from aiohttp import web
 from msgspec import Meta, Struct
 
 from billing_meter import schema as money
+from billing_meter.ledger_store import utc_ms
 from billing_meter.tariff import Tariff
 from rooms.directory import ExpertProfile
 from signaling import wire, wire_out
-from signaling.accounts import milliseconds
 from signaling.problem import Problem
 from signaling.routes_experts import ExpertReply, expert_reply
 from signaling.routing import Access, Call, Route, json_reply
@@ -131,7 +131,7 @@ async def _earned_today(call: Call, expert_id: str) -> int:
     midnight = dt.datetime.combine(now.date(), dt.time(), dt.UTC)
     table = money.sessions
     query = sa.select(sa.func.coalesce(sa.func.sum(table.c.expert_units), 0)).where(
-        table.c.expert_id == expert_id, table.c.opened_at_ms >= milliseconds(midnight)
+        table.c.expert_id == expert_id, table.c.opened_at_ms >= utc_ms(midnight)
     )
     async with call.services.database.read() as connection:
         return int((await connection.execute(query)).scalar_one())

@@ -9,11 +9,11 @@ from typing import Literal
 from aiohttp import web
 from msgspec import Struct
 
+from billing_meter.ledger_store import utc_ms
 from billing_meter.refunds import Refund, Refunds
 from billing_meter.sessions import SessionRecord, session_records
 from billing_meter.statements import SESSION_SUBJECT, StatementLine, transactions
 from signaling import wire, wire_out
-from signaling.accounts import milliseconds
 from signaling.problem import Problem
 from signaling.routing import Access, Call, Route, json_reply
 
@@ -81,8 +81,8 @@ class Sessions:
         return PrivateLine(
             session=session_id,
             expert=self.names.get(record.expert_id, ""),
-            started_at_ms=milliseconds(summary.started_at or summary.ended_at),
-            ended_at_ms=None if record.open else milliseconds(summary.ended_at),
+            started_at_ms=utc_ms(summary.started_at or summary.ended_at),
+            ended_at_ms=None if record.open else utc_ms(summary.ended_at),
             total_units=summary.cost_units,
             lines=[wire_out.cost_line(line) for line in summary.lines],
             refund=self._standing(session_id, record),
@@ -91,7 +91,7 @@ class Sessions:
     def _standing(self, session_id: str, record: SessionRecord) -> RefundStanding | None:
         if record.open or record.refund_until is None or not record.summary.cost_units:
             return None
-        until_ms = milliseconds(record.refund_until)
+        until_ms = utc_ms(record.refund_until)
         asked = self.refunds.get(session_id)
         if asked is not None:
             return RefundStanding(
@@ -135,7 +135,7 @@ async def sessions_of(call: Call, lines: Sequence[StatementLine]) -> Sessions:
         records=records,
         refunds=await Refunds(services.wallet.ledger).of_sessions(ids),
         names=await services.accounts.names({one.expert_id for one in records.values()}),
-        now_ms=milliseconds(services.utc_now()),
+        now_ms=utc_ms(services.utc_now()),
     )
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from sqlalchemy import delete, insert, select
 
 from billing_meter.database import Database
-from signaling.accounts import milliseconds
+from billing_meter.ledger_store import utc_ms
 from signaling.schema import web_sessions
 
 TOKEN_BYTES = 32
@@ -31,7 +31,7 @@ class Sessions:
     async def open(self, account_id: str) -> str:
         """A new session's cookie value. Each login gets its own; none is ever taken over."""
         token = TOKEN_PREFIX + secrets.token_urlsafe(TOKEN_BYTES)
-        now_ms = milliseconds(self._utc_now())
+        now_ms = utc_ms(self._utc_now())
         async with self._database.write() as connection:
             await connection.execute(
                 delete(web_sessions).where(web_sessions.c.expires_at_ms <= now_ms)
@@ -48,7 +48,7 @@ class Sessions:
 
     async def account_id(self, token: str) -> str | None:
         """Whose session this is, or None if unknown, ended or expired."""
-        now_ms = milliseconds(self._utc_now())
+        now_ms = utc_ms(self._utc_now())
         query = select(web_sessions.c.account_id).where(
             web_sessions.c.token_hash == token_hash(token),
             web_sessions.c.expires_at_ms > now_ms,

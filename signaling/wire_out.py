@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from billing_meter.ledger_store import Balance
+from billing_meter.ledger_store import Balance, utc_ms
 from billing_meter.meter import Line
 from billing_meter.sessions import REFUND_WINDOW_MS
 from billing_meter.tariff import Tariff
@@ -195,7 +195,7 @@ def hud(event: events.Hud) -> wire.PrivateHud:
 def summary(event: events.SessionSummary) -> wire.PrivateSummary:
     """What a session came to."""
     bill, expert = event.summary, event.for_expert
-    ended_at_ms = round(bill.ended_at.timestamp() * 1000)
+    ended_at_ms = utc_ms(bill.ended_at)
     started_at = bill.started_at or bill.ended_at
     return wire.PrivateSummary(
         session=bill.session_id,
@@ -205,7 +205,7 @@ def summary(event: events.SessionSummary) -> wire.PrivateSummary:
         held_ms=bill.held_ms,
         lines=[cost_line(line) for line in bill.lines],
         total_units=bill.cost_units,
-        started_at_ms=round(started_at.timestamp() * 1000),
+        started_at_ms=utc_ms(started_at),
         ended_at_ms=ended_at_ms,
         balance_units=None if expert else bill.balance_units,
         earned_units=bill.earned_units if expert else None,
