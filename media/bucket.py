@@ -32,6 +32,10 @@ class TokenBucket:
         self._full_at_ns = full_at_ns
         return True
 
+    def wait_ns(self, now_ns: int) -> int:
+        """How long until one more is allowed."""
+        return max(self._full_at_ns + self._cost_ns - self._burst_ns - now_ns, 0)
+
     def full(self, now_ns: int) -> bool:
         """Whether forgetting this bucket would change nothing."""
         return self._full_at_ns <= now_ns

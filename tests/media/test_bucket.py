@@ -9,7 +9,10 @@ MS = 1_000_000
 def test_five_at_once_then_one_a_second() -> None:
     bucket = TokenBucket(1.0, 5)
     assert [bucket.take(0) for _ in range(6)] == [True] * 5 + [False]
+    assert bucket.wait_ns(0) == NS
     assert not bucket.take(NS - 1)
+    assert bucket.wait_ns(NS - 1) == 1
+    assert bucket.wait_ns(NS) == 0
     assert bucket.take(NS)
     assert not bucket.take(NS)
 
