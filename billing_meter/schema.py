@@ -6,6 +6,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from billing_meter.database import METADATA
+from billing_meter.rewards_schema import reward_cursor, reward_months, reward_ranks
 
 ID_CHARS = 64
 KEY_CHARS = 200
@@ -582,5 +583,8 @@ TABLES = (
     promotions,
     free_claims,
     free_marks,
+    reward_cursor,
+    reward_months,
+    reward_ranks,
 )
 """Every table of this package."""

@@ -284,16 +284,19 @@ class House:
             self.floor.tell(place.place_id, BalanceChanged(balance))
 
     def on_standing(self, member_id: str) -> None:
-        """A purchase settled or went back: new rights without a reconnect (features A6, A7)."""
+        """A purchase settled or went back, or a rank was reached: it counts without a reconnect."""
         self.floor.spawn(self._look_again(member_id))
 
     async def _look_again(self, member_id: str) -> None:
-        """Whoever may do more than before is told; what is locked shows by itself."""
+        """Whoever may do more, or has another rank, is told; what is locked shows by itself."""
         for place in self.floor.places_of((VisitorKind.MEMBER, member_id)):
             new = await self.floor.directory.standing(place.visitor)
             old, place.standing = place.standing, new
             now_ms = self.floor.utc_ms()
-            if (new.premium and not old.premium) or locked(old, now_ms) > locked(new, now_ms):
+            may_more = (new.premium and not old.premium) or locked(old, now_ms) > locked(
+                new, now_ms
+            )
+            if may_more or new.rank != old.rank:
                 self.floor.tell(place.place_id, Upgraded(place.visitor, new, now_ms))
 
     # --- life ---------------------------------------------------------------------------------

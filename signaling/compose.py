@@ -16,6 +16,7 @@ from billing_meter.database import Database
 from billing_meter.free_credits import FreeCredits
 from billing_meter.ledger_store import utc_ms
 from billing_meter.limits_store import SpendLimits
+from billing_meter.rewards_store import Rewards
 from billing_meter.seals import seal
 from billing_meter.sweeper import SWEEP_PERIOD_S, Sweeper
 from billing_meter.till import Till
@@ -57,6 +58,8 @@ PAYOUTS_PERIOD_S = 15.0
 """How soon a payout that was approved on the command line is sent."""
 REFUNDS_PERIOD_S = 60.0
 """How often the provider is asked about refunds of purchases that it has not answered."""
+REWARDS_PERIOD_S = 10.0
+"""How soon a rank that was reached shows in chat; points in the wallet are of the last second."""
 FORGOTTEN_PERIOD_S = 600.0
 """How often orders that nobody tried to pay are looked for."""
 
@@ -73,7 +76,7 @@ def build(config: Config, database: Database, hasher: Passwords) -> tuple[Servic
     sessions = Sessions(database, utc_now, config.auth.session_days)
     tokens = Tokens(secret_of(config.auth.secret, config.data_dir), utc_now)
     wallet = Wallet(database, utc_now=utc_now)
-    directory = AccountsDirectory(experts, wallet)
+    directory = AccountsDirectory(experts, wallet, Rewards(wallet))
     media = _media_plane(config, clock_ns, lambda event: house.on_media(event))
     node = node_of(config)
     till = Till(
@@ -112,6 +115,7 @@ def build(config: Config, database: Database, hasher: Passwords) -> tuple[Servic
         payouts=payouts(config, wallet.ledger),
         house=house,
         hub=hub,
+        rewards=directory.rewards,
         refund_watch=RefundWatch(wallet, house.floor, hub, utc_now),
         media=media,
         limits=Limits.of(config, clock_ns),
@@ -176,6 +180,7 @@ async def running(services: Services, till: Till) -> AsyncIterator[None]:
             for work in (
                 watch_store(services.database, services.node),
                 every(SEAL_PERIOD_S, "seal the journal", sealed),
+                every(REWARDS_PERIOD_S, "count points", services.rewards.count),
                 every(WATCH_PERIOD_S, "watch refunds", services.refund_watch.look),
                 every(SWEEP_PERIOD_S, "sweep silent meters", sweeper.sweep),
                 every(THUMBNAIL_STEP_S, "thumbnails", thumbnails),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from billing_meter.rewards_store import Rewards
 from billing_meter.wallet import Wallet
 from rooms.directory import ExpertProfile
 from rooms.roles import Standing, Visitor, VisitorKind
@@ -13,9 +14,10 @@ from signaling.experts import Experts
 class AccountsDirectory:
     """Implements `rooms.directory.Directory`."""
 
-    def __init__(self, experts: Experts, wallet: Wallet) -> None:
+    def __init__(self, experts: Experts, wallet: Wallet, rewards: Rewards) -> None:
         self._experts = experts
         self._wallet = wallet
+        self.rewards = rewards
 
     def experts(self) -> Sequence[ExpertProfile]:
         """Every expert who may broadcast."""
@@ -30,8 +32,12 @@ class AccountsDirectory:
         return self._experts.expert_by_name(name)
 
     async def standing(self, visitor: Visitor) -> Standing:
-        """Premium is the ledger's word: the first settled purchase."""
+        """Premium is the ledger's word: the first settled purchase. So is the rank."""
         if visitor.kind is not VisitorKind.MEMBER:
             return Standing()
         earned = await self._wallet.standing(visitor.account_id)
-        return Standing(premium=earned.premium, extras_until_ms=earned.extras_until_ms)
+        return Standing(
+            premium=earned.premium,
+            rank=await self.rewards.rank(visitor.account_id),
+            extras_until_ms=earned.extras_until_ms,
+        )

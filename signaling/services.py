@@ -19,6 +19,7 @@ from billing_meter.payouts import Payouts
 from billing_meter.promotions import COUNTRY
 from billing_meter.providers import Provider
 from billing_meter.reload import Reload
+from billing_meter.rewards_store import Rewards
 from billing_meter.wallet import Wallet
 from billing_meter.webhooks import Webhooks
 from media.server import MediaPlane
@@ -118,6 +119,7 @@ class Services:
     house: House
     hub: Hub
     refund_watch: RefundWatch
+    rewards: Rewards
     media: MediaPlane
     limits: Limits
     origins: Origins

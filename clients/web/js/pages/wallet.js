@@ -12,6 +12,7 @@ import { FreeCredits } from "./wallet-free.js";
 import { LimitsBox } from "./wallet-limits.js";
 import { Receipts } from "./wallet-receipts.js";
 import { AutoReloadBox } from "./wallet-reload.js";
+import { RewardsBox } from "./wallet-rewards.js";
 import { ReturnedPurchase, returnedOrder } from "./wallet-return.js";
 import { Transactions } from "./wallet-transactions.js";
 
@@ -109,6 +110,7 @@ function Wallet({ context }) {
         <${Transactions} version=${version} />
         <${Receipts} version=${version} />
       </div>
+      <${RewardsBox} version=${version} />
       <${AutoReloadBox} />
       <${LimitsBox} version=${version + limitsVersion} />
     </div>`;

@@ -119,7 +119,7 @@ function Line({ line, own }) {
 /** @param {ChatLine} line */
 function rankLabel(line) {
   if (line.role === "guest") return t("room.role.guest");
-  return has(`room.rank.${line.rank}`) ? t(`room.rank.${line.rank}`) : "";
+  return line.rank !== "none" && has(`rank.${line.rank}`) ? t(`rank.${line.rank}`) : "";
 }
 
 /** @param {ChatProps} props */

@@ -86,7 +86,7 @@ export function RequestCard({ incoming, sound, busy, onAccept, onDecline }) {
       <span role="alert">${t("studio.request", { member: session.member })}</span>
     </h2>
     <p class="request-facts">
-      ${has(`room.rank.${rank}`) && html`<span class=${`chat-rank rank-${rank}`}>${t(`room.rank.${rank}`)}</span>`}
+      ${rank !== "none" && has(`rank.${rank}`) && html`<span class=${`chat-rank rank-${rank}`}>${t(`rank.${rank}`)}</span>`}
       <span class="badge" data-testid="balance-band" data-band=${band}>${t(`studio.band.${band}`)}</span>
     </p>
     <p class="muted small">

@@ -101,6 +101,14 @@ export function dateTime(atMs) {
 }
 
 /**
+ * A day, for what ends on it.
+ * @param {number} atMs UTC milliseconds
+ */
+export function dateOnly(atMs) {
+  return new Intl.DateTimeFormat(locale(), { dateStyle: "medium" }).format(atMs);
+}
+
+/**
  * Time of day, for chat.
  * @param {number} atMs UTC milliseconds
  */
