@@ -1,8 +1,9 @@
 """The WebSocket wire: every message, once, with its limits.
 
 From these structs come the decoder, the JSON Schema, the browser's type declarations
-(`clients/web/wire.d.ts`) and the AsyncAPI document. Nothing else defines a message; parts of
-some are in `signaling.wire_figures` (connections) and `signaling.wire_wallet`.
+(`clients/web/wire.d.ts`) and the AsyncAPI document. Nothing else defines a message; what they
+are made of is in `signaling.wire_parts`, `signaling.wire_figures` (connections) and
+`signaling.wire_wallet`.
 
 Money is integer units (6,000 to the credit), durations are milliseconds or seconds as the
 name says, instants are UTC milliseconds since the epoch for display only.
@@ -22,6 +23,30 @@ from signaling.wire_figures import MediaKind as MediaKind
 from signaling.wire_figures import QualityLevel as QualityLevel
 from signaling.wire_figures import StreamFigures as StreamFigures
 from signaling.wire_figures import Transport as Transport
+from signaling.wire_parts import ChatLine as ChatLine
+from signaling.wire_parts import ComponentName as ComponentName
+from signaling.wire_parts import CostLine as CostLine
+from signaling.wire_parts import EndReason as EndReason
+from signaling.wire_parts import ExpertCard as ExpertCard
+from signaling.wire_parts import (
+    ExpertName,
+    IcePwd,
+    IceUfrag,
+    MessageId,
+    Pixels,
+    Sdp,
+    SessionId,
+    Token,
+)
+from signaling.wire_parts import Language as Language
+from signaling.wire_parts import Phase as Phase
+from signaling.wire_parts import PresenceState as PresenceState
+from signaling.wire_parts import Preset as Preset
+from signaling.wire_parts import Prices as Prices
+from signaling.wire_parts import Role as Role
+from signaling.wire_parts import SessionView as SessionView
+from signaling.wire_parts import Surcharge as Surcharge
+from signaling.wire_parts import You as You
 from signaling.wire_wallet import Balance as Balance
 from signaling.wire_wallet import WalletPart as WalletPart
 
@@ -30,7 +55,6 @@ SUBPROTOCOL_MSGPACK = "parlour.v1+msgpack"
 
 FRAME_BYTES_MAX = 64 * 1024
 """An SDP offer of a browser with every codec is about 8 KiB; eight times that is generous."""
-SDP_CHARS_MAX = 32 * 1024
 HEARTBEAT_S = 15
 
 CLOSE_BAD_MESSAGE = 4400
@@ -44,53 +68,6 @@ CLOSE_TOO_MANY_CONNECTIONS = 4430
 CLOSE_DRAINING = 1012
 CLOSE_INTERNAL = 1011
 CLOSE_OVERFLOW = 1013
-
-Pixels = Annotated[int, Meta(ge=1, le=16_384)]
-MessageId = Annotated[int, Meta(ge=1, le=2**31 - 1)]
-ExpertName = Annotated[str, Meta(min_length=1, max_length=32)]
-Token = Annotated[str, Meta(min_length=1, max_length=256)]
-Sdp = Annotated[str, Meta(min_length=1, max_length=SDP_CHARS_MAX)]
-IceUfrag = Annotated[str, Meta(min_length=4, max_length=256, pattern="^[A-Za-z0-9+/=_-]+$")]
-IcePwd = Annotated[str, Meta(min_length=22, max_length=256, pattern="^[A-Za-z0-9+/=_-]+$")]
-"""RFC 8839 §5.4, and the few characters more that browsers are known to use."""
-SessionId = Annotated[str, Meta(min_length=1, max_length=64)]
-
-Language = Literal["en", "nb"]
-Surcharge = Literal["cam2cam", "two_way_audio"]
-Feature = Literal["albums", "emoji", "likes", "translator"]
-"""The extras of active members, as `locked` names them."""
-ComponentName = Literal["private", "cam2cam", "two_way_audio"]
-Role = Literal["guest", "member", "expert", "system"]
-PresenceState = Literal[
-    "offline",
-    "live_free",
-    "ringing",
-    "entering_private",
-    "in_private",
-    "group_pre",
-    "group_live",
-    "going_offline",
-]
-Phase = Literal["ringing", "connecting", "active", "paused", "ending", "ended"]
-EndReason = Literal[
-    "member_left",
-    "expert_left",
-    "balance_empty",
-    "limit_session",
-    "limit_day",
-    "limit_week",
-    "limit_month",
-    "on_break",
-    "media_lost",
-    "connect_failed",
-    "declined",
-    "ring_timeout",
-    "cancelled",
-    "server_stopped",
-    "ledger_unavailable",
-    "suspended",
-]
-
 
 # --- from the client -------------------------------------------------------------------
 
@@ -259,93 +236,6 @@ ClientMessage = (
 
 
 # --- from the server -------------------------------------------------------------------
-
-
-class Prices(Struct, kw_only=True):
-    """Units per second; hundredths of a credit per minute are the same number."""
-
-    private: int
-    cam2cam: int
-    two_way_audio: int
-
-
-class ExpertCard(Struct, kw_only=True):
-    """What the home grid shows of one expert."""
-
-    name: str
-    display_name: str
-    headline: str
-    categories: list[str]
-    languages: list[str]
-    state: PresenceState
-    notice: Literal["entering_private", "in_private", "going_offline"] | None
-    has_sound: bool
-    cam2cam: bool
-    two_way_audio: bool
-    prices: Prices
-    viewers: int
-
-
-class You(Struct, kw_only=True):
-    """Who the server says the client is."""
-
-    role: Role
-    name: str
-    premium: bool
-    rank: str
-    language: Language
-    locked: list[Feature]
-    """What a purchase of credits would unlock again."""
-
-
-class ChatLine(Struct, kw_only=True):
-    """`n` grows by one per room; `role` and `rank` are the server's word."""
-
-    n: int
-    at_ms: int
-    name: str
-    role: Role
-    rank: str
-    text: str
-    preset: str | None = None
-
-
-class Preset(Struct, kw_only=True):
-    """A message that a guest may choose, in the client's language."""
-
-    id: str
-    text: str
-
-
-class CostLine(Struct, kw_only=True):
-    """One component of a session: whole charged seconds and their units."""
-
-    component: ComponentName
-    on: bool
-    rate_units_per_s: int
-    seconds: int
-    units: int
-
-
-class SessionView(Struct, kw_only=True):
-    """A private session as its two people may see it.
-
-    `cam2cam` and `two_way_audio` tell whether the switch is on and funded; the `_possible`
-    pair whether this expert offers it. Money fields are in the HUD.
-    """
-
-    session: str
-    phase: Phase
-    expert: str
-    member: str
-    prices: Prices
-    cam2cam: bool
-    two_way_audio: bool
-    cam2cam_possible: bool
-    two_way_audio_possible: bool
-    ring_ms_left: int = 0
-    grace_ms_left: int = 0
-    reason: EndReason | None = None
 
 
 class ServerStruct(Struct, kw_only=True, omit_defaults=True):

@@ -16,12 +16,14 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 import msgspec
 
-from signaling import wire, wire_figures, wire_wallet
+from signaling import wire, wire_figures, wire_parts, wire_wallet
 
 ROOT = Path(__file__).resolve().parent.parent
 TYPES_FILE = ROOT / "clients" / "web" / "wire.d.ts"
 ASYNCAPI_FILE = ROOT / "docs" / "asyncapi.json"
 PROTOCOL_VERSION = "1"
+MODULES = frozenset(module.__name__ for module in (wire, wire_figures, wire_parts, wire_wallet))
+"""Where messages and their parts are defined."""
 
 Json = dict[str, Any]
 
@@ -74,7 +76,7 @@ def _shared_structs() -> list[type[msgspec.Struct]]:
         for thing in vars(wire).values()
         if isinstance(thing, type)
         and issubclass(thing, msgspec.Struct)
-        and thing.__module__ in (wire.__name__, wire_figures.__name__, wire_wallet.__name__)
+        and thing.__module__ in MODULES
         and thing not in not_inside
     ]
 

@@ -54,19 +54,24 @@ export interface StreamFigures {
   keyframes_asked: number;
 }
 
-/** `available` is what can be spent now: paid + promo − held. */
-export interface Balance {
-  paid_units: number;
-  promo_units: number;
-  held_units: number;
-  available_units: number;
+/** `n` grows by one per room; `role` and `rank` are the server's word. */
+export interface ChatLine {
+  n: number;
+  at_ms: number;
+  name: string;
+  role: Role;
+  rank: string;
+  text: string;
+  preset: string | null;
 }
 
-/** Units per second; hundredths of a credit per minute are the same number. */
-export interface Prices {
-  private: number;
-  cam2cam: number;
-  two_way_audio: number;
+/** One component of a session: whole charged seconds and their units. */
+export interface CostLine {
+  component: ComponentName;
+  on: boolean;
+  rate_units_per_s: number;
+  seconds: number;
+  units: number;
 }
 
 /** What the home grid shows of one expert. */
@@ -85,40 +90,17 @@ export interface ExpertCard {
   viewers: number;
 }
 
-/** Who the server says the client is. */
-export interface You {
-  role: Role;
-  name: string;
-  premium: boolean;
-  rank: string;
-  language: Language;
-  locked: Array<"albums" | "emoji" | "likes" | "translator">;
-}
-
-/** `n` grows by one per room; `role` and `rank` are the server's word. */
-export interface ChatLine {
-  n: number;
-  at_ms: number;
-  name: string;
-  role: Role;
-  rank: string;
-  text: string;
-  preset: string | null;
-}
-
 /** A message that a guest may choose, in the client's language. */
 export interface Preset {
   id: string;
   text: string;
 }
 
-/** One component of a session: whole charged seconds and their units. */
-export interface CostLine {
-  component: ComponentName;
-  on: boolean;
-  rate_units_per_s: number;
-  seconds: number;
-  units: number;
+/** Units per second; hundredths of a credit per minute are the same number. */
+export interface Prices {
+  private: number;
+  cam2cam: number;
+  two_way_audio: number;
 }
 
 /**
@@ -140,6 +122,24 @@ export interface SessionView {
   ring_ms_left: number;
   grace_ms_left: number;
   reason: EndReason | null;
+}
+
+/** Who the server says the client is. */
+export interface You {
+  role: Role;
+  name: string;
+  premium: boolean;
+  rank: string;
+  language: Language;
+  locked: Array<"albums" | "emoji" | "likes" | "translator">;
+}
+
+/** `available` is what can be spent now: paid + promo − held. */
+export interface Balance {
+  paid_units: number;
+  promo_units: number;
+  held_units: number;
+  available_units: number;
 }
 
 /** First message of a connection, within 10 s; the ticket is from `POST /api/v1/ws-ticket`. */
