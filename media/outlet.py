@@ -117,7 +117,9 @@ class Row:
         self._runs: deque[Run] = deque(maxlen=SEGMENTS_MAX)
         self._cursor = 0  # the next index to send
         self._last_stamp = self._last_ns = 0  # of what was sent last
-        self._not_before = 0
+        # Nobody pays for what came before the row: whoever laid it anew every few seconds would
+        # else get from the cache what passed in between.
+        self._not_before = 0 if gate is None else self._next_index()
         self._in_fan = False
         self._fan_packets = self._fan_octets = 0
 
@@ -205,9 +207,8 @@ class Row:
         self.track, self._lane = track, None
         # What another layer sent while a gate was shut was not paid for either, and to a viewer who
         # saw pictures already, older ones of another layer would be a step back.
-        unused = self.gate is None or self.gate.first_forwarded_ns is None
-        fresh = unused and not self._runs
-        self._not_before = 0 if fresh else track.numbering.last_index + 1
+        fresh = self.gate is None and not self._runs
+        self._not_before = 0 if fresh else self._next_index()
         track.add_row(self)
         self.state = RowState.WAITING
         if paused:
@@ -232,7 +233,7 @@ class Row:
         self.track.left_live(self)
         if track is not self.track:
             self.move(track)
-        self._not_before = max(self._not_before, track.numbering.last_index + 1)
+        self._not_before = max(self._not_before, self._next_index())
         track.request_keyframe(now_ns)
 
     def stay(self) -> None:
@@ -349,7 +350,7 @@ class Row:
         self.count_fan()
         self.track.fan.remove(lane)
         self._in_fan = False
-        self._cursor = self.track.numbering.last_index + 1
+        self._cursor = self._next_index()
         if newest is not None:
             self._last_stamp, self._last_ns = newest.timestamp, newest.arrived_ns
 
@@ -365,6 +366,10 @@ class Row:
         elif self.live and not self._in_fan:
             self._join_fan()
 
+    def _next_index(self) -> int:
+        """Of the packet that the track's source will send next."""
+        return self.track.numbering.last_index + 1
+
     def _shut(self, now_ns: int) -> bool:
         gate = self.gate
         if gate is None or now_ns < gate.open_until_ns:
@@ -374,7 +379,7 @@ class Row:
             self.state = RowState.WAITING
         if gate.first_forwarded_ns is not None:
             # What comes while an opened gate is shut was not paid for: it is never made up for.
-            self._not_before = self.track.numbering.last_index + 1
+            self._not_before = self._next_index()
         return True
 
     def _send(self, packet: Packet, segment: Segment, now_ns: int) -> None:

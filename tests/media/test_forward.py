@@ -508,18 +508,32 @@ def test_a_replay_keeps_its_pace_however_many_packets_come(world: World) -> None
 
 
 def test_a_gate_shuts_the_replay_too(world: World) -> None:
-    publisher = world.publisher()
+    publisher, viewer = world.publisher(), world.viewer()
+    gate = world.forwarder.forward_gated("s", "v", VIDEO)
     publisher.video(KEY, 0, 0)
     for n in range(1, 100):
         publisher.video(DELTA, n, n * 900)
-    viewer = world.viewer()
-    gate = world.forwarder.forward_gated("s", "v", VIDEO)
     gate.open_until(world.now_ns + 1)
     publisher.video(DELTA, 100, 90_000)
     assert len(viewer.packets()) == 32
     world.now_ns += 1
     world.pass_ms(200)
     assert viewer.packets() == []
+
+
+def test_a_row_laid_anew_gives_nothing_of_the_time_before(world: World) -> None:
+    """Switched on for a moment every few seconds: what came in between is not in the price."""
+    publisher, viewer = world.publisher(), world.viewer()
+    for n in range(0, 12, 4):
+        publisher.video(KEY + b"unpaid", n, 3_000 * n)
+        publisher.video(DELTA + b"unpaid", n + 1, 3_000 * (n + 1))
+        gate = world.forwarder.forward_gated("s", "v", VIDEO)
+        gate.open_until(world.now_ns + SECOND_NS)
+        publisher.video(DELTA, n + 2, 3_000 * (n + 2))
+        assert viewer.payloads() == []
+        publisher.video(KEY + b"paid", n + 3, 3_000 * (n + 3))
+        assert viewer.payloads() == [KEY + b"paid"]
+        world.forwarder.stop("s", "v", VIDEO)
 
 
 def test_one_gate_covers_both_kinds_and_two_calls_have_two_gates(world: World) -> None:

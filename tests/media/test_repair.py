@@ -79,12 +79,14 @@ def test_only_what_this_viewer_was_sent_is_sent_again(world: World) -> None:
     publisher.video(DELTA, 101, 6_000)
     late = world.viewer("late")
     gate = world.forwarder.forward_gated("s", "late", [Kind.VIDEO])
+    publisher.video(KEY, 102, 8_000)
+    publisher.video(DELTA, 103, 8_500)
     gate.open_until(world.now_ns + 10)
-    publisher.video(DELTA, 102, 9_000)
+    publisher.video(DELTA, 104, 9_000)
     world.now_ns += 20
-    publisher.video(DELTA + b"unpaid", 103, 12_000)
+    publisher.video(DELTA + b"unpaid", 105, 12_000)
     gate.open_until(world.now_ns + SECOND_NS)
-    publisher.video(KEY + b"paid", 104, 15_000)
+    publisher.video(KEY + b"paid", 106, 15_000)
     sent = late.packets()
     assert [got.payload for got in sent] == [KEY, DELTA, DELTA, KEY + b"paid"]
     everything = [(sent[0].sequence + n) & 0xFFFF for n in range(-20, 20)]
