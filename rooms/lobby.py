@@ -196,13 +196,26 @@ class Lobby:
             self._airing.go_offline(expert_id)
         self._floor.announce_soon(expert_id)
 
-    def say(self, place_id: str, text: str) -> ChatLine | Refusal:
-        """A typed line; the others in the circle are told, the author gets it as the answer."""
+    def say(self, place_id: str, text: str, session_id: str | None = None) -> ChatLine | Refusal:
+        """A typed line; the others in the circle are told, the author gets it as the answer.
+
+        With `session_id` it is for the two of that session only: when that ended while the line was
+        written or under way, nobody reads it.
+        """
+        if session_id is not None and not self._inside(place_id, session_id):
+            return Refusal(Code.PRIVATE_OVER)
 
         def write(log: ChatLog, author: Author, at_ms: int) -> ChatLine | Refusal:
             return log.type_line(author, text, at_ms)
 
         return self._post(place_id, write)
+
+    def _inside(self, place_id: str, session_id: str) -> bool:
+        place = self._floor.places.get(place_id)
+        room = None if place is None else self._floor.room_of(place)
+        if room is None or room.session is None or room.session.session_id != session_id:
+            return False
+        return room.in_private(place_id)
 
     def choose(self, place_id: str, preset: str) -> ChatLine | Refusal:
         """A guest's line from the list."""

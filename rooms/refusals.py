@@ -45,6 +45,7 @@ class Code(enum.StrEnum):
     ON_BREAK = "on_break"
     LEDGER_UNAVAILABLE = "ledger_unavailable"
     NO_SESSION = "no_session"
+    PRIVATE_OVER = "private_over"
     NOT_ACTIVE = "not_active"
     SERVER_DRAINING = "server_draining"
 
@@ -85,6 +86,7 @@ TEXTS: dict[Code, str] = {
     Code.ON_BREAK: "You are on a break; nothing paid can be started until it ends.",
     Code.LEDGER_UNAVAILABLE: "Payments are not available now; nothing was charged.",
     Code.NO_SESSION: "There is no such session.",
+    Code.PRIVATE_OVER: "The private session has ended. Nobody has read this.",
     Code.NOT_ACTIVE: "This works only in a running private session.",
     Code.SERVER_DRAINING: "The server is about to restart; try again in a minute.",
 }

@@ -250,8 +250,8 @@ class Hub:
                 if refusal is not None:
                     return wire_out.error(refusal, reply_to)
                 return wire.RoomLeft(reason="left", id=reply_to)
-            case wire.ChatSend(text=text):
-                return self._said(place_id, lobby.say(place_id, text), reply_to)
+            case wire.ChatSend(text=text, session=session):
+                return self._said(place_id, lobby.say(place_id, text, session), reply_to)
             case wire.ChatPreset(preset=preset):
                 return self._said(place_id, lobby.choose(place_id, preset), reply_to)
 

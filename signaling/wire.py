@@ -101,9 +101,13 @@ class RoomLeave(ClientStruct, tag="room.leave"):
 
 
 class ChatSend(ClientStruct, tag="chat.send"):
-    """A typed message; members and experts only. At most 500 characters after NFC."""
+    """A typed message; members and experts only. At most 500 characters after NFC.
+
+    With `session` it is for the two of that session, and refused as `private_over` afterwards.
+    """
 
     text: Annotated[str, Meta(min_length=1, max_length=4000)]
+    session: SessionId | None = None
 
 
 class ChatPreset(ClientStruct, tag="chat.preset"):

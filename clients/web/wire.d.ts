@@ -170,10 +170,15 @@ export interface RoomLeave {
   id?: number | null;
 }
 
-/** A typed message; members and experts only. At most 500 characters after NFC. */
+/**
+ * A typed message; members and experts only. At most 500 characters after NFC.
+ *
+ * With `session` it is for the two of that session, and refused as `private_over` afterwards.
+ */
 export interface ChatSend {
   type: "chat.send";
   text: string;
+  session?: string | null;
   id?: number | null;
 }
 

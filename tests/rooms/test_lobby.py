@@ -2,7 +2,7 @@
 
 import pytest
 
-from billing_meter.meter import Paused
+from billing_meter.meter import Exhausted, Paused
 from media.api import BOTH_KINDS, Answer, SourceUp
 from rooms.airing import stream_source
 from rooms.events import (
@@ -280,6 +280,26 @@ async def test_in_private_the_two_talk_among_themselves(world: World) -> None:
     late = world.member("late")
     seen = [line.text for line in world.house.lobby.current_view(late).chat]
     assert seen == ["before", "where is she?", "Goodbye!"]
+
+
+async def test_what_was_meant_for_one_is_never_told_to_the_room(world: World) -> None:
+    """The session ends while a line is written: nobody reads it, and its author is told."""
+    expert, member = await world.live_expert(), world.member()
+    guest, other = world.guest(), world.member("max")
+    session = await world.active(member, expert)
+    say = world.house.lobby.say
+    assert not isinstance(say(member, "secret", session), Refusal)
+    assert not isinstance(say(expert, "whisper", session), Refusal)
+    assert say(other, "let me hear", session) == Refusal(Code.PRIVATE_OVER)
+    world.house.on_meter(session, Exhausted())
+    await world.settle()
+    for place in (member, expert):
+        assert say(place, "under way", session) == Refusal(Code.PRIVATE_OVER)
+    assert lines(world, guest) == []
+    again = await world.active(member, expert)
+    assert say(member, "too late", session) == Refusal(Code.PRIVATE_OVER)
+    assert not isinstance(say(member, "now", again), Refusal)
+    assert lines(world, expert) == ["secret", "now"]
 
 
 async def test_numbers_grow_for_every_reader(world: World) -> None:

@@ -201,6 +201,8 @@ async def test_chat_reaches_everybody_in_their_language(scene: Scene) -> None:
     refusal = await guest.say(wire.ChatSend(text="let me type", id=4))
     assert (refusal.code, refusal.id) == ("guests_use_presets", 4)
     assert not guest.link.sent.count(receipt)
+    refusal = await expert.say(wire.ChatSend(text="whisper", session="over", id=5))
+    assert (refusal.code, refusal.id) == ("private_over", 5)
 
 
 async def test_guests_get_the_presets_and_members_do_not_need_them(scene: Scene) -> None:

@@ -102,10 +102,11 @@ export class InRoom {
 
   /**
    * @param {string} text
+   * @param {string | null} session whose two alone may read it; null for the room
    * @returns {Promise<boolean>} whether it was taken
    */
-  async say(text) {
-    return this.sent({ type: "chat.send", text });
+  async say(text, session) {
+    return this.sent({ type: "chat.send", text, ...(session === null ? {} : { session }) });
   }
 
   /**

@@ -155,6 +155,11 @@ export function reduce(state, message) {
 /** Phases in which picture or sound may flow between the two. */
 const LIVE_PHASES = new Set(["connecting", "active", "paused", "ending"]);
 
+/** @param {State} state the session whose two read what is written now; null for the room */
+export function circle(state) {
+  return inPrivate(state) ? (state.session?.session ?? null) : null;
+}
+
 /** @param {State} state whether a session has left the ringing behind */
 export function inPrivate(state) {
   return state.session !== null && LIVE_PHASES.has(state.session.phase);

@@ -19,7 +19,8 @@ const FOLLOW_PX = 60;
  * @property {boolean} canType
  * @property {string} ownName
  * @property {boolean} online
- * @property {(text: string) => Promise<boolean>} onSay
+ * @property {string | null} circle the session whose two read what is written now
+ * @property {(text: string, session: string | null) => Promise<boolean>} onSay
  * @property {(id: string) => Promise<boolean>} onPreset
  */
 
@@ -123,8 +124,11 @@ function rankLabel(line) {
 }
 
 /** @param {ChatProps} props */
-function TextBox({ onSay, online }) {
+function TextBox({ onSay, online, circle }) {
   const [text, setText] = useState("");
+  // For whom it was begun: what is written to one person is never said to a room, also when the
+  // session ends before it is sent.
+  const [meantFor, setMeantFor] = useState(circle);
   const [sending, setSending] = useState(false);
   const length = [...text.normalize("NFC")].length;
   const tooLong = length > TEXT_CHARS_MAX;
@@ -134,7 +138,7 @@ function TextBox({ onSay, online }) {
     if (said === "" || tooLong || sending) return;
     setSending(true);
     // Cleared only when it was taken: a refused message must not be lost.
-    if (await onSay(said)) setText("");
+    if (await onSay(said, meantFor)) setText("");
     setSending(false);
   };
   return html`<form class="chat-form" onSubmit=${send}>
@@ -146,7 +150,10 @@ function TextBox({ onSay, online }) {
       enterkeyhint="send"
       placeholder=${t("room.chat_write")}
       value=${text}
-      onInput=${(/** @type {any} */ e) => setText(e.target.value)}
+      onInput=${(/** @type {any} */ e) => {
+        if (text === "" || meantFor === null) setMeantFor(circle);
+        setText(e.target.value);
+      }}
       aria-invalid=${tooLong}
       data-testid="chat-input"
     />

@@ -7,7 +7,7 @@ import { watchingSupported } from "../devices.js";
 import { FiguresPanel } from "../figures/panel.js";
 import { QualityButton, focusQuality } from "../figures/quality-button.js";
 import { t, tn } from "../i18n.js";
-import { inPrivate } from "../state.js";
+import { circle, inPrivate } from "../state.js";
 import { languageName, perMinute } from "../ui/format.js";
 import { Icon } from "../ui/icons.js";
 import { Badge, EmptyState, Notice } from "../ui/parts.js";
@@ -289,7 +289,8 @@ function Side({ controller, server, onHide }) {
             canType=${you !== null && you.role !== "guest"}
             ownName=${you?.role === "guest" ? "" : (you?.name ?? "")}
             online=${link === "online"}
-            onSay=${(/** @type {string} */ text) => controller.say(text)}
+            circle=${circle(server)}
+            onSay=${(/** @type {string} */ text, /** @type {string | null} */ session) => controller.say(text, session)}
             onPreset=${(/** @type {string} */ id) => controller.sayPreset(id)}
           />`
         : html`<${About} room=${room} />`}

@@ -12,7 +12,7 @@ import { Figure, LinkLost, Paused, rateText } from "../room/hud.js";
 import { ControlButton, toggleFullscreen, togglePip } from "../room/player.js";
 import { SummaryDialog } from "../room/summary.js";
 import { endText, problemText } from "../room/words.js";
-import { inPrivate } from "../state.js";
+import { circle, inPrivate } from "../state.js";
 import { clock, credits, creditsText } from "../ui/format.js";
 import { Icon } from "../ui/icons.js";
 import { Badge, EmptyState, ErrorState, Notice } from "../ui/parts.js";
@@ -279,7 +279,8 @@ function Side({ controller, server, local, live, preview, sound }) {
           canType
           ownName=${server.you?.name ?? ""}
           online=${server.link === "online"}
-          onSay=${(/** @type {string} */ text) => controller.say(text)}
+          circle=${circle(server)}
+          onSay=${(/** @type {string} */ text, /** @type {string | null} */ session) => controller.say(text, session)}
           onPreset=${async () => false}
         />
         <div class="ring-toggle"><${Toggle} label=${t("studio.ring_sound")} on=${sound.on} onChange=${sound.set} testid="ring-sound" /></div>`}
