@@ -22,10 +22,11 @@ import aiosqlite
 import sqlalchemy as sa
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError, StatementError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from billing_meter import postgres
+from billing_meter.engine import new_engine
 from billing_meter.store_health import StoreHealth, Trouble, trouble_of
 
 METADATA = sa.MetaData()
@@ -188,7 +189,7 @@ def upgrade_engine(url: sa.URL) -> AsyncEngine:
         return engine
     # The driver would commit behind our back at each CREATE TABLE; we begin ourselves.
     options = {"isolation_level": None, "timeout": UPGRADE_WAIT_S}
-    engine = create_async_engine(url, connect_args=options, poolclass=sa.pool.NullPool)
+    engine = new_engine(url, connect_args=options, poolclass=sa.pool.NullPool)
     _on_begin(engine, "BEGIN IMMEDIATE")
     return engine
 
@@ -258,10 +259,8 @@ def _sqlite_engines(url: sa.URL, workers: list[Thread]) -> tuple[AsyncEngine, As
         "timeout": BUSY_TIMEOUT_MS / 1_000,
         "async_creator_fn": _watched(workers),
     }
-    writer = create_async_engine(url, pool_size=1, max_overflow=0, connect_args=connect_args)
-    reader = create_async_engine(
-        url, pool_size=READERS_MAX, max_overflow=0, connect_args=connect_args
-    )
+    writer = new_engine(url, pool_size=1, max_overflow=0, connect_args=connect_args)
+    reader = new_engine(url, pool_size=READERS_MAX, max_overflow=0, connect_args=connect_args)
     _on_connect(writer, ["journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"])
     _on_connect(reader, ["query_only=ON"])
     _on_begin(writer, "BEGIN IMMEDIATE")

@@ -14,7 +14,9 @@ Readers are REPEATABLE READ and read-only: one snapshot, without a lock.
 from __future__ import annotations
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from billing_meter.engine import new_engine
 
 WRITER_LOCK = int.from_bytes(b"Parlour")
 """The advisory lock's number; PostgreSQL has one set of them for each database."""
@@ -82,7 +84,7 @@ def upgrade_engine(url: sa.URL) -> AsyncEngine:
     """A writer that keeps no connection: a schema change may take as long as it takes."""
     settings = _WRITER | {"statement_timeout": "0"}
     options = {"server_settings": settings, "timeout": CONNECT_S}
-    return create_async_engine(url, connect_args=options, poolclass=sa.pool.NullPool)
+    return new_engine(url, connect_args=options, poolclass=sa.pool.NullPool)
 
 
 async def fault(connection: AsyncConnection) -> str | None:
@@ -106,4 +108,4 @@ def _engine(url: sa.URL, size: int, settings: dict[str, str], statement_ms: int)
         "command_timeout": statement_ms / 1_000 + ANSWER_MARGIN_S,
         "prepared_statement_cache_size": STATEMENTS_CACHED,
     }
-    return create_async_engine(url, pool_size=size, max_overflow=0, connect_args=options)
+    return new_engine(url, pool_size=size, max_overflow=0, connect_args=options)

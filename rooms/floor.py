@@ -143,8 +143,8 @@ class Floor:
             viewers=room.viewer_count,
         )
 
-    def session_view(self, session: PrivateSession) -> SessionView:
-        """The session as its two see it."""
+    def session_view(self, session: PrivateSession, *, is_expert: bool) -> SessionView:
+        """The session as this one of its two sees it."""
         now_ns = self.clock_ns()
         return SessionView(
             session_id=session.session_id,
@@ -158,7 +158,7 @@ class Floor:
             two_way_audio_possible=Component.TWO_WAY_AUDIO in session.possible,
             ring_ms_left=session.ms_left(Phase.RINGING, now_ns),
             grace_ms_left=session.ms_left(Phase.PAUSED, now_ns),
-            reason=session.reason,
+            reason=None if session.reason is None else session.reason.told(is_expert),
         )
 
     def room_view(self, place: Place, room: Room, profile: ExpertProfile) -> RoomView:
@@ -168,6 +168,7 @@ class Floor:
         session = room.session
         if session is not None and not self.is_party(place, session):
             session = None
+        view = None if session is None else self.session_view(session, is_expert=place.hosting)
         return RoomView(
             card=card,
             about=profile.about,
@@ -175,7 +176,7 @@ class Floor:
             role=place.role,
             chat=room.chat_of(place.place_id).last_lines,
             wall=wall,
-            session=None if session is None else self.session_view(session),
+            session=view,
         )
 
     def is_party(self, place: Place, session: PrivateSession) -> bool:
@@ -197,8 +198,8 @@ class Floor:
 
     def tell_session(self, session: PrivateSession) -> None:
         """Tell both sides where their session is."""
-        view = self.session_view(session)
-        for place_id, _ in self.parties(session):
+        for place_id, is_expert in self.parties(session):
+            view = self.session_view(session, is_expert=is_expert)
             self.tell(place_id, SessionChanged(view))
 
     def announce(self, expert_id: str) -> None:

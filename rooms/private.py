@@ -4,6 +4,8 @@ Law: everything that decides in which phase a session is, and why it ended, is i
 A cue that the table does not list for a phase changes nothing; late cues are normal.
 """
 
+from __future__ import annotations
+
 import enum
 from dataclasses import dataclass, field
 
@@ -41,6 +43,22 @@ class EndReason(enum.StrEnum):
     SERVER_STOPPED = "server_stopped"
     LEDGER_UNAVAILABLE = "ledger_unavailable"
     SUSPENDED = "suspended"
+
+    def told(self, is_expert: bool) -> EndReason:
+        """What this side hears: a member's limits and breaks are nobody else's business."""
+        return EndReason.BALANCE_EMPTY if is_expert and self in MEMBERS_OWN else self
+
+
+MEMBERS_OWN = frozenset(
+    {
+        EndReason.LIMIT_SESSION,
+        EndReason.LIMIT_DAY,
+        EndReason.LIMIT_WEEK,
+        EndReason.LIMIT_MONTH,
+        EndReason.ON_BREAK,
+    }
+)
+"""Ends that a member chose beforehand. The expert hears that the money ended."""
 
 
 class Cue(enum.StrEnum):

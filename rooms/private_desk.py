@@ -106,7 +106,7 @@ class PrivateDesk:
         self._arm(session)
         self._ring(live, balance.available)
         self._floor.announce(room.expert_id)
-        return self._floor.session_view(session)
+        return self._floor.session_view(session, is_expert=False)
 
     def accept(self, place: Place, session_id: str) -> Refusal | None:
         """The expert accepts: the room is sealed now, then the till opens."""
@@ -212,7 +212,7 @@ class PrivateDesk:
         """The request card of the studio."""
         session = live.session
         return Incoming(
-            session=self._floor.session_view(session),
+            session=self._floor.session_view(session, is_expert=True),
             member_rank=session.member_rank,
             band=live.band,
             rate_units_per_s=total_rate(session.tariff, session.wanted),
@@ -311,7 +311,7 @@ class PrivateDesk:
         reason = session.reason or EndReason.MEDIA_LOST
         for place_id, is_expert in self._floor.parties(session):
             event = SessionSummary(
-                summary, reason, session.expert_name, session.member_name, is_expert
+                summary, reason.told(is_expert), session.expert_name, session.member_name, is_expert
             )
             self._floor.tell(place_id, event)
 
@@ -325,9 +325,9 @@ class PrivateDesk:
                 for place_id, is_expert in self._floor.parties(live.session):
                     self._floor.tell(place_id, Hud(snapshot, is_expert))
             case MeterLowBalance(seconds_left=seconds_left, cause=cause):
-                warning = LowBalance(session_id, seconds_left, EndReason(cause.value))
-                for place_id, _ in self._floor.parties(live.session):
-                    self._floor.tell(place_id, warning)
+                for place_id, is_expert in self._floor.parties(live.session):
+                    told = EndReason(cause.value).told(is_expert)
+                    self._floor.tell(place_id, LowBalance(session_id, seconds_left, told))
             case Started():
                 self._cue(live, Cue.FIRST_MEDIA)
             case Paused():

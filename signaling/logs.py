@@ -20,7 +20,7 @@ SECRET_TEXT = re.compile(
     r"v=0\r?\n.*"  # a session description, to its end
     r"|a=(?:ice-pwd|ice-ufrag|fingerprint):\S+"
     r"|\bBearer\s+\S+"
-    r"|\b(?:pk|ss|gs|rs|tk)_[A-Za-z0-9_-]{16,}",  # our own tokens carry these prefixes
+    r"|\b(?:pk|ss|gs|rs|tk|sk|whsec)_[A-Za-z0-9_-]{16,}",  # tokens and keys by prefix
     re.DOTALL,
 )
 IPV4_TEXT = re.compile(r"\b(\d{1,3}\.\d{1,3}\.\d{1,3})\.\d{1,3}\b")

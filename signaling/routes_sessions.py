@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import get_args
-
 from aiohttp import web
 
 from billing_meter.ledger_store import utc_ms
 from billing_meter.sessions import SessionRecord, session_record
+from rooms.private import EndReason
 from signaling import wire, wire_out
 from signaling.problem import Problem
 from signaling.routing import Access, Call, Route, json_reply
@@ -38,7 +37,7 @@ def _summary(
     summary = record.summary
     return wire.PrivateSummary(
         session=summary.session_id,
-        reason=_reason(summary.reason),
+        reason=_reason(summary.reason, is_expert=not is_member),
         expert=expert,
         member=member,
         held_ms=summary.held_ms,
@@ -54,10 +53,10 @@ def _summary(
     )
 
 
-def _reason(stored: str) -> wire.EndReason:
+def _reason(stored: str, *, is_expert: bool) -> wire.EndReason:
     """A session that a crash cut off was settled by the next start, under the till's own word."""
-    known: tuple[wire.EndReason, ...] = get_args(wire.EndReason)
-    return next((reason for reason in known if reason == stored), "server_stopped")
+    reason = next((known for known in EndReason if known == stored), EndReason.SERVER_STOPPED)
+    return reason.told(is_expert).value
 
 
 ROUTES = (

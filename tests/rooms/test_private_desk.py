@@ -136,7 +136,6 @@ async def test_hud_and_low_balance_reach_the_two_and_nobody_else(world: World) -
     assert [h.for_expert for h in world.heard(expert, Hud)] == [True]
     for place in (member, expert):
         assert world.heard(place, LowBalanceTold)[0].seconds_left == 180
-        assert world.heard(place, LowBalanceTold)[0].cause is EndReason.LIMIT_DAY
     assert not world.heard(guest, Hud)
     assert not world.heard(guest, LowBalanceTold)
 
@@ -471,3 +470,20 @@ async def test_a_session_without_a_packet_has_no_bill(world: World) -> None:
     await world.settle()
     assert world.till.closed == {view.session_id: "member_left"}
     assert world.heard(member, SessionSummary) == []
+
+
+async def test_the_members_own_limits_are_not_the_experts_business(world: World) -> None:
+    expert, member = await world.live_expert(), world.member()
+    session = await world.active(member, expert)
+    world.told.clear()
+    world.house.on_meter(session, LowBalance(30, End.LIMIT_MONTH))
+    world.house.on_meter(session, SpendLimit(End.ON_BREAK))
+    await world.settle()
+    for place, cause, reason in (
+        (member, EndReason.LIMIT_MONTH, EndReason.ON_BREAK),
+        (expert, EndReason.BALANCE_EMPTY, EndReason.BALANCE_EMPTY),
+    ):
+        assert [event.cause for event in world.heard(place, LowBalanceTold)] == [cause]
+        told = [event.session.reason for event in world.heard(place, SessionChanged)]
+        told += [event.reason for event in world.heard(place, SessionSummary)]
+        assert set(told) - {None} == {reason}

@@ -64,7 +64,7 @@ class Town:
 
         def overhear(session: PrivateSession) -> None:
             """Both sides may have lost their connections; what would be said counts."""
-            self._learn(floor.session_view(session))
+            self._learn(floor.session_view(session, is_expert=False))
             tell_session(session)
 
         floor.tell_session = overhear

@@ -35,6 +35,8 @@ def test_fields_and_texts_are_scrubbed(written: io.StringIO) -> None:
         line=f"answer was {SDP}",
         header="Authorization: Bearer canary.jwt.token",
         cookie_text="parlour_session=ss_canarycanarycanarycanary",
+        stream="OBS sent sk_canarycanarycanarycanary",
+        card="sk_live_canarycanarycanary refused, whsec_canarycanarycanary too",
         address="203.0.113.77 asked",
     )
     text = written.getvalue()
