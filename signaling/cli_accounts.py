@@ -13,12 +13,14 @@ from billing_meter.units import credits_text, units_from_credits
 from billing_meter.wallet import Wallet
 from rooms.directory import ExpertDetails
 from signaling import store
-from signaling.accounts import Accounts, NameTaken, NewAccount, email_fault, name_fault
+from signaling.accounts import NameTaken, NewAccount, email_fault, name_fault
 from signaling.cli_common import (
     CommandError,
     ConfigOption,
     DataOption,
     JsonOption,
+    account_named,
+    accounts_of,
     settings,
     show,
 )
@@ -130,13 +132,7 @@ async def _add_expert(
         )
     chosen = _checked_password(name, password)
     async with store.opened_store(config) as database:
-        with store.passwords() as hasher:
-            accounts = Accounts(
-                database,
-                hasher,
-                store.utc_now,
-                expert_share_percent=config.money.expert_share_percent,
-            )
+        with accounts_of(config, database) as accounts:
             experts = Experts(database, accounts, store.utc_now)
             added = await experts.add(name, chosen, details)
     if isinstance(added, NameTaken):
@@ -159,8 +155,7 @@ async def _add_member(
         raise CommandError("bad_name", fault)
     chosen = _checked_password(name, password)
     async with store.opened_store(config) as database:
-        with store.passwords() as hasher:
-            accounts = Accounts(database, hasher, store.utc_now)
+        with accounts_of(config, database) as accounts:
             account = await accounts.add(NewAccount("member", name, chosen, email))
         if isinstance(account, NameTaken):
             raise CommandError("name_taken", f"the name {name!r} is taken")
@@ -179,10 +174,7 @@ async def _add_member(
 
 async def _grant(config: Config, name: str) -> Grant:
     async with store.opened_store(config) as database:
-        with store.passwords() as hasher:
-            account = await Accounts(database, hasher, store.utc_now).by_name(name)
-    if account is None:
-        raise CommandError("no_such_account", f"there is no account {name!r}")
+        account = await account_named(config, database, name)
     role: Literal["member", "expert"] = account.kind
     return Grant(sub=account.account_id, role=role, name=account.username)
 

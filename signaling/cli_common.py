@@ -1,17 +1,21 @@
-"""What the commands share: options, the way errors come out, and how results are printed."""
+"""What the commands share: options, accounts, how errors come out and results are printed."""
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import getpass
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Final
 
 import typer
 
+from billing_meter.database import Database
+from signaling import store
+from signaling.accounts import Account, Accounts
 from signaling.config import Config, load
 
 ConfigOption = Annotated[
@@ -35,6 +39,23 @@ def settings(config: Path | None, data: Path | None) -> Config:
     """The configuration of a command that needs the store."""
     flags: dict[str, dict[str, object]] = {"server": {"data": str(data)}} if data else {}
     return load(config, os.environ, flags)
+
+
+@contextlib.contextmanager
+def accounts_of(config: Config, database: Database) -> Iterator[Accounts]:
+    """The accounts in the store."""
+    share = config.money.expert_share_percent
+    with store.passwords() as hasher:
+        yield Accounts(database, hasher, store.utc_now, expert_share_percent=share)
+
+
+async def account_named(config: Config, database: Database, name: str) -> Account:
+    """The account of that name; CommandError when there is none."""
+    with accounts_of(config, database) as accounts:
+        account = await accounts.by_name(name)
+    if account is None:
+        raise CommandError("no_such_account", f"there is no account {name!r}")
+    return account
 
 
 def show(result: Mapping[str, object], as_json: bool) -> None:

@@ -18,18 +18,18 @@ from billing_meter.journal import COLUMNS, journal
 from billing_meter.ledger_store import utc_ms
 from billing_meter.statements import Report, Statement, reconcile, statement, verify
 from billing_meter.units import credits_text
-from signaling.accounts import Account, Accounts
 from signaling.cli_common import (
     CommandError,
     ConfigOption,
     DataOption,
     JsonOption,
+    account_named,
     settings,
     show,
 )
 from signaling.config import Config
 from signaling.csv_text import csv_text
-from signaling.store import opened_store, passwords, utc_now
+from signaling.store import opened_store, utc_now
 
 EXIT_FINDINGS = 1
 """The command worked and the books are wrong; 2 is for a command that could not look."""
@@ -105,7 +105,9 @@ def ledger_export(
 
 async def _export(config: Config, name: str | None, file: TextIO) -> None:
     async with opened_store(config) as database:
-        owner_id = None if name is None else (await _account(database, name)).account_id
+        owner_id = (
+            None if name is None else (await account_named(config, database, name)).account_id
+        )
         file.write(csv_text([COLUMNS]))
         async for rows in journal(database, owner_id):
             file.write(csv_text(rows))
@@ -118,16 +120,8 @@ async def _with_store(config: Config, look: Callable[[Database], Awaitable[Repor
 
 async def _statement(config: Config, name: str, from_ms: int, to_ms: int) -> Statement:
     async with opened_store(config) as database:
-        account = await _account(database, name)
+        account = await account_named(config, database, name)
         return await statement(database, account.account_id, from_ms, to_ms, owner=account.kind)
-
-
-async def _account(database: Database, name: str) -> Account:
-    with passwords() as hasher:
-        account = await Accounts(database, hasher, utc_now).by_name(name)
-    if account is None:
-        raise CommandError("no_such_account", f"there is no account {name!r}")
-    return account
 
 
 def _report(report: Report, as_json: bool) -> None:

@@ -25,6 +25,7 @@ from signaling.cli_common import (
     ConfigOption,
     DataOption,
     JsonOption,
+    accounts_of,
     instant_text,
     settings,
     show,
@@ -34,7 +35,7 @@ from signaling.cli_common import (
 from signaling.compose_payments import provider_of
 from signaling.config import Config
 from signaling.order_views import PRICE_MINOR_MAX
-from signaling.store import opened_store, passwords, utc_now
+from signaling.store import opened_store, utc_now
 
 REASONS: Final = {
     "key_invalid": "a key has 1 to 120 characters",
@@ -136,8 +137,7 @@ async def _with_desk(config: Config, act: Callable[[_Desk], Awaitable[T]]) -> T:
         async with opened_store(config) as database:
             wallet = Wallet(database, utc_now=utc_now)
             orders = Orders(database, wallet, provider, utc_now=utc_now)
-            with passwords() as hasher:
-                accounts = Accounts(database, hasher, utc_now)
+            with accounts_of(config, database) as accounts:
                 return await act(_Desk(orders, OrderRefunds(database, wallet, provider), accounts))
     finally:
         await provider.close()

@@ -19,6 +19,7 @@ from signaling.cli_common import (
     ConfigOption,
     DataOption,
     JsonOption,
+    accounts_of,
     instant_text,
     settings,
     show,
@@ -27,7 +28,7 @@ from signaling.cli_common import (
 )
 from signaling.compose_payments import payouts as payouts_of
 from signaling.config import Config
-from signaling.store import opened_store, passwords, utc_now
+from signaling.store import opened_store, utc_now
 
 REASONS: Final[Mapping[str, str]] = {
     "no_payout": "there is no such payout",
@@ -168,8 +169,7 @@ def _step(
 
 async def _with_payouts(config: Config, act: Callable[[Payouts, Accounts], Awaitable[T]]) -> T:
     async with opened_store(config) as database:
-        with passwords() as hasher:
-            accounts = Accounts(database, hasher, utc_now)
+        with accounts_of(config, database) as accounts:
             store = LedgerStore(database, utc_now=utc_now)
             return await act(payouts_of(config, store), accounts)
 

@@ -9,13 +9,13 @@ import typer
 
 from billing_meter.ledger_store import utc_ms
 from signaling import staff
-from signaling.accounts import Accounts
 from signaling.cli_common import (
     ByOption,
     CommandError,
     ConfigOption,
     DataOption,
     JsonOption,
+    account_named,
     instant_text,
     settings,
     show,
@@ -23,7 +23,7 @@ from signaling.cli_common import (
     who,
 )
 from signaling.config import Config
-from signaling.store import opened_store, passwords, utc_now
+from signaling.store import opened_store, utc_now
 
 staff_cli = typer.Typer(no_args_is_help=True, help="Staff: who decides on refunds.")
 NameArgument = Annotated[str, typer.Argument(help="An account's name, as it signs in.")]
@@ -67,10 +67,7 @@ def staff_list(
 
 async def _change(config: Config, name: str, by: str, *, give: bool) -> bool:
     async with opened_store(config) as database:
-        with passwords() as hasher:
-            account = await Accounts(database, hasher, utc_now).by_name(name)
-        if account is None:
-            raise CommandError("no_such_account", f"there is no account {name!r}")
+        account = await account_named(config, database, name)
         change = staff.give if give else staff.take
         async with database.write() as connection:
             return await change(connection, account.account_id, by, utc_ms(utc_now()))
