@@ -130,6 +130,11 @@ class Forwarder:
         if viewer is not None and viewer.link is link:
             viewer.moved(self._clock_ns())
 
+    def pays(self, link: ViewerLink) -> bool:
+        """Whether a row behind a gate feeds this viewer, and its signs of life are counted on."""
+        viewer = self._viewers.get(link.viewer_id)
+        return viewer is not None and any(row.gate is not None for row in viewer.rows.values())
+
     def forget_viewer(self, viewer_id: str) -> None:
         """Drop a viewer's rows, whether it ever connected or not."""
         viewer = self._viewers.pop(viewer_id, None)
@@ -292,6 +297,7 @@ class Forwarder:
             self._counters.dropped_srtp += 1
             return
         link.last_media_ns = now_ns
+        link.heard_ns = max(link.heard_ns, now_ns)
         self._counters.resent += viewer.on_rtcp(buffer, size, now_ns)
         if viewer.news:
             if now_ns >= viewer.choose_ns:

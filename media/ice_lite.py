@@ -296,6 +296,12 @@ class IceLite(Generic[Owner]):
         self._asking[session] = None
         return request
 
+    def ask(self, session: IceSession[Owner], now_ns: int) -> tuple[bytes, Address] | None:
+        """Is it still there? The check to send and where to; None while it is asked already."""
+        selected = session.selected
+        question = b"" if selected is None else self._ask(session, selected, now_ns)
+        return (question, selected) if selected is not None and question else None
+
     def due(self, now_ns: int) -> list[tuple[bytes, Address]]:
         """Questions to repeat now, and where to."""
         if not self._asking:
@@ -328,10 +334,15 @@ class IceLite(Generic[Owner]):
         password = session.credentials.remote_password.encode()
         if answer.transaction_id != question.transaction_id or not answer.integrity_ok(password):
             return None
-        session.questions.clear()
+        before = session.selected
+        moved = before is None or before.key != source.key
+        if moved:
+            session.questions.clear()
+        else:  # it is still here; whether it is elsewhere, too, is another question
+            del session.questions[source.key]
         session.selected = source
         session.last_check_ns = session.selected_check_ns = now_ns
-        return Checked(session, b"", accepted=True, moved=True)
+        return Checked(session, b"", accepted=True, moved=moved)
 
     def _make_room(self, session: IceSession[Owner]) -> None:
         if len(session.validated) < ADDRESSES_PER_PEER_MAX:

@@ -10,7 +10,8 @@ The transport builds one link per connected peer once DTLS is up, and hands it t
 - `forwarder.flush(now_ns)` after the last datagram of every receive batch, and again when it says.
 - `forwarder.timer(now_ns)` every 20 ms, or every 100 ms while nothing is in a hurry.
 
-A datagram that SRTP authenticated sets the link's `last_media_ns`.
+A datagram that SRTP authenticated sets the link's `last_media_ns`; a viewer's, and its ICE, also
+`heard_ns`.
 
 A peer that moves to another address writes it into its link's `destination` in place; of a viewer,
 `forwarder.viewer_moved(link)` is told.
@@ -115,7 +116,8 @@ class ViewerLink:
     """A connected viewer. `viewer_id` is unique per peer connection; at most one track per kind.
 
     `cname` is the one announced in the answer's `a=ssrc` lines, random. `trailer_bytes` is what
-    the negotiated SRTP profile adds to a packet.
+    the negotiated SRTP profile adds to a packet. `heard_ns` is its last sign of life: an ICE
+    check, an answer to ours, or SRTCP.
     """
 
     viewer_id: str
@@ -124,6 +126,7 @@ class ViewerLink:
     destination: Destination
     tracks: tuple[ViewerTrack, ...]
     cname: str
+    heard_ns: int
     trailer_bytes: int = 16  # AES-GCM
     keep_alive: object = None
     last_media_ns: int | None = None

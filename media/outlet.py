@@ -36,6 +36,10 @@ REPLAY_BURST_PACKETS: Final = 32
 buffer of 212 kB takes without loss."""
 BEGIN_ANEW_NS: Final = 2_000_000_000
 """At most one keyframe in this time for what one viewer lost beyond repair: everybody gets it."""
+HEARD_WINDOW_NS: Final = 1_500_000_000
+"""A paying viewer that gave no sign of life for so long is gone, and does not pay. Browsers report
+on pictures every second, on sound alone every five; in between the transport asks, from
+`media.server.ASK_AFTER_NS` on."""
 SEGMENTS_MAX: Final = 32
 """Runs of packets that a NACK is looked up in: each ended by a closed gate, a new codec or a change
 of layer."""
@@ -273,7 +277,7 @@ class Row:
 
     def offer_late(self, packet: Packet, now_ns: int) -> None:
         """A packet older than the newest: repaired or reordered on its way to us."""
-        if self.gate is not None and now_ns >= self.gate.open_until_ns:
+        if self.gate is not None and self._is_shut(self.gate, now_ns):
             return
         if self.state is RowState.PAUSED:
             return
@@ -372,7 +376,7 @@ class Row:
 
     def _shut(self, now_ns: int) -> bool:
         gate = self.gate
-        if gate is None or now_ns < gate.open_until_ns:
+        if gate is None or not self._is_shut(gate, now_ns):
             return False
         if self.state in (RowState.LIVE, RowState.REPLAYING):
             self._end_run()
@@ -381,6 +385,13 @@ class Row:
             # What comes while an opened gate is shut was not paid for: it is never made up for.
             self._not_before = self._next_index()
         return True
+
+    def _is_shut(self, gate: Gate, now_ns: int) -> bool:
+        """Nothing more is paid for, or nobody is there to receive it."""
+        if now_ns >= gate.open_until_ns:
+            return True
+        outlet = self.outlet
+        return outlet is not None and now_ns - outlet.link.heard_ns > HEARD_WINDOW_NS
 
     def _send(self, packet: Packet, segment: Segment, now_ns: int) -> None:
         lane, outlet = self._lane, self.outlet
@@ -441,7 +452,7 @@ class Row:
         lane, outlet = self._lane, self.outlet
         if lane is None or outlet is None or outlet.track.rtx_ssrc is None or not self._runs:
             return 0
-        if self.gate is not None and now_ns >= self.gate.open_until_ns:
+        if self.gate is not None and self._is_shut(self.gate, now_ns):
             return 0
         if self.state is RowState.PAUSED or (self.relieved and self.wanted is not None):
             return 0  # there is no room
@@ -466,7 +477,7 @@ class Row:
         lane, outlet, shape = self._lane, self.outlet, self._shape
         if lane is None or outlet is None or shape is None or outlet.track.rtx_ssrc is None:
             return
-        if self.gate is not None and now_ns >= self.gate.open_until_ns:
+        if self.gate is not None and self._is_shut(self.gate, now_ns):
             return
         rendered = shape.render_padding(PADDING_BYTES, now_ns)
         if rendered is None:

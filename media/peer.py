@@ -144,6 +144,8 @@ class Peer:
 
     def on_check(self, moved: bool, now_ns: int) -> None:
         """An authenticated check: begins the handshake, and follows the peer when it moves."""
+        if self.link is not None and self.names.role is Role.VIEWER:
+            self.link.heard_ns = now_ns
         if self.state is PeerState.OFFERED:
             self.state = PeerState.HANDSHAKING
             self._host.shaking(self)

@@ -62,6 +62,9 @@ QUIET_TICK_NS = 100_000_000
 its caches cold, which costs more than the tick itself (measured: 170 µs of CPU instead of 10)."""
 SWEEP_NS = 500_000_000
 """Time-outs of seconds are looked at twice a second."""
+ASK_AFTER_NS = 250_000_000
+"""A paying viewer that was silent for so long is asked at the next of these looks: with the repeats
+three questions at least before `HEARD_WINDOW_NS` is over."""
 
 log = structlog.get_logger("media.server")
 
@@ -317,6 +320,7 @@ class MediaPlane:
                     destination=destination,
                     tracks=peer.negotiated.watched,
                     cname=peer.names.cname,
+                    heard_ns=self._clock_ns(),
                     trailer_bytes=srtp.trailer_bytes,
                     keep_alive=srtp,
                 )
@@ -520,7 +524,18 @@ class MediaPlane:
             reason = peer.overdue(now_ns, last_media_ns)
             if reason is not None:
                 self._close_peer(peer, reason)
+        for peer in tuple(self._viewers.values()):
+            self._ask_if_silent(peer, now_ns)
         self._heap.sweep(now_ns)
+
+    def _ask_if_silent(self, peer: Peer, now_ns: int) -> None:
+        """Who pays is asked whether they are there; others have half a minute (RFC 7675)."""
+        link = peer.link
+        if link is None or now_ns - link.heard_ns < ASK_AFTER_NS or not self._running().pays(link):
+            return
+        asked = self._ice.ask(peer.ice, now_ns)
+        if asked is not None:
+            self._port.send_to(*asked)
 
     def _weigh(self, now_ns: int) -> None:
         """Is there room for more? Said in the log when it changes."""

@@ -169,6 +169,7 @@ class Caller:
         self.answer = answer
         self.received: list[bytes] = []
         self.stun_answers = 0
+        self.vanished = False  # nothing arrives any more, and so nothing is answered
         self._changed = asyncio.Event()
         text = answer.sdp
         host, port = re.findall(r"udp \d+ (\S+) (\d+) typ host", text)[0]
@@ -197,6 +198,8 @@ class Caller:
                 data = self.receive(sock)
             except OSError:
                 return
+            if self.vanished:
+                continue
             if data[:2] == BINDING_REQUEST.to_bytes(2):
                 self._answer_check(data)
             elif data[0] < 4:

@@ -286,6 +286,7 @@ class FarViewer(FarEnd):
         number = int.from_bytes(os.urandom(3), "big") << 4
         self.audio_ssrc, self.video_ssrc, self.rtx_ssrc = number, number + 1, number + 2
         self.link = ViewerLink(
+            heard_ns=1 << 62,
             viewer_id=viewer_id,
             srtp_rx=self.server_rx._srtp[0],
             srtp_tx=self.server_tx._srtp[0],

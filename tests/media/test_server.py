@@ -46,6 +46,7 @@ from tests.media.callers import (
     rtp,
     viewer,
 )
+from tests.media.farends import SECOND_NS
 from tests.turns import turn
 
 AGAIN = IceParameters("again", CLIENT_PASSWORD)
@@ -457,6 +458,7 @@ async def test_after_lost_consent_no_row_is_left_and_no_gate_counts(stage: Stage
     stage.plane.forward("source", "witness")
     gate.open_until(stage.clock_ns() + 10**15)
     await flowing(sender, receiver, 1)
+    receiver.vanished = True
     for _ in range(2):
         stage.skip(15)
         await sender.ice()
@@ -467,6 +469,32 @@ async def test_after_lost_consent_no_row_is_left_and_no_gate_counts(stage: Stage
     await flowing(sender, witness, 2)
     assert (gate.last_forwarded_ns, len(receiver.received)) == (last_ns, count)
     assert stage.addresses == 2
+
+
+async def test_who_vanished_gets_nothing_and_pays_nothing(stage: Stage) -> None:
+    """The network of a paying viewer is gone for ten seconds; at most two of them are charged."""
+    sender, receiver = await publisher(stage), await viewer(stage)
+    witness = await viewer(stage, "witness")
+    gate = stage.plane.forward_gated("source", "viewer", BOTH_KINDS)
+    stage.plane.forward("source", "witness")
+    gate.open_until(stage.clock_ns() + 10**15)
+
+    async def live(numbers: range, *, reached: bool) -> int:
+        gate.take_held(stage.clock_ns())
+        for number in numbers:
+            stage.skip(0.5)
+            await flowing(sender, receiver if reached else witness, number)
+        return sum(end - start for start, end in gate.take_held(stage.clock_ns()))
+
+    await flowing(sender, receiver, 1)
+    assert await live(range(2, 22), reached=True) >= 9 * SECOND_NS
+    receiver.vanished = True
+    assert await live(range(22, 42), reached=False) <= 2 * SECOND_NS
+    receiver.vanished = False
+    await receiver.ice()
+    stage.skip(0.5)
+    sender.send(rtp(42))
+    assert await live(range(43, 63), reached=True) >= 8 * SECOND_NS
 
 
 async def test_packets_are_consent_as_good_as_checks(stage: Stage) -> None:
