@@ -1,4 +1,4 @@
-"""What experts earned, by day, week and month and by what, and line by line; also as CSV.
+"""What experts earned, by day, week and month and by what, and line by line.
 
 A private session is one line, however many transfers it took, and counts on the day on which it
 ended. What was taken back counts on the day on which it was.
@@ -6,11 +6,8 @@ ended. What was taken back counts on the day on which it was.
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import date
 from typing import Any, Final, Literal
 
 import sqlalchemy as sa
@@ -23,26 +20,11 @@ from billing_meter.earning_periods import DAY_MS, Period, day_of, last_of, start
 from billing_meter.refunds import SESSION_REFUND
 from billing_meter.sessions import REFUND_WINDOW_MS
 from billing_meter.till_store import SESSION_CHARGE
-from billing_meter.units import credits_text
 
 PRIVATE_SESSION: Final = "private_session"
 """The feature of sessions; others are the kind of their debit, such as `surprise`."""
 LineState = Literal["running", "pending", "in_question", "final"]
 _X, _L, _S, _R = schema.transfers, schema.postings, schema.sessions, schema.refunds
-COLUMNS: Final = (
-    "time_utc",
-    "feature",
-    "reference",
-    "seconds",
-    "charged_credits",
-    "charged_units",
-    "earned_credits",
-    "earned_units",
-    "taken_back_credits",
-    "taken_back_units",
-    "state",
-    "final_at_utc",
-)
 
 
 @dataclass(slots=True)
@@ -272,28 +254,3 @@ def _state(final_ms: int, now_ms: int) -> LineState:
 
 def _feature(kind: str) -> str:
     return PRIVATE_SESSION if kind == SESSION_CHARGE else kind
-
-
-def csv_text(found: Iterable[EarningLine]) -> str:
-    """Lines as RFC 4180 CSV, with exact units beside the credits of two decimals."""
-    text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerow(COLUMNS)
-    for line in found:
-        amounts = (line.charged_units, line.earned_units, line.taken_back_units)
-        writer.writerow(
-            (
-                _time(line.at_ms),
-                line.feature,
-                line.reference,
-                "" if line.seconds is None else line.seconds,
-                *(value for units in amounts for value in (credits_text(units), units)),
-                line.state,
-                "" if line.final_at_ms is None else _time(line.final_at_ms),
-            )
-        )
-    return text.getvalue()
-
-
-def _time(at_ms: int) -> str:
-    return datetime.fromtimestamp(at_ms // 1_000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

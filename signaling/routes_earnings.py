@@ -10,8 +10,10 @@ from msgspec import Struct
 
 from billing_meter import earning_periods, earnings
 from billing_meter.earning_periods import PERIODS, Period
-from billing_meter.earnings import LineState
+from billing_meter.earnings import EarningLine, LineState
 from billing_meter.payout_rules import Earned
+from billing_meter.units import credits_text
+from signaling.csv_text import Cell, csv_text
 from signaling.problem import Problem
 from signaling.routing import Access, Call, Route, json_reply
 from signaling.services import take
@@ -20,6 +22,20 @@ LINES_SHOWN = 200
 """Of one span on the page; the CSV has the rest."""
 CSV_LINES_MAX = 20_000
 """About 3 MB; a year of an expert with fifty earnings a day."""
+COLUMNS = (
+    "time_utc",
+    "feature",
+    "reference",
+    "seconds",
+    "charged_credits",
+    "charged_units",
+    "earned_credits",
+    "earned_units",
+    "taken_back_credits",
+    "taken_back_units",
+    "state",
+    "final_at_utc",
+)
 
 
 class EarnedNow(Struct, kw_only=True):
@@ -113,9 +129,9 @@ async def lines(call: Call) -> web.Response:
 
 
 async def csv_file(call: Call) -> web.Response:
-    """The same as a file, for the books."""
-    take(call.services.limits.purchases, call.account_id, "files")
+    """The same as CSV, for the books. Units are exact, credits are rounded."""
     _, first, last = _days(call, "day")
+    take(call.services.limits.exports, call.account_id, "files")
     found = await _lines(call, CSV_LINES_MAX + 1)
     if len(found) > CSV_LINES_MAX:
         raise Problem(
@@ -124,7 +140,7 @@ async def csv_file(call: Call) -> web.Response:
             f"More than {CSV_LINES_MAX} lines: ask for fewer days.",
             limit=CSV_LINES_MAX,
         )
-    text = await asyncio.to_thread(earnings.csv_text, found)
+    text = await asyncio.to_thread(csv_text, [COLUMNS, *map(_row, found)])
     name = f"earnings-{first.isoformat()}-{last.isoformat()}.csv"
     return web.Response(
         text=text,
@@ -137,6 +153,23 @@ async def csv_file(call: Call) -> web.Response:
     )
 
 
+def _row(line: EarningLine) -> list[Cell]:
+    amounts = (line.charged_units, line.earned_units, line.taken_back_units)
+    return [
+        _time(line.at_ms),
+        line.feature,
+        line.reference,
+        line.seconds,
+        *(cell for units in amounts for cell in (credits_text(units), units)),
+        line.state,
+        None if line.final_at_ms is None else _time(line.final_at_ms),
+    ]
+
+
+def _time(at_ms: int) -> str:
+    return dt.datetime.fromtimestamp(at_ms // 1_000, dt.UTC).isoformat()
+
+
 def earned_now(earned: Earned) -> EarnedNow:
     """An expert's account for the page."""
     return EarnedNow(
@@ -147,7 +180,7 @@ def earned_now(earned: Earned) -> EarnedNow:
     )
 
 
-async def _lines(call: Call, limit: int) -> list[earnings.EarningLine]:
+async def _lines(call: Call, limit: int) -> list[EarningLine]:
     _, first, last = _days(call, "day")
     now_ms = call.services.wallet.ledger.now_ms()
     instants = _instants(first, last)
@@ -215,7 +248,7 @@ ROUTES = (
     ),
     Route(
         "GET",
-        "/api/v1/earnings/csv",
+        "/api/v1/earnings.csv",
         csv_file,
         "Earnings as a file",
         access=Access.EXPERT,

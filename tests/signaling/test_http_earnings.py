@@ -58,11 +58,14 @@ async def test_an_expert_sees_what_was_earned_and_nobody_elses(earned) -> None:
     lines = await (await luna.get("/api/v1/earnings/lines")).json()
     assert [line["state"] for line in lines["lines"]] == ["pending", "final"]
     assert lines["more"] is False
-    reply = await luna.get("/api/v1/earnings/csv")
+    reply = await luna.get("/api/v1/earnings.csv")
     assert reply.content_type == "text/csv"
     assert reply.headers["Content-Disposition"].startswith('attachment; filename="earnings-20')
     rows = list(csv.DictReader(io.StringIO(await reply.text())))
     assert [row["earned_units"] for row in rows] == [str(60 * CREDIT), str(120 * CREDIT)]
+    assert [row["earned_credits"] for row in rows] == ["60.00", "120.00"]
+    assert [row["state"] for row in rows] == ["pending", "final"]
+    assert all(row["seconds"] == "" and row["time_utc"].endswith("+00:00") for row in rows)
     assert (await (await ida.get("/api/v1/earnings")).json())["spans"] == []
     assert (await (await ida.get("/api/v1/earnings/lines")).json())["lines"] == []
 
@@ -80,7 +83,7 @@ BAD_DAYS = [
 async def test_days_are_days(door, problem) -> None:
     await door.expert("luna")
     luna = await door.signed_in("luna")
-    for path in ("earnings", "earnings/lines", "earnings/csv"):
+    for path in ("earnings", "earnings/lines", "earnings.csv"):
         for query, code in BAD_DAYS:
             assert await problem(await luna.get(f"/api/v1/{path}?{query}")) == (422, code), query
 

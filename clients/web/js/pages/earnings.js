@@ -97,7 +97,7 @@ function Report({ report }) {
       </table>
     </div>
     <p class="row">
-      <a class="button" href=${`/api/v1/earnings/csv?from=${first}&to=${last}`} download data-testid="earnings-csv">
+      <a class="button" href=${`/api/v1/earnings.csv?from=${first}&to=${last}`} download data-testid="earnings-csv">
         ${t("earnings.csv")}
       </a>
       <span class="faint small">${t("earnings.utc")}</span>
