@@ -91,11 +91,6 @@ class Payout:
     returned_at_ms: int | None
     returned_by: str | None
 
-    @property
-    def manual(self) -> bool:
-        """Whether staff pays it by bank transfer, as far as that is decided."""
-        return self.channel == MANUAL
-
 
 @dataclass(frozen=True, slots=True)
 class Earned:

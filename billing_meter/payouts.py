@@ -218,11 +218,9 @@ class Payouts:
         outcome = await self._by_hand(payout_id, PayoutState.PAID, by, {"reference": reference})
         if isinstance(outcome, PayoutRefused) and outcome.code == "wrong_state":
             found = await self.find(payout_id)
-            if (
-                found is not None
-                and found.state is PayoutState.PAID
-                and found.channel == MANUAL
-                and found.reference == reference
+            if found is not None and (found.state, found.reference) == (
+                PayoutState.PAID,
+                reference,
             ):
                 return found
         return outcome
@@ -242,13 +240,21 @@ class Payouts:
             moved = await payout_rows.step(transaction, payout_id, PayoutState.RETURNED, values)
         return await self._moved(moved, payout_id)
 
+    def by_hand(self, payout: Payout) -> bool:
+        """Whether staff ends it: a bank transfer, or left behind by a provider of former times."""
+        return payout.channel is not None and (
+            self._provider is None or payout.channel != self._provider.name
+        )
+
     async def _by_hand(
         self, payout_id: str, state: PayoutState, by: str, values: dict[str, Any]
     ) -> Outcome:
         found = await self.find(payout_id)
-        if found is not None and found.channel not in (None, MANUAL):
+        if found is None:
+            return PayoutRefused("no_payout")
+        if found.channel is not None and not self.by_hand(found):
             return PayoutRefused("with_provider")
-        return await self._close(payout_id, state, by, values, _T.channel == MANUAL)
+        return await self._close(payout_id, state, by, values, _T.channel == found.channel)
 
     async def _close(
         self,

@@ -32,7 +32,7 @@ Do = Literal["approve", "approve_manual", "deny", "paid", "failed", "returned"]
 class StaffPayout(Struct, kw_only=True, omit_defaults=True):
     """With the whole account number, to be typed into the bank's page.
 
-    `own`: of whoever asks, so somebody else decides. `manual`: staff pays it.
+    `own`: of whoever asks, so somebody else decides. `manual`: staff ends it.
     """
 
     id: str
@@ -140,10 +140,11 @@ async def _views(call: Call, found: Sequence[Payout]) -> list[StaffPayout]:
     for one in found:
         people.update((one.decided_by or "", one.closed_by or "", one.returned_by or ""))
     names = await call.services.accounts.names(people)
-    return [_view(one, names, call.account_id) for one in found]
+    payouts = call.services.payouts
+    return [_view(one, names, call.account_id, payouts.by_hand(one)) for one in found]
 
 
-def _view(payout: Payout, names: Mapping[str, str], viewer: str) -> StaffPayout:
+def _view(payout: Payout, names: Mapping[str, str], viewer: str, by_hand: bool) -> StaffPayout:
     return StaffPayout(
         id=payout.payout_id,
         state=payout.state.value,
@@ -155,7 +156,7 @@ def _view(payout: Payout, names: Mapping[str, str], viewer: str) -> StaffPayout:
         iban=payout.iban,
         requested_at_ms=payout.requested_at_ms,
         own=viewer == payout.expert_id,
-        manual=payout.manual,
+        manual=by_hand,
         decided_at_ms=payout.decided_at_ms,
         # The command line and a provider write names that no account has.
         decided_by=names.get(payout.decided_by or "", payout.decided_by),

@@ -321,7 +321,7 @@ async def test_what_is_asked_for_must_be_there_and_enough(house, payouts) -> Non
     await requested(payouts, "k2")
 
 
-async def test_staff_pays_by_hand_or_gives_back(payouts) -> None:
+async def test_staff_pays_by_hand_or_gives_back(house, payouts) -> None:
     first = (await requested(payouts)).payout_id
     assert await payouts.paid(first, "B-1", "pia") == PayoutRefused("wrong_state")
     await payouts.approve(first, "olga", manual=True)
@@ -355,6 +355,10 @@ async def test_staff_pays_by_hand_or_gives_back(payouts) -> None:
     states = [one.state for one in await payouts.of_expert("eve")]
     assert sorted(states) == ["approved", "denied", "failed", "returned"]
     assert [p.payout_id for p in await payouts.of_states(PayoutState.APPROVED)] == [fourth]
+    # The provider is not configured any more: what it was asked for is ended by hand.
+    without = Payouts(house.wallet.ledger)
+    assert await without.resume() == 0
+    assert isinstance(await without.paid(fourth, "B-4", "pia"), Payout)
 
 
 # --- claw-backs ---------------------------------------------------------------------------
