@@ -34,9 +34,12 @@ NEEDS_ROOT = "needs root: it mounts a file system of its own"
 class Disk:
     """A mounted file system."""
 
-    def __init__(self, folder: Path, kind: Literal["tmpfs", "ext4"]) -> None:
+    def __init__(
+        self, folder: Path, kind: Literal["tmpfs", "ext4"], tmpfs_mib: int = TMPFS_MIB
+    ) -> None:
         self.path = folder / f"disk-{kind}"
         self._kind = kind
+        self._tmpfs_mib = tmpfs_mib
         self._image = folder / "disk.img"
         self._device = ""
         self._freezer: subprocess.Popen[bytes] | None = None
@@ -45,7 +48,7 @@ class Disk:
         """Make it, or find what was on it."""
         self.path.mkdir(exist_ok=True)
         if self._kind == "tmpfs":
-            words = ["-t", "tmpfs", "-o", f"size={TMPFS_MIB}m", "parlour-test"]
+            words = ["-t", "tmpfs", "-o", f"size={self._tmpfs_mib}m", "parlour-test"]
         else:
             if not self._image.exists():
                 with self._image.open("wb") as image:
@@ -114,9 +117,11 @@ class Disk:
 
 
 @contextmanager
-def mounted(folder: Path, kind: Literal["tmpfs", "ext4"]) -> Iterator[Disk]:
+def mounted(
+    folder: Path, kind: Literal["tmpfs", "ext4"], tmpfs_mib: int = TMPFS_MIB
+) -> Iterator[Disk]:
     """A fresh one for as long as it is needed."""
-    disk = Disk(folder, kind)
+    disk = Disk(folder, kind, tmpfs_mib)
     disk.mount()
     try:
         yield disk

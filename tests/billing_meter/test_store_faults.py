@@ -11,7 +11,8 @@ import asyncio
 import os
 import signal
 import sqlite3
-from collections.abc import AsyncIterator, Callable
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from billing_meter.meter_types import LEASE_S
 from billing_meter.sessions import session_record
 from billing_meter.statements import reconcile, verify
 from billing_meter.store_health import Trouble
+from billing_meter.store_probe import probe
 from billing_meter.tariff import Tariff
 from billing_meter.till import Refused
 from tests.billing_meter.live_meter import (
@@ -37,13 +39,15 @@ from tests.billing_meter.live_meter import (
     live_meter,
 )
 from tests.disks import NEEDS_ROOT, mounted
-from tests.postgres import Cluster
+from tests.postgres import Cluster, unprivileged
 from tests.stores import PostgresStore, SqliteStore
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 SQLITE = "sqlite+aiosqlite:///"
 SHORT_S = 0.4
 """Real seconds: less than what is held at any time pays, which is two at least."""
+POSTGRES_MIB = 96
+FUNDS_MAX = 5_000
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason=NEEDS_ROOT)
 
 
@@ -54,6 +58,14 @@ HANDS = ThreadPoolExecutor(1)
 async def by_hand(work: Callable[[], None]) -> None:
     """Something that takes its time, beside the loop."""
     await asyncio.get_running_loop().run_in_executor(HANDS, work)
+
+
+@pytest.fixture
+def short_dir() -> Iterator[Path]:
+    """The path of a Unix socket has 107 bytes."""
+    with tempfile.TemporaryDirectory(prefix="parlour-") as directory:
+        Path(directory).chmod(0o755)  # the server is another user
+        yield Path(directory)
 
 
 @dataclass
@@ -245,3 +257,34 @@ async def test_a_disk_that_became_read_only_is_settled_after_it_was_mended(tmp_p
             assert (balance.posted, balance.held_units) == (FUNDS_UNITS - durable_units, 0)
             assert (await verify(live.database)).findings == ()
             assert (await reconcile(live.database)).findings == ()
+
+
+@needs_root
+async def test_a_postgresql_without_room_says_so_and_loses_nothing(short_dir: Path) -> None:
+    """It writes into room that it has for a while; what it acknowledged by then is there."""
+    with mounted(short_dir, "tmpfs", POSTGRES_MIB) as disk:
+        user = unprivileged()
+        os.chown(disk.path, user.pw_uid, user.pw_gid)
+        cluster = Cluster(disk.path, {})
+        cluster.make()
+        cluster.start()
+        url = await PostgresStore(cluster).fresh()
+        async with live_meter(url) as live:
+            await by_hand(disk.fill)
+            funded, refused = FUNDS_UNITS, None
+            for n in range(FUNDS_MAX):
+                try:
+                    await live.wallet.credit_purchase("ann", RATE, f"more-{n}", "x" * 60)
+                except DatabaseUnavailable as error:
+                    refused = error.trouble
+                    break
+                funded += RATE
+            assert refused is Trouble.FULL
+            assert not live.wallet.writable
+            await by_hand(disk.free)
+            await probe(live.database, "test")
+            assert live.wallet.writable
+            assert (await live.wallet.balance("ann")).posted == funded
+            assert (await verify(live.database)).findings == ()
+            assert (await reconcile(live.database)).findings == ()
+        cluster.stop()
