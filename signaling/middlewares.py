@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 import structlog
 from aiohttp import web
 
+from billing_meter.database import DatabaseUnavailable
 from signaling.identity import language_of
 from signaling.pages import HSTS, SECURITY_HEADERS, shell
 from signaling.problem import Problem
@@ -14,6 +15,9 @@ from signaling.problem import Problem
 log = structlog.get_logger(__name__)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 NOT_PAGES = ("/api/", "/whip/", "/whep/", "/static/", "/ws", "/healthz", "/readyz", "/metrics")
+STORE_RETRY_S = 5
+"""What a locked or full store may need; browsers' pages do not repeat by themselves."""
+UNAVAILABLE = "Nothing can be saved right now; try again in a moment, purchases with the same key."
 CODES = {
     404: ("not_found", "There is nothing at this address."),
     405: ("method_not_allowed", "This address does not take this method."),
@@ -30,6 +34,10 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
         return problem.response()
     except web.HTTPException as error:
         return _from_aiohttp(request, error)
+    except DatabaseUnavailable as error:
+        log.error("the store failed a request", route=_route_name(request), error=str(error))
+        headers = {"Retry-After": str(STORE_RETRY_S)}
+        return Problem(503, "ledger_unavailable", UNAVAILABLE, headers=headers).response()
     except Exception:
         # The text of an unexpected error stays in the log (ASVS 16.5.1).
         log.exception("request failed", method=request.method, route=_route_name(request))

@@ -14,8 +14,11 @@ from billing_meter.database import Database, DatabaseUnavailable
 from billing_meter.store_health import SLOW_AFTER_NS, StoreHealth, Trouble
 from billing_meter.store_probe import probe
 from signaling import store_watch
+from signaling.middlewares import STORE_RETRY_S
 from signaling.store_watch import TROUBLE_TEXTS, watch_store
 from signaling.tasks import background
+
+PASSWORD = "correct-horse-9"
 
 
 async def pragma(database: Database, text: str) -> None:
@@ -76,6 +79,24 @@ async def test_it_is_not_ready_by_name_until_a_write_was_durable(
     await probe(database, door.services.node)
     assert (await client.get("/readyz")).status == 200
     assert set((await ledger_metrics(client))["parlour_ledger_unavailable"].values()) == {0.0}
+
+
+async def test_who_wants_something_meanwhile_is_told_to_come_again(door, problem) -> None:
+    """With the same key, and then it is done once."""
+    database, account = door.services.database, await door.member("mia")
+    headers = {"Authorization": f"Bearer {door.token(account)}", "Idempotency-Key": "k1"}
+    wanted = {"package": "credits-9", "method": "card"}
+    client = door.client()
+    await pragma(database, "query_only=ON")
+    for path, body in (("/orders", wanted), ("/login", {"username": "mia", "password": PASSWORD})):
+        reply = await client.post(f"/api/v1{path}", json=body, headers=headers)
+        assert await problem(reply) == (503, "ledger_unavailable")
+        assert int(reply.headers["Retry-After"]) == STORE_RETRY_S
+    await pragma(database, "query_only=OFF")
+    ordered = [await client.post("/api/v1/orders", json=wanted, headers=headers) for _ in range(2)]
+    assert [reply.status for reply in ordered] == [201, 201], await ordered[0].text()
+    first, second = [(await reply.json())["order"] for reply in ordered]
+    assert first == second
 
 
 async def test_the_watch_finds_trouble_without_traffic_and_its_end(door, monkeypatch) -> None:
