@@ -19,12 +19,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing_meter import notices, order_reversals, order_store, schema
 from billing_meter.database import Database
-from billing_meter.ledger import Posted, Reverse, TakeBack
+from billing_meter.ledger import Posted, TakeBack
 from billing_meter.ledger_rows import read_buckets, read_debt
 from billing_meter.ledger_store import LedgerTransaction
 from billing_meter.order_store import Order, OrderState
 from billing_meter.providers import Charge, Provider, ProviderUnavailable, RefundRefused
-from billing_meter.wallet import Wallet, pay_debt
+from billing_meter.reversal_rows import Gone
+from billing_meter.wallet import Wallet
 
 KEY_CHARS_MAX: Final = 120
 LISTED_MAX: Final = 50
@@ -170,6 +171,8 @@ class OrderRefunds:
                 order = await order_store.find(connection, refund.order_id, lock=True)
                 assert order is not None
                 if state == "done":
+                    total_minor = refund.before_minor + refund.price_minor
+                    await order_reversals.told(transaction, order, total_minor)
                     await _tell(transaction, order, refund)
                 else:
                     await _give_again(transaction, order, refund)
@@ -196,12 +199,14 @@ async def _begin(
     if given is None:
         return NotRefunded("refund_pending")
     before_minor = max(before_minor, given)
-    left_minor = order.price_minor - before_minor
+    disputed_minor = (await order_reversals.gone_of(transaction, order)).disputed_minor
+    left_minor = order.price_minor - before_minor - disputed_minor
     asked_minor = left_minor if price_minor is None else price_minor
     if not 1 <= asked_minor <= left_minor:
         return NotRefunded("exceeds_price" if left_minor > 0 else "not_refundable")
     taken = await transaction.taken_back(order.transfer)
-    units = order_reversals.units_of(order, before_minor + asked_minor) - taken
+    gone = Gone(before_minor + asked_minor, disputed_minor)
+    units = order_reversals.units_gone(order, gone) - taken
     if units < 1:
         return NotRefunded("not_refundable")
     if units > (await read_buckets(connection, [order.member_id]))[order.member_id].paid:
@@ -215,8 +220,7 @@ async def _begin(
     if not isinstance(outcome, Posted):
         raise RuntimeError(f"a refund could not be booked: {outcome.code}")
     stopped = await order_reversals.stop_reload(transaction, order.member_id)
-    whole = taken + units == order.credits_units
-    state = OrderState.REFUNDED if whole else OrderState.SETTLED
+    state = order_reversals.state_of(order, taken + units, gone)
     await order_reversals.went_back(transaction, order, state, taken + units)
     refund = OrderRefund(
         refund_id=refund_id,
@@ -260,19 +264,13 @@ async def _tell(transaction: LedgerTransaction, order: Order, refund: OrderRefun
 
 
 async def _give_again(transaction: LedgerTransaction, order: Order, refund: OrderRefund) -> None:
-    """No money went back: the credits come again, and auto-reload is as it was."""
-    subject = f"order:{order.order_id}"
-    key = f"order_refund:{refund.refund_id}:refused"
-    outcome = await transaction.execute(Reverse(key, refund.transfer, refund.units, subject))
-    if not isinstance(outcome, Posted):
-        raise RuntimeError(f"refunded credits could not be given again: {outcome.code}")
-    await pay_debt(transaction, order.member_id, outcome, subject)
-    assert order.transfer is not None
-    taken = await transaction.taken_back(order.transfer)
-    charged_back = order.state is OrderState.CHARGED_BACK
-    state = order.state if charged_back else OrderState.SETTLED
-    await order_reversals.went_back(transaction, order, state, taken)
-    if refund.reload_off and not charged_back:
+    """No money went back: the credits come again, and auto-reload is as it was.
+
+    Unless a bank took the money meanwhile: then they are gone with that.
+    """
+    await order_reversals.follow(transaction, order, quietly=True)
+    gone = await order_reversals.gone_of(transaction, order)
+    if refund.reload_off and not gone.disputed_minor:
         await order_reversals.restart_reload(transaction, order.member_id, refund.requested_at_ms)
 
 

@@ -161,33 +161,40 @@ class ProviderEvent:
     object_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class Refunded:
-    """So much of the payment has been given back in all."""
+class DisputeState(enum.StrEnum):
+    """How a dispute stands; it only goes on in this order, so what is told late is known as old."""
 
-    price_minor: int
+    INQUIRY = "inquiry"
+    """The bank asks; nothing was taken."""
+    OPEN = "open"
+    """The money was taken until it is decided."""
+    LOST = "lost"
+    WON = "won"
+    """The money is ours again, for good: another dispute of the payment is another one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Disputed:
-    """The member's bank took `price_minor` back; `ours` when it gave it to us after all."""
+    """The member's bank wants `price_minor` back, or took it."""
 
     dispute_id: str
     price_minor: int
-    ours: bool
+    state: DisputeState
 
 
 @dataclass(frozen=True, slots=True)
 class News:
     """What the provider now says of an attempt, whatever order its events come in.
 
-    `order_id` and `attempt_id` are what we gave it when the attempt began.
+    `order_id` and `attempt_id` are what we gave it when the attempt began. `refunded_minor` is all
+    that was ever given back of the payment; a bank may dispute the same payment besides.
     """
 
     order_id: str
     attempt_id: str
     result: ChargeResult
-    after: Refunded | Disputed | None = None
+    refunded_minor: int = 0
+    dispute: Disputed | None = None
 
 
 class EventRefused(Exception):

@@ -6,6 +6,9 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from billing_meter.database import METADATA
+from billing_meter.offers_schema import free_claims as free_claims
+from billing_meter.offers_schema import free_marks as free_marks
+from billing_meter.offers_schema import promotions as promotions
 from billing_meter.rewards_schema import reward_cursor, reward_months, reward_ranks
 
 ID_CHARS = 64
@@ -323,6 +326,25 @@ order_refunds = sa.Table(
 )
 """Purchases that staff gives back; written with the transfer that takes their credits."""
 
+reversals = sa.Table(
+    "order_reversals",
+    METADATA,
+    sa.Column("order_id", sa.String(ID_CHARS), sa.ForeignKey("orders.order_id"), primary_key=True),
+    sa.Column("dispute_id", sa.String(KEY_CHARS), primary_key=True),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("price_minor", sa.BigInteger, nullable=False),
+    sa.Column("at_ms", sa.BigInteger, nullable=False),
+    sa.CheckConstraint(
+        "state IN ('refunded', 'inquiry', 'open', 'lost', 'won')", name="ck_order_reversals_state"
+    ),
+    sa.CheckConstraint(
+        "(state = 'refunded') = (dispute_id = '')", name="ck_order_reversals_refunded"
+    ),
+    sa.CheckConstraint("price_minor >= 0", name="ck_order_reversals_amount"),
+)
+"""What providers told last of money that went back: a row for each dispute, and one without a
+dispute for all refunds together. The credits of an order follow from its rows."""
+
 payout_destinations = sa.Table(
     "payout_destinations",
     METADATA,
@@ -512,50 +534,6 @@ outbox = sa.Table(
 """Mails, written in the transaction they tell of; `event_id` makes them once. `facts` is JSON
 without an address: who gets it, and in which language, is looked up when it is sent."""
 
-promotions = sa.Table(
-    "promotions",
-    METADATA,
-    sa.Column("promotion_id", sa.String(ID_CHARS), primary_key=True),
-    sa.Column("percent", sa.Integer, nullable=False),
-    sa.Column("starts_at_ms", sa.BigInteger, nullable=False),
-    sa.Column("ends_at_ms", sa.BigInteger, nullable=False),
-    sa.Column("packages", sa.Text, nullable=False),
-    sa.Column("countries", sa.Text, nullable=False),
-    sa.Column("excluded_methods", sa.Text, nullable=False),
-    sa.Column("created_at_ms", sa.BigInteger, nullable=False),
-    sa.CheckConstraint("percent BETWEEN 1 AND 90", name="ck_promotions_percent"),
-    sa.CheckConstraint("starts_at_ms <= ends_at_ms", name="ck_promotions_window"),
-    sa.Index("ix_promotions_window", "ends_at_ms", "starts_at_ms"),
-)
-"""Discounts. The lists are words with blanks between; an ended one has a closed window."""
-
-free_claims = sa.Table(
-    "free_credit_claims",
-    METADATA,
-    sa.Column("claim_id", sa.String(ID_CHARS), primary_key=True),
-    sa.Column("member_id", sa.String(ID_CHARS), nullable=False),
-    sa.Column("token", sa.String(KEY_CHARS), nullable=False),
-    sa.Column("state", sa.String(16), nullable=False),
-    sa.Column("failure", sa.String(32)),
-    sa.Column("created_at_ms", sa.BigInteger, nullable=False),
-    sa.Column("resolved_at_ms", sa.BigInteger),
-    sa.CheckConstraint(
-        "state IN ('pending', 'granted', 'declined', 'not_eligible')",
-        name="ck_free_credit_claims_state",
-    ),
-    sa.Index("ix_free_credit_claims_member", "member_id", "created_at_ms"),
-)
-"""Written before the provider is asked; the id is its idempotency key."""
-
-free_marks = sa.Table(
-    "free_credit_marks",
-    METADATA,
-    sa.Column("mark", sa.String(64), primary_key=True),
-    sa.Column("kind", sa.String(8), nullable=False),
-    sa.Column("at_ms", sa.BigInteger, nullable=False),
-)
-"""Salted hashes of cards and addresses that had the free credits; kept when accounts are not."""
-
 TABLES = (
     accounts,
     head,
@@ -572,6 +550,7 @@ TABLES = (
     marks,
     refunds,
     order_refunds,
+    reversals,
     payout_destinations,
     payouts,
     orders,

@@ -17,10 +17,10 @@ from billing_meter.providers import (
     Declined,
     DeclineReason,
     Disputed,
+    DisputeState,
     Pending,
     ProviderEvent,
     Redirect,
-    Refunded,
     Settled,
 )
 
@@ -56,10 +56,9 @@ DISPUTE_EVENTS = frozenset(
         "charge.dispute.updated",
     }
 )
-DISPUTE_OURS = frozenset(
-    {"won", "warning_needs_response", "warning_under_review", "warning_closed"}
-)
-"""States in which the money is with us: a `warning` is an inquiry, nothing was taken."""
+DISPUTE_ENDS = {"won": DisputeState.WON, "lost": DisputeState.LOST}
+INQUIRY_PREFIX = "warning_"
+"""A dispute in such a state is an inquiry: nothing was taken."""
 
 FUNDS_CODES = frozenset(
     {"insufficient_funds", "withdrawal_count_limit_exceeded", "card_velocity_exceeded"}
@@ -272,15 +271,17 @@ def intent_result(intent: Intent) -> ChargeResult:
             return Declined(reason_of(intent.last_payment_error))
 
 
-def refunded(intent: Intent) -> Refunded | None:
-    """How much of a payment went back; None when nothing did."""
-    charge = intent.latest_charge
-    return Refunded(charge.amount_refunded) if charge and charge.amount_refunded else None
+def refunded_minor(intent: Intent) -> int:
+    """How much of a payment was given back in all."""
+    return intent.latest_charge.amount_refunded if intent.latest_charge else 0
 
 
 def disputed(dispute: Dispute) -> Disputed:
-    """Whose the money is now."""
-    return Disputed(dispute.id, dispute.amount, dispute.status in DISPUTE_OURS)
+    """Whose the money is now; in a state that is not known here it is not ours."""
+    state = DISPUTE_ENDS.get(dispute.status, DisputeState.OPEN)
+    if dispute.status.startswith(INQUIRY_PREFIX):
+        state = DisputeState.INQUIRY
+    return Disputed(dispute.id, dispute.amount, state)
 
 
 def token_parts(token: str) -> tuple[str, str]:

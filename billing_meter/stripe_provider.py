@@ -32,7 +32,6 @@ from billing_meter.providers import (
     ProviderEvent,
     ProviderUnavailable,
     Redirect,
-    Refunded,
     RefundRefused,
     Unknown,
 )
@@ -199,8 +198,7 @@ class StripeProvider:
         """As Stripe counts it, refunds from its dashboard too."""
         if charge.reference is None:
             return 0
-        told = objects.refunded(await self._intent_of(charge.reference))
-        return told.price_minor if told else 0
+        return objects.refunded_minor(await self._intent_of(charge.reference))
 
     # --- webhooks -------------------------------------------------------------------------
 
@@ -223,15 +221,15 @@ class StripeProvider:
             raise EventRefused("object_unknown") from None
 
     async def _news(self, event: ProviderEvent) -> News | None:
-        after: Refunded | Disputed | None = None
+        disputed: Disputed | None = None
         if event.kind in objects.SESSION_EVENTS:
             session = await self._session(event.object_id)
-            return _told(session.metadata, self._session_result(session), None)
+            return _told(session.metadata, self._session_result(session))
         if event.kind in objects.INTENT_EVENTS:
             intent = await self._intent(event.object_id)
             if intent.metadata.way != "stored":
                 return None  # the page's session tells, and it may still be open
-            return _told(intent.metadata, objects.intent_result(intent), None)
+            return _told(intent.metadata, objects.intent_result(intent))
         if event.kind in objects.CHARGE_EVENTS:
             asked = self._client.v1.charges.retrieve_async(event.object_id)
             charge, _ = await self._ask(asked, objects.ChargeObject)
@@ -239,15 +237,14 @@ class StripeProvider:
         elif event.kind in objects.DISPUTE_EVENTS:
             told = self._client.v1.disputes.retrieve_async(event.object_id)
             dispute, _ = await self._ask(told, objects.Dispute)
-            payment, after = dispute.payment_intent, objects.disputed(dispute)
+            payment, disputed = dispute.payment_intent, objects.disputed(dispute)
         else:
             return None
         if payment is None:
             return None
         intent = await self._intent(payment)
-        return _told(
-            intent.metadata, objects.intent_result(intent), after or objects.refunded(intent)
-        )
+        result, refunded = objects.intent_result(intent), objects.refunded_minor(intent)
+        return _told(intent.metadata, result, refunded, disputed)
 
     # --- requests -------------------------------------------------------------------------
 
@@ -449,9 +446,14 @@ def _notes(charge: Charge, way: str) -> dict[str, str]:
 
 
 def _told(
-    notes: objects.Metadata, result: ChargeResult, after: Refunded | Disputed | None
+    notes: objects.Metadata,
+    result: ChargeResult,
+    refunded_minor: int = 0,
+    disputed: Disputed | None = None,
 ) -> News | None:
-    return News(notes.order, notes.attempt, result, after) if notes.site == objects.SITE else None
+    if notes.site != objects.SITE:
+        return None
+    return News(notes.order, notes.attempt, result, refunded_minor, disputed)
 
 
 def _is_session(reference: str) -> bool:

@@ -15,9 +15,18 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from billing_meter import ledger, limits_rows, marks_rows, schema, seals, verify_payouts
+from billing_meter import (
+    ledger,
+    limits_rows,
+    marks_rows,
+    reversal_rows,
+    schema,
+    seals,
+    verify_payouts,
+)
 from billing_meter.database import Database
 from billing_meter.payout_rules import PAYOUT_KINDS
+from billing_meter.reversal_rows import Gone, units_of
 from billing_meter.till_store import SESSION_CHARGE
 
 _S = schema.sessions.c
@@ -353,11 +362,13 @@ async def _check_orders(connection: AsyncConnection, findings: list[Finding]) ->
     )
     known = set()
     taken_back = await _taken_back(connection)
+    gone = await reversal_rows.gone(connection)
     rows = (await connection.execute(query)).mappings().all()
     for row in rows:
         subject = f"order:{row['order_id']}"
         known.add(subject)
-        problems = order_problems(row, taken_back.pop(subject, 0))
+        told = gone.get(row["order_id"], Gone())
+        problems = order_problems(row, taken_back.pop(subject, 0), told)
         findings += [Finding("order_wrong", subject, problem) for problem in problems]
     credited = sa.select(transfers.c.subject).where(
         transfers.c.kind == "purchase", transfers.c.key.like("order:%")
@@ -386,13 +397,13 @@ async def _taken_back(connection: AsyncConnection) -> dict[str, int]:
     return {subject: int(units) for subject, units in await connection.execute(query)}
 
 
-def order_problems(row: sa.RowMapping, taken_back: int) -> Iterator[str]:
+def order_problems(row: sa.RowMapping, taken_back: int, gone: Gone) -> Iterator[str]:
     """Where an order, its attempts and its transfers disagree."""
     if taken_back != row["refunded_units"]:
         yield f"{taken_back} units were taken back, the row says {row['refunded_units']}"
-    if (row["state"] == "refunded") != (taken_back == row["credits_units"]) and (
-        row["state"] != "charged_back"
-    ):
+    if units_of(row["credits_units"], row["price_minor"], gone.minor) != taken_back:
+        yield f"{taken_back} units were taken back, but {gone.minor} of its price went back"
+    if (row["state"] in ("refunded", "charged_back")) != (taken_back == row["credits_units"]):
         yield f"{row['state']}, but {taken_back} of {row['credits_units']} units were taken back"
     settled = row["state"] in ("settled", "refunded", "charged_back")
     if settled != (row["settled_attempts"] > 0):

@@ -17,14 +17,12 @@ from billing_meter.database import Database
 from billing_meter.ledger_store import LedgerTransaction
 from billing_meter.orders import Orders, WrongPayment
 from billing_meter.providers import (
-    Disputed,
     EventRefused,
     EventSource,
     News,
     Pending,
     ProviderEvent,
     Redirect,
-    Refunded,
     Settled,
 )
 from billing_meter.wallet import Wallet
@@ -83,13 +81,7 @@ class Webhooks:
             log.error("event %s, order %s: %s", event.event_id, news.order_id, wrong)
             raise EventRefused("payment_mismatch") from None
         assert order is not None
-        match news.after:
-            case Refunded(total_minor):
-                await order_reversals.refunded(transaction, order, total_minor)
-            case Disputed():
-                await order_reversals.disputed(transaction, order, news.after)
-            case None:
-                pass
+        await order_reversals.told(transaction, order, news.refunded_minor, news.dispute)
         row = {
             "provider": self.provider,
             "event_id": event.event_id,

@@ -142,6 +142,42 @@ async def test_a_refusal_of_the_provider_gives_the_credits_again(shop, stripe) -
     assert (await shop.reload.settings("ann")).notice == "money_back"
 
 
+async def test_a_dispute_while_a_refund_has_no_answer_keeps_the_credits(shop, stripe) -> None:
+    """The refund is refused, since the bank has taken the money: nothing comes again for that."""
+    order = await shop.bought()
+    await shop.reload.set_settings("ann", enabled=True)
+    stripe.faults.extend(["", "", "409"])
+    assert (await shop.refund(order, 1_000, "k1")).state == "pending"
+    dispute = stripe.dispute(stripe.session["payment_intent"])
+    created = stripe.event("charge.dispute.created", dispute["id"])
+    assert await shop.webhooks.take(*created) == "applied"
+    assert await shop.posted() == 0
+    stripe.refuses_refunds = True
+    assert await shop.refunds.resume() == 0
+    [refund] = await shop.refunds.of_order(order.order_id)
+    assert (refund.state, await shop.posted()) == ("refused", 0)
+    assert (await shop.now(order)).state is OrderState.CHARGED_BACK
+    assert (await shop.reload.settings("ann")).state == "off"
+    dispute["status"] = "won"
+    closed = stripe.event("charge.dispute.closed", dispute["id"])
+    assert await shop.webhooks.take(*closed) == "applied"
+    assert await shop.posted() == UNITS
+
+
+async def test_what_a_bank_took_a_part_of_is_refunded_in_the_rest(shop, stripe) -> None:
+    order = await shop.bought()
+    dispute = stripe.dispute(stripe.session["payment_intent"], "lost")
+    dispute["amount"] = 1_000
+    created = stripe.event("charge.dispute.created", dispute["id"])
+    assert await shop.webhooks.take(*created) == "applied"
+    assert (await shop.now(order)).state is OrderState.SETTLED
+    too_much = await shop.refunds.request(order.order_id, 1_800, "k1", "staff")
+    assert too_much == NotRefunded("exceeds_price")
+    rest = await shop.refund(order, None, "k2")
+    assert (rest.state, rest.price_minor, await shop.posted()) == ("done", 1_799, 0)
+    assert (await shop.now(order)).state is OrderState.CHARGED_BACK
+
+
 async def test_nothing_is_begun_when_the_provider_is_out_of_reach(shop, stripe) -> None:
     order = await shop.bought()
     stripe.faults.append("500")

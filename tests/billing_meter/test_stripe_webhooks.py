@@ -201,6 +201,29 @@ async def test_a_dispute_that_is_won_gives_the_credits_again(shop, stripe) -> No
     assert (await shop.refund(order, left.price_minor, "after")).state == "done"
 
 
+async def test_a_dispute_of_what_was_not_refunded(shop, stripe) -> None:
+    """The news of a dispute carries the refund, whose own event has not come."""
+    order = await shop.bought()
+    intent = stripe.session["payment_intent"]
+    stripe.refund(intent, 1_399)
+    dispute = stripe.dispute(intent)
+    dispute["amount"] = 1_400
+    await shop.webhooks.take(*stripe.event("charge.dispute.created", dispute["id"]))
+    gone = await shop.now(order)
+    assert (gone.state, gone.refunded_units) == (OrderState.CHARGED_BACK, UNITS)
+    refund = stripe.event("charge.refunded", next(iter(stripe.charges)))
+    await shop.webhooks.take(*refund)
+    assert await shop.posted() == 0
+    dispute["status"] = "won"
+    await shop.webhooks.take(*stripe.event("charge.dispute.closed", dispute["id"]))
+    for _ in range(2):
+        again = stripe.event("charge.refunded", next(iter(stripe.charges)))
+        await shop.webhooks.take(*again)
+    won = await shop.now(order)
+    assert (won.state, won.refunded_units) == (OrderState.SETTLED, 1_399 * UNITS // 2_799)
+    assert await shop.posted() == UNITS - won.refunded_units
+
+
 async def test_an_inquiry_takes_nothing(shop, stripe) -> None:
     order = await shop.bought()
     dispute = stripe.dispute(stripe.session["payment_intent"], "warning_needs_response")

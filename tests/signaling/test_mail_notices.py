@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from billing_meter import order_reversals, order_store, outbox, schema
 from billing_meter.ledger import Debit
-from billing_meter.providers import DeclineReason, Disputed
+from billing_meter.providers import DeclineReason, Disputed, DisputeState
 from billing_meter.refunds import Refunds
 
 PRICE_MINOR = 2_799
@@ -104,13 +104,15 @@ async def test_money_that_went_back_is_told_with_what_is_owed(post, language) ->
     )
     await texts(post)  # the receipt
     async with services.wallet.ledger.transaction() as transaction:
-        await order_reversals.refunded(transaction, order, 999)
+        await order_reversals.told(transaction, order, 999)
     async with services.wallet.ledger.transaction() as transaction:
         settled = await order_store.find(transaction.connection, order.order_id)
-        await order_reversals.disputed(transaction, settled, Disputed("d1", 1_800, ours=False))
+        await order_reversals.told(
+            transaction, settled, 999, Disputed("d1", 1_800, DisputeState.OPEN)
+        )
     async with services.wallet.ledger.transaction() as transaction:
         back = await order_store.find(transaction.connection, order.order_id)
-        await order_reversals.disputed(transaction, back, Disputed("d1", 1_800, ours=True))
+        await order_reversals.told(transaction, back, 999, Disputed("d1", 1_800, DisputeState.WON))
     (refund, r_text), (charge_back, c_text), (won, w_text) = await texts(post)
     taken = 999 * CREDITS_UNITS // PRICE_MINOR
     assert order.order_id in r_text

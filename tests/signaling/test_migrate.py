@@ -77,6 +77,55 @@ async def test_older_database_is_migrated_with_its_rows(tmp_path: Path) -> None:
     assert rows == [("m_1",)]
 
 
+async def test_what_went_back_of_orders_is_known_after_the_migration(tmp_path: Path) -> None:
+    """From the transfers that followed it: a won dispute, a lost one of a part, a refund."""
+    file = tmp_path / "p.db"
+    engine = sa.create_engine(f"sqlite:///{file}", poolclass=sa.pool.NullPool)
+    config = migrate._alembic()
+    transfers = [  # number, key, kind, units, reverses
+        (1, "order:a", "purchase", 167_940, None),
+        (2, "order:b", "purchase", 59_941, None),
+        (3, "charge_back:a:dp_1", "charge_back", 167_940, 1),
+        (4, "charge_back:a:dp_1:won", "reversal", 167_940, 3),
+        (5, "charge_back:a:dp_2", "charge_back", 60_000, 1),
+        (6, "refund:b:400", "purchase_refund", 59_941 * 400 // 997, 2),
+        (7, "refund:b:500", "purchase_refund", 59_941 * 500 // 997 - 59_941 * 400 // 997, 2),
+    ]
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        migrate.command.upgrade(config, "0014_rewards")
+        for number, key, kind, units, reverses in transfers:
+            connection.exec_driver_sql(
+                "INSERT INTO ledger_transfers VALUES"
+                " (?, ?, '', ?, 'posted', NULL, 'm', NULL, NULL, ?, 0, ?, ?, NULL, ?)",
+                (number, key, kind, units, units, reverses, number),
+            )
+        order = (
+            "INSERT INTO orders"
+            " (order_id, key, request_hash, member_id, origin, package_id, method,"
+            " credits_units, price_minor, list_price_minor, currency, descriptor, state, transfer,"
+            " refunded_units, created_at_ms, ended_at_ms) VALUES"
+            " (?, ?, '', 'm', 'member', 'p', 'card', ?, ?, ?, 'EUR', '', ?, ?, ?, 1, 9)"
+        )
+        rows = [
+            ("a", "a", 167_940, 2_799, 2_799, "charged_back", 1, 60_000),
+            ("b", "b", 59_941, 997, 997, "settled", 2, 59_941 * 500 // 997),
+        ]
+        for row in rows:
+            connection.exec_driver_sql(order, row)
+    engine.dispose()
+    await migrate.upgrade(url_of(file))
+    with sqlite3.connect(file) as connection:
+        told = connection.execute("SELECT * FROM order_reversals ORDER BY at_ms").fetchall()
+        states = connection.execute("SELECT state, ended_at_ms FROM orders").fetchall()
+    assert told == [
+        ("a", "dp_1", "won", 2_799, 3),
+        ("a", "dp_2", "open", 1_000, 5),
+        ("b", "", "refunded", 500, 7),
+    ]
+    assert states == [("settled", None), ("settled", 9)]
+
+
 @pytest.mark.parametrize(
     ("statements", "says"),
     [

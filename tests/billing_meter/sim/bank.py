@@ -18,13 +18,13 @@ from billing_meter.providers import (
     Declined,
     DeclineReason,
     Disputed,
+    DisputeState,
     EventRefused,
     Method,
     News,
     Pending,
     ProviderEvent,
     ProviderUnavailable,
-    Refunded,
     RefundRefused,
     Settled,
     Unknown,
@@ -53,9 +53,10 @@ class Payment:
         if not self.paid:
             return 0
         charge = self.charge
-        back = min(sum(self.refunds.values()), charge.price_minor)
-        if self.dispute is not None and not self.dispute.ours:
-            back = self.dispute.price_minor
+        back = sum(self.refunds.values())
+        if self.dispute is not None and self.dispute.state is not DisputeState.WON:
+            back += self.dispute.price_minor
+        back = min(back, charge.price_minor)
         return charge.credits_units - charge.credits_units * back // charge.price_minor
 
 
@@ -93,10 +94,9 @@ class Bank:
     async def news(self, event: ProviderEvent) -> News | None:
         """What is true now, whatever it was when the event set out."""
         payment = self.payments[event.object_id]
-        after: Refunded | Disputed | None = payment.dispute
-        if payment.refunds:
-            after = Refunded(sum(payment.refunds.values()))
-        return News(payment.charge.order_id, event.object_id, payment.result, after)
+        refunded_minor = sum(payment.refunds.values())
+        order_id, dispute = payment.charge.order_id, payment.dispute
+        return News(order_id, event.object_id, payment.result, refunded_minor, dispute)
 
     # --- what the process asks --------------------------------------------------------------
 
@@ -154,9 +154,9 @@ class Bank:
         charge, known = payment.charge, payment.dispute
         if known is None:
             taken = self._chance.choice((charge.price_minor, charge.price_minor // 2 + 1))
-            payment.dispute = Disputed(f"dp-{charge.attempt_id}", taken, False)
+            payment.dispute = Disputed(f"dp-{charge.attempt_id}", taken, DisputeState.OPEN)
         else:
-            payment.dispute = Disputed(known.dispute_id, known.price_minor, True)
+            payment.dispute = Disputed(known.dispute_id, known.price_minor, DisputeState.WON)
         self.tell(charge.attempt_id)
 
 
