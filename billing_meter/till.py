@@ -558,6 +558,8 @@ class Till:
             plan = Plan(books.posted_units, books.hold.units, meter.end, meter.grant_s)
             meter.granted(plan, meter.available_units, meter.leeway)
             seat.books, seat.doubtful = books, False
+            if seat.running():  # less may be held than the gates were opened for
+                seat.refresh(self._clock_ns(), self._ledger.now_ms())
 
     def _drop_fenced(self, fenced: Fenced) -> None:
         """Somebody else settled these sessions (or our own close did): cut and forget them."""

@@ -58,7 +58,8 @@ class Survey:
     told: list[tuple[Seat, int, MeterSnapshot | None]] = field(default_factory=list)
     """Seat, revision on its page, and what it looks like, if it runs."""
     due: list[Seat] = field(default_factory=list)
-    """Seats whose money moves: closing ones, and those whose grant is half used."""
+    """Seats whose money moves: closing ones, those whose grant is half used, and those of which it
+    is not known what is held."""
 
 
 async def survey(
@@ -94,7 +95,7 @@ def _survey_page(
         else:
             seat.absorb(now_ns, at_ms)
         changed = changed or meter.revision != seat.marked
-        if seat.closing is not None:
+        if seat.closing is not None or seat.doubtful:
             found.due.append(seat)
         elif now_ns >= seat.fresh_until_ns and meter.renewal_due():
             due.append((0 if meter.surplus else meter.funded_ns(), seat))

@@ -471,3 +471,23 @@ async def test_what_passes_during_a_slow_commit_is_paid_out_of_the_grant(
     # Five seconds are posted and the last five held: what passed meanwhile is among those.
     assert gate.until_ns == began_ns + 10 * S
     await house.till.close("s1", "member_left")
+
+
+async def test_a_surplus_that_went_back_unheard_opens_no_gate(house) -> None:
+    await house.fund("ann", PACKAGE)
+    began_ns = house.clock.now_ns
+    gate = await house.start(order(wanted=frozenset({Component.CAM2CAM})))
+    await house.run(0.5)
+    house.database.fault = "after"
+    assert isinstance(await house.till.switch("s1", Component.CAM2CAM, False), Switched)
+    house.database.fault = None
+    await house.run(0.5)
+    # Eight seconds with Cam2Cam pay for ten without; but that went back, and the tick finds out.
+    assert (await house.wallet.balance("ann")).held_units == 8 * TARIFF.private_units_per_s
+    assert gate.until_ns == house.clock.now_ns + 8 * S
+    house.database.fault = "before"
+    await house.run(9.75)
+    assert house.of(LedgerLost)
+    assert began_ns + 9 * S >= gate.passed[-1]
+    house.database.fault = None
+    await house.till.close("s1", "member_left")
