@@ -51,6 +51,15 @@ class SqliteStore:
         """The directory goes with its test."""
 
 
+async def made_with_tables(cluster: Cluster) -> str:
+    """A new database of a cluster, copied from one that has the tables; its name."""
+    if cluster.template is None:
+        name = await cluster.create("template0")
+        await _make_tables(cluster.url(name))
+        cluster.template = name
+    return await cluster.create(cluster.template)
+
+
 class PostgresStore:
     """Databases of a cluster, copied from one that has the tables."""
 
@@ -68,11 +77,7 @@ class PostgresStore:
 
     async def fresh(self) -> str:
         """The address of a database with tables and nothing in them."""
-        if self.cluster.template is None:
-            name = await self.cluster.create("template0")
-            await _make_tables(self.cluster.url(name))
-            self.cluster.template = name
-        name = await self.cluster.create(self.cluster.template)
+        name = await made_with_tables(self.cluster)
         self._names.append(name)
         return self.cluster.url(name)
 

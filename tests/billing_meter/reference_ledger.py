@@ -38,7 +38,11 @@ class Movement:
     expert: str = ""
     expert_units: int = 0
     back: int = 0
-    """How much of it was taken back."""
+    """How much of it was ever taken back."""
+    again: int = 0
+    """How much of that was given again, since the money came back after all."""
+    of: str = ""
+    """The purchase that this took back."""
 
 
 @dataclass
@@ -111,6 +115,10 @@ class ReferenceLedger:
                 return ("posted", "", 0, (0, 0))
             case ("reverse", str(), str(of), int(units)):
                 return self._reverse(of, units)
+            case ("take", str(key), str(of), int(units), str()):
+                return self._take(key, of, units)
+            case ("pay", str(), str(member), int(units)):
+                return self._pay(member, units)
         raise AssertionError(command)
 
     def expire(self, now_ms: int) -> int:
@@ -131,12 +139,18 @@ class ReferenceLedger:
     def spent(self, key: str) -> bool:
         """Whether something of a debit or a post can still be taken back."""
         movement = self.movements.get(key)
-        return movement is not None and bool(movement.expert) and self.left(key) > 0
+        spent = movement is not None and (bool(movement.expert) or movement.verb == "take")
+        return spent and self.left(key) > 0
+
+    def bought(self, key: str) -> bool:
+        """Whether something of a purchase has not gone back."""
+        movement = self.movements.get(key)
+        return movement is not None and movement.verb == "purchase" and self.left(key) > 0
 
     def left(self, key: str) -> int:
         """How much of what was posted under a key has not been taken back."""
         movement = self.movements.get(key)
-        return 0 if movement is None else movement.units - movement.back
+        return 0 if movement is None else movement.units - movement.back + movement.again
 
     def _add(self, member: str, change: Bucket) -> None:
         self.accounts[f"member:{member}:promo"] += change[0]
@@ -191,7 +205,12 @@ class ReferenceLedger:
         gone, will = movement.back, movement.back + units
         paid_now = min(will, paid) - min(gone, paid)
         back = units - paid_now, paid_now
-        if movement.verb in ("purchase", "promo"):
+        if movement.verb == "take":
+            self._add(movement.member, back)
+            self.accounts["platform:gateway_clearing"] -= units
+            self.journal[movement.member] += units
+            self.movements[movement.of].again += units
+        elif movement.verb in ("purchase", "promo"):
             there = self.buckets(movement.member)
             if back[0] > there[0] or back[1] > there[1]:
                 return refused("insufficient_credits")
@@ -210,3 +229,35 @@ class ReferenceLedger:
         assert sum(back) == units
         assert promo + paid == movement.units
         return ("posted", "", units, back)
+
+    def _take(self, key: str, of: str, units: int) -> Outcome:
+        """The money of a purchase went back: its credits too, and what is spent becomes a debt."""
+        movement = self.movements.get(of)
+        if movement is None or movement.verb != "purchase":
+            return refused("not_reversible")
+        if movement.back - movement.again + units > movement.units:
+            return refused("exceeds_transfer")
+        member = movement.member
+        there = min(units, self.buckets(member)[1])
+        self._add(member, (0, -there))
+        self.accounts[f"member:{member}:debt"] -= units - there
+        self.accounts["platform:gateway_clearing"] += units
+        self.journal[member] -= there
+        movement.back += units
+        self.movements[key] = Movement("take", member, units, (0, units), of=of)
+        return ("posted", "", units, (0, units))
+
+    def _pay(self, member: str, units: int) -> Outcome:
+        """A debt, out of what was bought."""
+        if units > self.buckets(member)[1]:
+            return refused("insufficient_credits")
+        if units > self.owed(member):
+            return refused("exceeds_debt")
+        self._add(member, (0, -units))
+        self.accounts[f"member:{member}:debt"] += units
+        self.journal[member] -= units
+        return ("posted", "", units, (0, units))
+
+    def owed(self, member: str) -> int:
+        """A member's debt."""
+        return -self.accounts[f"member:{member}:debt"]

@@ -19,7 +19,6 @@ import pytest
 
 from tests.billing_meter.sim.run import Lived, simulate
 from tests.billing_meter.sim.store import InlineStore, ServerStore, SimStore
-from tests.stores import PostgresStore
 
 STEPS = 400
 """About a hundred sessions in one house."""
@@ -81,10 +80,7 @@ async def test_ten_thousand_sessions(quick_dir, monkeypatch, capsys, shard) -> N
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 async def test_lives_on_postgresql(cluster, monkeypatch, capsys) -> None:
-    databases = PostgresStore(cluster)
-
     async def build(_seed: int) -> SimStore:
-        return ServerStore(await databases.fresh())
+        return await ServerStore.new(cluster)
 
     await live(build, ON_POSTGRESQL, STEPS // 2, monkeypatch, capsys)
-    await databases.close()

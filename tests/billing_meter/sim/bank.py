@@ -11,6 +11,8 @@ import random
 from dataclasses import dataclass, field
 
 from billing_meter.card_checks import CardCheck, CardFound, CheckResult
+from billing_meter.payout_providers import PayoutProvider, PayoutResult
+from billing_meter.payout_rules import Payout
 from billing_meter.providers import (
     Card,
     Charge,
@@ -73,6 +75,8 @@ class Bank:
         self._chance = chance
         self.calm = False
         """Nothing is lost and everything ends: for the last reconciliation."""
+        self.generous = False
+        """Every new payment is paid at once."""
         self.payments: dict[str, Payment] = {}
         self.events: list[tuple[str, str]] = []
         """(event id, attempt) not taken yet."""
@@ -104,7 +108,7 @@ class Bank:
         """The same attempt gets the same answer."""
         known = self.payments.get(charge.attempt_id)
         if known is None:
-            draw = self._chance.random()
+            draw = 0.0 if self.generous else self._chance.random()
             if draw < 0.6:
                 result: ChargeResult = _settled(charge)
             elif draw < 0.8:
@@ -130,8 +134,8 @@ class Bank:
         payment.result = _settled(charge) if paid else Declined(DeclineReason.FUNDS)
         self.tell(charge.attempt_id)
 
-    def give_back(self, charge: Charge, price_minor: int, key: str) -> int:
-        """Once per key; returns all that was given back."""
+    def give_back(self, charge: Charge, price_minor: int, key: str) -> None:
+        """Once per key."""
         payment = self.payments[charge.attempt_id]
         if key not in payment.refunds:
             left = charge.price_minor - sum(payment.refunds.values())
@@ -139,7 +143,6 @@ class Bank:
                 raise RefundRefused("there is not so much to give back")
             payment.refunds[key] = price_minor
             self.tell(charge.attempt_id)
-        return sum(payment.refunds.values())
 
     def check(self, check: CardCheck) -> str:
         """The token of a check: the first one counts."""
@@ -160,6 +163,28 @@ class Bank:
         self.tell(charge.attempt_id)
 
 
+class PayoutLine:
+    """One process's line to a provider of payouts, which outlives it."""
+
+    def __init__(self, provider: PayoutProvider, points: Points) -> None:
+        self.name = provider.name
+        self._provider = provider
+        self._points = points
+
+    async def send(self, payout: Payout) -> PayoutResult:
+        await _point(self._points, Point.BANK_ASKED)
+        result = await self._provider.send(payout)
+        await _point(self._points, Point.BANK_DONE)
+        return result
+
+    async def lookup(self, payout: Payout) -> PayoutResult | Unknown:
+        await _point(self._points, Point.BANK_ASKED)
+        return await self._provider.lookup(payout)
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
 class Line:
     """One process's line to the bank: it breaks before or after the bank has done its part."""
 
@@ -175,47 +200,51 @@ class Line:
         self.open_event = bank.open_event
 
     async def charge(self, charge: Charge) -> ChargeResult:
-        await self._point(Point.BANK_ASKED)
+        await _point(self._points, Point.BANK_ASKED)
         result = self._bank.charge_once(charge)
-        await self._point(Point.BANK_DONE)
+        await _point(self._points, Point.BANK_DONE)
         return result
 
     async def lookup(self, charge: Charge) -> ChargeResult | Unknown:
-        await self._point(Point.BANK_ASKED)
+        await _point(self._points, Point.BANK_ASKED)
         return self._bank.look_up(charge)
 
     async def cancel(self, charge: Charge) -> ChargeResult | Unknown:
-        await self._point(Point.BANK_ASKED)
+        await _point(self._points, Point.BANK_ASKED)
         known = self._bank.payments.get(charge.attempt_id)
         if known is not None and isinstance(known.result, Pending):
             self._bank.end(known, paid=False)
-        await self._point(Point.BANK_DONE)
+        await _point(self._points, Point.BANK_DONE)
         return Unknown() if known is None else known.result
 
-    async def refund(self, charge: Charge, price_minor: int, key: str) -> int:
-        await self._point(Point.BANK_ASKED)
-        total = self._bank.give_back(charge, price_minor, key)
-        await self._point(Point.BANK_DONE)
-        return total
+    async def refund(self, charge: Charge, price_minor: int, key: str) -> None:
+        await _point(self._points, Point.BANK_ASKED)
+        self._bank.give_back(charge, price_minor, key)
+        await _point(self._points, Point.BANK_DONE)
+
+    async def refunded_total(self, charge: Charge) -> int:
+        await _point(self._points, Point.BANK_ASKED)
+        return sum(self._bank.payments[charge.attempt_id].refunds.values())
 
     async def news(self, event: ProviderEvent) -> News | None:
-        await self._point(Point.BANK_ASKED)
+        await _point(self._points, Point.BANK_ASKED)
         return await self._bank.news(event)
 
     async def check_card(self, check: CardCheck) -> CheckResult:
-        await self._point(Point.BANK_ASKED)
+        await _point(self._points, Point.BANK_ASKED)
         known = self._bank.check(check)
-        await self._point(Point.BANK_DONE)
+        await _point(self._points, Point.BANK_DONE)
         return CardFound(f"card {known}")
 
     async def close(self) -> None:
         """Nothing is open."""
 
-    async def _point(self, point: Point) -> None:
-        try:
-            await self._points.at(point)
-        except ConnectionError as error:
-            raise ProviderUnavailable(str(error)) from error
+
+async def _point(points: Points, point: Point) -> None:
+    try:
+        await points.at(point)
+    except ConnectionError as error:
+        raise ProviderUnavailable(str(error)) from error
 
 
 def _settled(charge: Charge) -> Settled:

@@ -297,8 +297,8 @@ class Moves:
         if not paid:
             return
         charge, key = self.chance.choice(paid).charge, self.key("back")
-        minor = self.chance.choice((charge.price_minor, 1, charge.price_minor // 3 + 1))
-        await self.ask(lambda p: p.orders.refund(charge.order_id, minor, key))
+        minor = self.chance.choice((None, 1, charge.price_minor // 3 + 1))
+        await self.ask(lambda p: p.order_refunds.request(charge.order_id, minor, key, "staff"))
 
     async def reload(self) -> None:
         member, on = self.chance.choice(MEMBERS), self.chance.random() < 0.8
@@ -311,6 +311,7 @@ class Moves:
     async def resume(self) -> None:
         """What the poller does."""
         await self.ask(lambda process: process.orders.resume_pending())
+        await self.ask(lambda process: process.order_refunds.resume())
 
     # --- refunds and limits -----------------------------------------------------------------
 
@@ -338,7 +339,7 @@ class Moves:
             return
         answer = await self.ask(lambda p: p.limits.set_limit(member, Span.DAY, units))
         assert not isinstance(answer, LimitsRefused)
-        await self.judge.limited(member, units)
+        self.judge.limited(member, units)
 
     # --- what happens to everybody ----------------------------------------------------------
 

@@ -14,6 +14,8 @@ from tests.billing_meter.sim.world import World
 
 PROVE_EVERY = 150
 """Steps between two runs of the product's own proofs."""
+HANGS_S = 240
+"""Of real time: a house takes two or three seconds."""
 FAULTS_PER_STEP = (0, 0, 0, 0, 0, 0, 0, 1, 1, 2)
 
 
@@ -41,7 +43,8 @@ async def simulate(store: SimStore, seed: int, steps: int, monkeypatch) -> Lived
         database = await store.open(Calm())
         judge = Judge(world, database)
         try:
-            return await _live(world, judge, steps)
+            async with asyncio.timeout(HANGS_S):
+                return await _live(world, judge, steps)
         except BaseException as error:
             error.add_note(f"PARLOUR_SIM_SEED={seed}")
             raise
@@ -138,6 +141,7 @@ async def _leave(world: World, moves: Moves, judge: Judge) -> None:
     for _ in range(2):
         await process.reload.idle()
         await process.orders.resume_pending()
+        assert await process.order_refunds.resume() == 0
         for event in list(bank.events):
             await moves.take(event)
     await process.reload.idle()

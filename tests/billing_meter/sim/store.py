@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import shutil
+import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from enum import StrEnum
@@ -18,6 +19,8 @@ from typing import Any, Protocol
 import sqlalchemy as sa
 
 from billing_meter.database import METADATA, Database
+from tests.postgres import Cluster
+from tests.stores import made_with_tables
 
 
 class Point(StrEnum):
@@ -91,6 +94,13 @@ class _Reader:
     async def scalars(self, *args: Any) -> Any:
         return self._inner.scalars(*args)
 
+    async def stream(self, *args: Any) -> AsyncIterator[Any]:
+        async def rows(found: sa.CursorResult[Any]) -> AsyncIterator[Any]:
+            for row in found:
+                yield row
+
+        return rows(self._inner.execute(*args))
+
 
 class PointedDatabase(Database):
     """The product's database, with points."""
@@ -129,9 +139,9 @@ class InlineDatabase(PointedDatabase):
 
     def __init__(self, path: Path, turn: asyncio.Lock) -> None:
         self._turn = turn
-        self._engine = _engine(path)
-        self._writing = self._engine.connect()
-        self._reading = self._engine.connect()
+        self._path = path
+        self._writing = _FILES.connect(path)
+        self._reading = _FILES.connect(path)
 
     @property
     def dialect(self) -> str:
@@ -147,8 +157,10 @@ class InlineDatabase(PointedDatabase):
 
     @asynccontextmanager
     async def _plain_read(self) -> AsyncIterator[Any]:
-        # Readers take turns too: a connection can look at one snapshot at a time.
-        connection = self._engine.connect() if self._reading.in_transaction() else self._reading
+        # A connection can look at one snapshot at a time.
+        connection = self._reading
+        if connection.in_transaction():
+            connection = _FILES.connect(self._path)
         try:
             with connection.begin():
                 yield _Reader(connection)
@@ -159,38 +171,50 @@ class InlineDatabase(PointedDatabase):
     async def close(self) -> None:
         self._writing.close()
         self._reading.close()
-        self._engine.dispose()
 
 
-def _engine(path: Path) -> sa.Engine:
-    engine = sa.create_engine(
-        f"sqlite:///{path}", connect_args={"isolation_level": None, "check_same_thread": False}
-    )
+class _Files:
+    """One engine for every file: statements are compiled once, not once for every house."""
 
-    def connected(connection: Any, _: object) -> None:
+    def __init__(self) -> None:
+        self._next: Path | None = None
+        self._engine = sa.create_engine("sqlite://", creator=self._make, poolclass=sa.pool.NullPool)
+        sa.event.listen(self._engine, "begin", _begun)
+
+    def connect(self, path: Path) -> sa.Connection:
+        self._next = path
+        return self._engine.connect()
+
+    def _make(self) -> sqlite3.Connection:
+        assert self._next is not None
+        made = sqlite3.connect(self._next, isolation_level=None, check_same_thread=False)
         for pragma in ("journal_mode=WAL", "synchronous=OFF", "foreign_keys=ON"):
-            connection.execute(f"PRAGMA {pragma}")
+            made.execute(f"PRAGMA {pragma}")
+        return made
 
-    def begun(connection: sa.Connection) -> None:
-        connection.exec_driver_sql("BEGIN")
 
-    sa.event.listen(engine, "connect", connected)
-    sa.event.listen(engine, "begin", begun)
-    return engine
+def _begun(connection: sa.Connection) -> None:
+    connection.exec_driver_sql("BEGIN")
+
+
+_FILES = _Files()
 
 
 class InlineStore:
     """One SQLite file of one simulated house."""
 
-    def __init__(self, directory: Path, name: str) -> None:
-        template = directory / "inline-template.db"
+    def __init__(self, directory: Path, name: str, like: Path | None = None) -> None:
+        template = like or directory / "inline-template.db"
         if not template.exists():
-            engine = _engine(template)
-            METADATA.create_all(engine)
-            engine.dispose()
+            with _FILES.connect(template) as connection, connection.begin():
+                METADATA.create_all(connection)
         self._path = directory / f"{name}.db"
         shutil.copy(template, self._path)
         self._turn = asyncio.Lock()
+
+    async def copy(self, name: str) -> InlineStore:
+        """Another house that begins where this one, which nobody has open, stopped."""
+        return InlineStore(self._path.parent, name, self._path)
 
     async def open(self, points: Points) -> PointedDatabase:
         """A process's connections."""
@@ -205,20 +229,31 @@ class InlineStore:
 
 
 class ServerStore:
-    """A database of a running PostgreSQL; whoever made it drops it."""
+    """A database of a running PostgreSQL."""
 
-    def __init__(self, url: str) -> None:
-        self._url = url
+    def __init__(self, cluster: Cluster, name: str) -> None:
+        self._cluster = cluster
+        self._name = name
+
+    @classmethod
+    async def new(cls, cluster: Cluster) -> ServerStore:
+        """With the product's tables and nothing in them."""
+        return cls(cluster, await made_with_tables(cluster))
+
+    async def copy(self, _name: str) -> ServerStore:
+        """Another house that begins where this one, which nobody has open, stopped."""
+        return ServerStore(self._cluster, await self._cluster.create(self._name))
 
     async def open(self, points: Points) -> PointedDatabase:
         """A process's connections."""
-        database = await PointedDatabase.open(self._url)
+        database = await PointedDatabase.open(self._cluster.url(self._name))
         assert isinstance(database, PointedDatabase)
         database.points = points
         return database
 
     async def remove(self) -> None:
-        """Its database goes with the cluster's."""
+        """The house is over."""
+        await self._cluster.drop(self._name)
 
 
 SimStore = InlineStore | ServerStore

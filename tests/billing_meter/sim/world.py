@@ -13,13 +13,16 @@ from billing_meter.database import Database, DatabaseUnavailable
 from billing_meter.free_credits import FreeCredits
 from billing_meter.limits_store import SpendLimits
 from billing_meter.meter import MeterEvent
+from billing_meter.order_refunds import OrderRefunds
 from billing_meter.orders import Orders
+from billing_meter.payout_providers import FakePayoutProvider
+from billing_meter.payouts import Payouts
 from billing_meter.refunds import Refunds
 from billing_meter.reload import Reload
 from billing_meter.till import Till
 from billing_meter.wallet import Wallet, prepare_ledger
 from billing_meter.webhooks import Webhooks
-from tests.billing_meter.sim.bank import Bank, Line
+from tests.billing_meter.sim.bank import Bank, Line, PayoutLine
 from tests.billing_meter.sim.gate import S, SimGate
 from tests.billing_meter.sim.oracle import Life
 from tests.billing_meter.sim.store import Killed, Point, SimStore
@@ -131,10 +134,13 @@ class Process:
     refunds: Refunds
     free: FreeCredits
     limits: SpendLimits
+    payouts: Payouts
+    order_refunds: OrderRefunds
 
     async def bury(self, clients: set[asyncio.Task[Any]]) -> None:
         """End what still runs of it; nothing of that reaches the store any more."""
         self.points.dead = True
+        await turn()  # who was just started finds out by itself, and tells those who wait for it
         mine = asyncio.all_tasks() - clients - {asyncio.current_task()}
         for task in mine:
             task.cancel()
@@ -151,6 +157,7 @@ class World:
     chance: random.Random = field(init=False)
     clock: Clock = field(default_factory=Clock)
     bank: Bank = field(init=False)
+    payer: FakePayoutProvider = field(default_factory=FakePayoutProvider)
     lives: dict[str, Life] = field(default_factory=dict)
     """Sessions that the judge has not seen end."""
     events: list[tuple[str, MeterEvent]] = field(default_factory=list)
@@ -181,10 +188,15 @@ class World:
     def _people(self) -> set[asyncio.Task[Any]]:
         return {task for task in self.clients if not task.done()}
 
-    async def _start(self) -> Process:
+    def new_points(self) -> Points:
+        """What a process that starts now has before it."""
         points = Points(self)
         if self.process is not None and self.chance.random() < 0.1:
             points.armed.append(self.draw_fault())
+        return points
+
+    async def _start(self) -> Process:
+        points = self.new_points()
         database = await self.store.open(points)
         utc = self.clock.utc
         wallet = Wallet(database, utc_now=utc)
@@ -202,6 +214,13 @@ class World:
             Refunds(wallet.ledger),
             FreeCredits(wallet, line, "salt"),
             SpendLimits(database, wallet.ledger),
+            Payouts(
+                wallet.ledger,
+                PayoutLine(self.payer, points),
+                minimum_units=1,
+                clock_ns=self.clock.ns,
+            ),
+            OrderRefunds(database, wallet, line),
         )
         till.listen_spent(process.reload.on_spent)
         try:
