@@ -1,6 +1,6 @@
 // The queue of refunds: the facts of each session, what its member says, and one decision for each.
 
-import { html, useCallback, useEffect, useState } from "../../vendor/preact-htm.js";
+import { html, useCallback, useEffect, useRef, useState } from "../../vendor/preact-htm.js";
 import { errorText, get, post } from "../api.js";
 import { has, t, tn } from "../i18n.js";
 import { askFirst } from "../ui/confirm.js";
@@ -26,6 +26,7 @@ export function StaffRefunds() {
   const [list, setList] = useState(LISTS[0]);
   const [found, setFound] = useState(/** @type {{ refunds: Item[], more: boolean } | null} */ (null));
   const [error, setError] = useState(/** @type {string | null} */ (null));
+  const heading = useRef(/** @type {HTMLElement | null} */ (null));
   const load = useCallback(() => {
     let here = true;
     get(`/staff/refunds?state=${list}`).then(
@@ -40,6 +41,10 @@ export function StaffRefunds() {
       here = false;
     };
   }, [list]);
+  // A request that was decided goes, and the focus would go with it.
+  useEffect(() => {
+    if (found && document.activeElement === document.body) heading.current?.focus();
+  }, [found]);
   useEffect(() => {
     setFound(null);
     const forget = load();
@@ -53,7 +58,7 @@ export function StaffRefunds() {
   }, [load]);
   return html`<section class="staff-refunds" aria-labelledby="staff-refunds-title">
     <div class="staff-head">
-      <h2 id="staff-refunds-title">${t("staff.refunds.title")}</h2>
+      <h2 id="staff-refunds-title" tabindex="-1" ref=${heading}>${t("staff.refunds.title")}</h2>
       <div class="row" role="group" aria-label=${t("staff.refunds.lists")}>
         ${LISTS.map(
           (name) => html`<button

@@ -4,6 +4,7 @@ import { html, render, useEffect, useState } from "../../vendor/preact-htm.js";
 import { t } from "../i18n.js";
 import { useSession } from "../session.js";
 import { EmptyState } from "../ui/parts.js";
+import { StaffOrders } from "./staff-orders.js";
 import { StaffPayouts } from "./staff-payouts.js";
 import { StaffRefunds } from "./staff-refunds.js";
 
@@ -11,6 +12,7 @@ import { StaffRefunds } from "./staff-refunds.js";
 const SECTIONS = [
   { id: "refunds", View: StaffRefunds },
   { id: "payouts", View: StaffPayouts },
+  { id: "orders", View: StaffOrders },
 ];
 
 const chosen = () => SECTIONS.find(({ id }) => `#${id}` === location.hash) ?? SECTIONS[0];

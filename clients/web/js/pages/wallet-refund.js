@@ -13,7 +13,7 @@ const COMPLAINT_CHARS_MAX = 1_000;
 
 /**
  * @typedef {{ state: string, until_ms: number, granted_units?: number }} Standing
- * @typedef {import("./wallet-transactions.js").PrivateLine} PrivateLine
+ * @typedef {import("./wallet-lines.js").PrivateLine} PrivateLine
  */
 
 /** @param {{ session: PrivateLine, aheadMs: number, onAsked: () => void }} props */
@@ -39,14 +39,26 @@ export function Refund({ session, aheadMs, onAsked }) {
 function Ask({ session, until, aheadMs, onAsked }) {
   const left = useLeft(until, aheadMs);
   if (left === 0) return null;
-  const open = () =>
-    openDialog({
+  const open = async (/** @type {any} */ event) => {
+    // The button goes when it was asked, and the focus would go with it.
+    const stays = event.currentTarget.closest(".tx-actions")?.querySelector(".tx-toggle");
+    await openDialog({
       title: t("refund.title", { expert: session.expert }),
       testid: "refund-dialog",
-      content: (close) => html`<${Form} session=${session} until=${until} onClose=${close} onAsked=${onAsked} />`,
+      content: (close) =>
+        html`<${Form}
+          session=${session}
+          until=${until}
+          onClose=${close}
+          onAsked=${() => {
+            onAsked();
+            stays?.focus();
+          }}
+        />`,
     });
+  };
   return html`<span class="refund-ask">
-    <button type="button" class="link-button" onClick=${() => void open()} data-testid="refund-ask">
+    <button type="button" class="link-button" onClick=${open} data-testid="refund-ask">
       ${t("refund.ask")}<span class="visually-hidden">: ${session.expert}, ${dateTime(session.started_at_ms)}</span>
     </button>
     <span class="faint small numbers" data-testid="refund-left">${t("refund.left", { time: leftText(left) })}</span>
@@ -70,11 +82,11 @@ function Form({ session, until, onClose, onAsked }) {
       await post(`/sessions/${encodeURIComponent(session.session)}/refund`, { complaint });
       toast(t("refund.asked"), "good");
       onClose();
+      onAsked();
     } catch (error) {
       setProblem(errorText(error));
       setBusy(false);
     }
-    onAsked();
   };
   return html`<form class="stack" onSubmit=${send} noValidate>
     <p>${t("refund.text", { amount: credits(session.total_units), time: dateTime(until) })}</p>

@@ -8,13 +8,13 @@ import { clock, dateTime, perMinuteText, signedCredits } from "../ui/format.js";
 import { Icon } from "../ui/icons.js";
 import { EmptyState, ErrorState, Spinner } from "../ui/parts.js";
 import { SessionLines } from "../ui/session-lines.js";
+import { withNewest, withOlder } from "./wallet-lines.js";
 import { Refund } from "./wallet-refund.js";
 
 /**
- * @typedef {{ session: string, expert: string, started_at_ms: number, ended_at_ms?: number, total_units: number,
- *   lines: import("../ui/session-lines.js").Line[], refund?: import("./wallet-refund.js").Standing }} PrivateLine
- * @typedef {{ id: number, at_ms: number, kind: string, units: number, private?: PrivateLine }} Movement
- * @typedef {{ items: Movement[], next: number | null, aheadMs: number }} Shown `aheadMs`: the server's clock
+ * @typedef {import("./wallet-lines.js").Movement} Movement
+ * @typedef {import("./wallet-lines.js").PrivateLine} PrivateLine
+ * @typedef {import("./wallet-lines.js").Page & { aheadMs: number }} Shown `aheadMs`: the server's clock
  */
 
 /** @param {{ version: number }} props a new version fetches the newest page again */
@@ -31,10 +31,10 @@ export function Transactions({ version }) {
     try {
       const page = await get(`/wallet/transactions${before === null ? "" : `?before=${before}`}`);
       if (mine !== newest.current) return;
+      const aheadMs = page.now_ms - Date.now();
       setShown((known) => ({
-        items: before === null ? page.items : [...(known?.items ?? []), ...page.items],
-        next: page.next,
-        aheadMs: page.now_ms - Date.now(),
+        ...(before === null || known === null ? withNewest(known, page) : withOlder(known, page)),
+        aheadMs,
       }));
     } catch (reason) {
       if (mine === newest.current) setError(errorText(reason));

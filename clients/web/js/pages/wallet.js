@@ -1,6 +1,6 @@
 // The wallet: balance, buying credits, auto-reload, limits, every movement.
 
-import { html, render, useCallback, useEffect, useState } from "../../vendor/preact-htm.js";
+import { html, render, useCallback, useEffect, useRef, useState } from "../../vendor/preact-htm.js";
 import { errorText, get } from "../api.js";
 import { t } from "../i18n.js";
 import { ownedUnits, useSession } from "../session.js";
@@ -15,6 +15,11 @@ import { AutoReloadBox } from "./wallet-reload.js";
 import { RewardsBox } from "./wallet-rewards.js";
 import { ReturnedPurchase, returnedOrder } from "./wallet-return.js";
 import { Transactions } from "./wallet-transactions.js";
+
+/** A payment is several movements of the balance, one right behind the other. */
+const SETTLE_MS = 250;
+/** A session in another tab moves the balance each second; the lists follow a little slower. */
+const LOOK_MS = 2_000;
 
 /** @param {{ balance: import("../session.js").Balance | null, debt: number }} props */
 function BalancePanel({ balance, debt }) {
@@ -78,8 +83,15 @@ function Wallet({ context }) {
   );
   // Each change of what was bought or spent is a new line of the list. Holds are not.
   const spent = balance ? ownedUnits(balance) : 0;
+  const looked = useRef({ spent, atMs: 0 });
   useEffect(() => {
-    if (context.page === "wallet") setVersion((n) => n + 1);
+    if (looked.current.spent === spent) return undefined;
+    const look = () => {
+      looked.current = { spent, atMs: Date.now() };
+      setVersion((n) => n + 1);
+    };
+    const timer = setTimeout(look, Math.max(SETTLE_MS, looked.current.atMs + LOOK_MS - Date.now()));
+    return () => clearTimeout(timer);
   }, [spent]);
   if (error) return html`<${ErrorState} text=${error} onRetry=${load} />`;
   return html`<h1 class="page-title">${t("wallet.title")}</h1>

@@ -40,10 +40,20 @@ export function creditsText(units) {
  * @returns {number | null} units, or null when it is no such number above zero
  */
 export function unitsFromText(text) {
+  const hundredths = minorFromText(text);
+  return hundredths === null ? null : hundredths * UNITS_PER_HUNDREDTH;
+}
+
+/**
+ * An amount of money as people write it.
+ * @param {string} text
+ * @returns {number | null} hundredths, or null when it is no such number above zero
+ */
+export function minorFromText(text) {
   const match = /^(\d{1,6})(?:[.,](\d{1,2}))?$/.exec(text.trim());
   if (match === null) return null;
   const hundredths = Number(match[1]) * 100 + Number((match[2] ?? "").padEnd(2, "0"));
-  return hundredths > 0 ? hundredths * UNITS_PER_HUNDREDTH : null;
+  return hundredths > 0 ? hundredths : null;
 }
 
 /**
