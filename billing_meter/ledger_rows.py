@@ -78,10 +78,8 @@ _MOVE = RowUpdates({"b_account": sa.String(), "b_units": sa.BigInteger()}, _move
 async def move_balances(connection: AsyncConnection, deltas: Mapping[str, int]) -> None:
     """The guarded write: each balance moves by its delta, or GuardFailed rolls all of it back."""
     rows = [{"b_account": account, "b_units": units} for account, units in deltas.items()]
-    for start in range(0, len(rows), ROWS_PER_STATEMENT):
-        part = rows[start : start + ROWS_PER_STATEMENT]
-        if await _MOVE.run(connection, part) != len(part):
-            raise GuardFailed("an account is missing or would go below zero")
+    if await _MOVE.run(connection, rows) != len(rows):
+        raise GuardFailed("an account is missing or would go below zero")
 
 
 async def open_account(

@@ -57,7 +57,7 @@ from billing_meter.ledger_rows import (
 )
 from billing_meter.limits import Limits, counted_units, spends
 from billing_meter.meter_types import FUNDS_CODES, UNLIMITED, FundsCode, Leeway
-from billing_meter.row_updates import ROWS_PER_STATEMENT
+from billing_meter.row_updates import ROWS_PER_STATEMENT, RowInserts
 
 __all__ = [
     "ROWS_PER_STATEMENT",
@@ -75,6 +75,7 @@ __all__ = [
     "utc_ms",
 ]
 
+_HEADS, _LINES = RowInserts(schema.transfers), RowInserts(schema.postings)
 BalanceListener = Callable[[str, Balance], None]
 LeewayListener = Callable[[str, Leeway], None]
 
@@ -276,9 +277,9 @@ class LedgerTransaction:
             for n, entry in enumerate(entries)
             for account, units in entry.postings.items()
         ]
-        await insert_rows(self.connection, schema.transfers, heads)
+        await _HEADS.run(self.connection, heads)
         await move_balances(self.connection, ledger.account_deltas(entries))
-        await insert_rows(self.connection, schema.postings, lines)
+        await _LINES.run(self.connection, lines)
         self.touched.update(e.member_id for e in entries if e.member_id and e.postings)
         return first
 

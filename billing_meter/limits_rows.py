@@ -138,10 +138,8 @@ async def count(
         for member_id, limits in after.items()
         for span, window in limits.windows.items()
     ]
-    for start in range(0, len(rows), ROWS_PER_STATEMENT):
-        part = rows[start : start + ROWS_PER_STATEMENT]
-        if await _COUNT.run(connection, part) != len(part):
-            raise GuardFailed("a spend window moved meanwhile")
+    if await _COUNT.run(connection, rows) != len(rows):
+        raise GuardFailed("a spend window moved meanwhile")
 
 
 async def begin(connection: AsyncConnection, member_id: str, zone_name: str, now_ms: int) -> Limits:

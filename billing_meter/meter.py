@@ -109,10 +109,15 @@ class SessionMeter:
         self._spans: list[tuple[int, int]] = []
         self._plain = False
         """No surcharge is on, and nothing of one is left to be settled."""
+        self._lines_know = False
+        """Nothing but the private line can have changed since the lines were made."""
+        self._others_used: tuple[tuple[int, int], ...] = ((0, 0),) * (len(Component) - 1)
         self.posted_units = 0
         self.hold_units = 0
         self.available_units = 0
         self.leeway = UNLIMITED
+        self._more_units = 0
+        """What may be held beyond what is held, as far as this session knows."""
         self._lines = tuple(Line(c, False, lane.rate, 0, 0) for c, lane in self._lanes.items())
         self.end: End | None = None
         self.charged_units = 0
@@ -160,7 +165,8 @@ class SessionMeter:
 
     def used(self) -> Sequence[tuple[int, int]]:
         """Charged seconds and whole held milliseconds of every component."""
-        return [(lane.seconds, lane.held_ns // NS_PER_MS) for lane in self._lanes.values()]
+        private = self._private
+        return (private.seconds, private.held_ns // NS_PER_MS), *self._others_used
 
     def held_ms(self, component: Component) -> int:
         """Whole held milliseconds."""
@@ -169,7 +175,7 @@ class SessionMeter:
     def time_left_s(self) -> int:
         """Whole seconds that balance and limit still pay at the current rate."""
         rate = self.total_rate
-        return self._spendable(self.available_units, self.leeway)[0] // rate if rate else 0
+        return (self.free_units + self._more_units) // rate if rate else 0
 
     # --- media in -------------------------------------------------------------------------
 
@@ -203,6 +209,8 @@ class SessionMeter:
     def _note_plain(self) -> None:
         others = [lane for lane in self._lanes.values() if lane is not self._private]
         self._plain = not any(lane.on or lane.waiting for lane in others)
+        self._lines_know = False
+        self._others_used = tuple((lane.seconds, lane.held_ns // NS_PER_MS) for lane in others)
 
     def _flows_on(self, lane: _Lane, start: int, end: int) -> None:
         """The common case, and the hot one: only the session itself, where it stopped before."""
@@ -211,7 +219,7 @@ class SessionMeter:
         self._spans[-1] = (self._spans[-1][0], end)
         self.revision += 1
         if len(self._spans) > 1:
-            self._settle_waiting()
+            del self._spans[:-1]
         if lane.held_ns // NS_PER_S > lane.seconds:
             self._count_seconds()
 
@@ -453,6 +461,7 @@ class SessionMeter:
         self.surplus = False
         self.available_units = available_units
         self.leeway = leeway
+        self._more_units = self._spendable(available_units, leeway)[0] - self.free_units
 
     def funds_changed(self, available_units: int, leeway: Leeway | None = None) -> None:
         """Another transfer of the member was committed, or the member's limits changed."""
@@ -464,6 +473,7 @@ class SessionMeter:
         funds = self._spendable(available_units, leeway)[0]
         most = max(GRANT_S * self.total_rate, 2 * funds // FUNDS_PER_GRANT)
         self.surplus = self.free_units > most
+        self._more_units = funds - self.free_units
         after = self.time_left_s()
         self._warned -= {s for s in self._warned if before <= s < after}
 
@@ -484,26 +494,35 @@ class SessionMeter:
 
     def lines(self) -> tuple[Line, ...]:
         """Every component, PRIVATE first."""
+        first, lane = self._lines[0], self._private
+        if self._lines_know:
+            if first.seconds != lane.seconds:
+                cost = lane.seconds * lane.rate
+                first = Line(first.component, True, lane.rate, lane.seconds, cost)
+                self._lines = (first, *self._lines[1:])
+            return self._lines
         self._lines = tuple(
             line
             if line.seconds == lane.seconds and line.on == lane.on
             else Line(c, lane.on, lane.rate, lane.seconds, lane.seconds * lane.rate)
             for line, (c, lane) in zip(self._lines, self._lanes.items(), strict=True)
         )
+        self._lines_know = self._plain
         return self._lines
 
     def snapshot(self) -> MeterSnapshot:
         """For the HUD of both sides."""
+        free, rate, charged = self.free_units, self.total_rate, self.charged_units
         return MeterSnapshot(
-            session_id=self.order.session_id,
-            held_ms=self.held_ms(Component.PRIVATE),
-            paused=self.paused or self.first_media_ns is None,
-            rate_units_per_s=self.total_rate,
-            cost_units=self.charged_units,
-            lines=self.lines(),
-            balance_units=self.balance_units,
-            time_left_s=self.time_left_s(),
-            earned_units=self.earned_units,
+            self.order.session_id,
+            self._private.held_ns // NS_PER_MS,
+            self.paused or self.first_media_ns is None,
+            rate,
+            charged,
+            self.lines(),
+            self.available_units + free,
+            (free + self._more_units) // rate if rate else 0,
+            share(charged, self.share_percent),
         )
 
     def summary(self, reason: str, started_at: datetime | None, ended_at: datetime) -> Summary:

@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal, Protocol
 
+from msgspec import Struct
+
 from billing_meter.tariff import Component, Tariff
 
 GRANT_S = 8
@@ -92,8 +94,7 @@ class SessionOrder:
     """Surcharges that are on from the start; PRIVATE always is."""
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(Struct, frozen=True):
     """One component: whole charged seconds and their units."""
 
     component: Component
@@ -103,8 +104,7 @@ class Line:
     units: int
 
 
-@dataclass(frozen=True, slots=True)
-class MeterSnapshot:
+class MeterSnapshot(Struct, frozen=True):
     """Everything the HUD shows; `paused` also before the first packet."""
 
     session_id: str
@@ -140,8 +140,7 @@ class Started:
     first_media_ns: int
 
 
-@dataclass(frozen=True, slots=True)
-class Ticked:
+class Ticked(Struct, frozen=True):
     """The tick's mark is durable."""
 
     snapshot: MeterSnapshot

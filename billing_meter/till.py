@@ -523,12 +523,13 @@ class Till:
     async def _report(self, survey: Survey) -> None:
         """The marks are durable: media may go on for another lease, and people are told."""
         for part in slices(survey.told):
+            now_ns, at_ms = self._clock_ns(), self._ledger.now_ms()
             for seat, revision, snapshot in part:
                 seat.marked = revision
                 seat.leased(survey.now_ns)
                 if snapshot is None or not seat.running():
                     continue
-                seat.extend(self._clock_ns(), self._ledger.now_ms())
+                seat.extend(now_ns, at_ms)
                 for listener in self._spent_listeners:
                     listener(seat.member_id, snapshot.balance_units)
                 self._emit(seat.session_id, Ticked(snapshot))

@@ -93,16 +93,19 @@ class Seat:
 
     def leased(self, marked_ns: int) -> None:
         """What it used by `marked_ns` is durable, so it may go on for a while after that."""
-        self.meter.lease_ns = max(self.meter.lease_ns, marked_ns + LEASE_NS)
+        lease_ns = marked_ns + LEASE_NS
+        if lease_ns > self.meter.lease_ns:
+            self.meter.lease_ns = lease_ns
 
     def extend(self, now_ns: int, at_ms: int) -> None:
         """Open the gates as far as the lease goes now; nothing else has changed."""
         if not self.until_ns:
             self.refresh(now_ns, at_ms)
             return
-        until_ns = min(self.until_ns, self.meter.lease_ns)
+        meter = self.meter
+        until_ns = min(self.until_ns, meter.lease_ns)
         for component, gate in self.gates.items():
-            if self.meter.is_on(component):
+            if component is Component.PRIVATE or meter.is_on(component):
                 gate.open_until(until_ns)
 
     def refresh(self, now_ns: int, at_ms: int) -> None:

@@ -12,7 +12,6 @@ from sqlalchemy.types import TypeEngine
 
 from billing_meter import ledger, marks, schema
 from billing_meter.ledger import Draw, Entry
-from billing_meter.ledger_store import ROWS_PER_STATEMENT
 from billing_meter.marks import Figures
 from billing_meter.meter import Plan, SessionMeter, SessionOrder
 from billing_meter.row_updates import Given, RowUpdates, checked
@@ -123,8 +122,8 @@ class Mark:
 
 def figures_of(meter: SessionMeter, started_at_ms: int | None, at_ms: int) -> Figures:
     """What a session has used by now."""
-    private, cam, audio = meter.used()
-    return Figures(at_ms, started_at_ms, *private, *cam, *audio)
+    (private_s, held_ms), (cam_s, cam_ms), (audio_s, audio_ms) = meter.used()
+    return Figures(at_ms, started_at_ms, private_s, held_ms, cam_s, cam_ms, audio_s, audio_ms)
 
 
 _T = schema.sessions.c
@@ -176,10 +175,8 @@ def _row(mark: Mark) -> dict[str, Any]:
 
 async def write_marks(connection: AsyncConnection, rows: Sequence[Mark]) -> None:
     """Bring rows up to date with the transaction; Fenced when any row is not this epoch's."""
-    for start in range(0, len(rows), ROWS_PER_STATEMENT):
-        part = rows[start : start + ROWS_PER_STATEMENT]
-        if await _WRITE.run(connection, [_row(mark) for mark in part]) != len(part):
-            raise Fenced(await _lost(connection, part))
+    if await _WRITE.run(connection, [_row(mark) for mark in rows]) != len(rows):
+        raise Fenced(await _lost(connection, rows))
 
 
 async def _lost(connection: AsyncConnection, written: Sequence[Mark]) -> list[str]:
@@ -230,10 +227,8 @@ def hold_change(before: Books, after: Books, closed: bool, at_ms: int) -> dict[s
 
 async def write_holds(connection: AsyncConnection, changes: Sequence[Mapping[str, Any]]) -> None:
     """Apply `hold_change` rows; a missing one is a broken book and rolls back."""
-    for start in range(0, len(changes), ROWS_PER_STATEMENT):
-        part = changes[start : start + ROWS_PER_STATEMENT]
-        if await _WRITE_HOLD.run(connection, part) != len(part):
-            raise Fenced([str(change["b_hold_id"]) for change in part])
+    if await _WRITE_HOLD.run(connection, changes) != len(changes):
+        raise Fenced([str(change["b_hold_id"]) for change in changes])
 
 
 def session_row(

@@ -101,7 +101,7 @@ def _survey_page(
             due.append((0 if meter.surplus else meter.funded_ns(), seat))
         told.append((seat, meter.revision, meter.snapshot() if seat.running() else None))
     if changed:
-        record = marks.pack((seat.session_id, seat.figures(at_ms)) for seat in page)
+        record = marks.pack([(seat.session_id, seat.figures(at_ms)) for seat in page])
         found.pages.append((number, record))
 
 
