@@ -8,6 +8,10 @@ the one transaction of a tick takes, how late the event loop is meanwhile, and t
 
 With `--debits` it is the debits that somebody waits for instead (`billing_meter.soak_debits`), over
 the counter and, as the peer of the same run, with a transaction for each.
+
+With `--ledger 10000000` it is a ledger of so many transfers (`billing_meter.soak_ledger`), which
+the database fills by itself, into a file that is removed afterwards (6 GB): how long a balance and
+a page of history take.
 """
 
 from __future__ import annotations
@@ -47,6 +51,18 @@ DEBIT_COLUMNS = (
 )
 
 
+LEDGER_COLUMNS = (
+    ("asked for", "asked for"),
+    ("transfers", "transfers"),
+    ("of each member", "of each member"),
+    ("p50 ms", "ms_p50"),
+    ("p99 ms", "ms_p99"),
+    ("max ms", "ms_max"),
+    ("filled in s", "filled_s"),
+)
+FILL_S_PER_MILLION = 60
+
+
 def soak(sessions: int, seconds: float, directory: Path | None, url: str | None) -> dict[str, Any]:
     """Run one size in a fresh process; raises when it fails or its books do not add up."""
     words = ["billing_meter.soak", "--json", "--sessions", str(sessions)]
@@ -66,6 +82,19 @@ def soak_debits(
     if url is not None:
         words += ["--url", url]
     results: list[dict[str, Any]] = _run(words, directory, 120 + 4 * seconds)
+    return results
+
+
+def soak_ledger(
+    transfers: int, per_member: int, directory: Path | None, url: str | None
+) -> list[dict[str, Any]]:
+    """Questions to a large ledger, in a fresh process."""
+    words = ["billing_meter.soak_ledger", "--transfers", str(transfers)]
+    words += ["--per-member", str(per_member)]
+    if url is not None:
+        words += ["--url", url]
+    timeout_s = 120 + transfers / 1_000_000 * FILL_S_PER_MILLION
+    results: list[dict[str, Any]] = _run(words, directory, timeout_s)
     return results
 
 
@@ -98,10 +127,15 @@ def main() -> None:
     parser.add_argument("--dir", type=Path, help="where the database file goes")
     parser.add_argument("--debits", action="store_true", help="debits that somebody waits for")
     parser.add_argument("--clients", type=int, default=32, help="who wait at a time, for --debits")
+    parser.add_argument("--ledger", type=int, metavar="TRANSFERS", help="a ledger of so many")
+    parser.add_argument("--per-member", type=int, default=500, help="of them, for --ledger")
     parser.add_argument("--url", help="another database than SQLite, empty")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    if options.debits:
+    if options.ledger:
+        results = soak_ledger(options.ledger, options.per_member, options.dir, options.url)
+        print(table(results, LEDGER_COLUMNS))
+    elif options.debits:
         results = soak_debits(options.clients, options.seconds, options.dir, options.url)
         print(table(results, DEBIT_COLUMNS))
     else:

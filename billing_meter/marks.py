@@ -12,7 +12,7 @@ What cannot be read counts as not there: a member is then charged up to the row,
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import msgpack
@@ -61,7 +61,12 @@ _pack = msgpack.Packer(autoreset=True).pack
 
 def pack(page: Iterable[tuple[str, Figures]]) -> bytes:
     """A page's record."""
-    body: bytes = _pack([(session_id, *figures) for session_id, figures in page])
+    return pack_marks([(session_id, *figures) for session_id, figures in page])
+
+
+def pack_marks(page: Sequence[tuple[str | int | None, ...]]) -> bytes:
+    """A page's record, of session ids with their figures after them."""
+    body: bytes = _pack(page)
     return bytes((VERSION,)) + zlib.crc32(body).to_bytes(4, "big") + body
 
 

@@ -220,7 +220,11 @@ class SessionMeter:
         self.revision += 1
         if len(self._spans) > 1:
             del self._spans[:-1]
-        if lane.held_ns // NS_PER_S > lane.seconds:
+        whole = lane.held_ns // NS_PER_S
+        if whole == lane.seconds + 1 and self.free_units >= lane.rate:
+            lane.seconds = whole
+            self.charged_units += lane.rate
+        elif whole > lane.seconds:
             self._count_seconds()
 
     def _private_held(self, begin: int, end: int) -> None:
@@ -512,7 +516,8 @@ class SessionMeter:
 
     def snapshot(self) -> MeterSnapshot:
         """For the HUD of both sides."""
-        free, rate, charged = self.free_units, self.total_rate, self.charged_units
+        rate, charged = self.total_rate, self.charged_units
+        free = self.posted_units + self.hold_units - charged
         return MeterSnapshot(
             self.order.session_id,
             self._private.held_ns // NS_PER_MS,

@@ -41,6 +41,7 @@ from billing_meter.ledger_store import (
 from billing_meter.meter import (
     NS_PER_S,
     START_NEEDS_S,
+    WARNINGS_S,
     End,
     HeldMedia,
     Leeway,
@@ -352,7 +353,9 @@ class Till:
         now = self._clock_ns() if now_ns is None else now_ns
         at_ms = self._ledger.now_ms()
         for seat in list(self._seats.values()):
-            if seat.running() and not seat.calm(now):
+            if now < seat.calm_until_ns or not seat.running():
+                continue
+            if not seat.flows(now):
                 self._look(seat, now, at_ms)
 
     def _look(self, seat: Seat, now_ns: int, at_ms: int) -> None:
@@ -533,9 +536,10 @@ class Till:
                 for listener in self._spent_listeners:
                     listener(seat.member_id, snapshot.balance_units)
                 self._emit(seat.session_id, Ticked(snapshot))
-                warning = seat.meter.warning()
-                if warning is not None:
-                    self._emit(seat.session_id, warning)
+                if snapshot.time_left_s <= WARNINGS_S[0]:
+                    warning = seat.meter.warning()
+                    if warning is not None:
+                        self._emit(seat.session_id, warning)
             await asyncio.sleep(0)
 
     # --- when writes fail -----------------------------------------------------------------

@@ -72,23 +72,18 @@ class Seat:
             self.started_at_ms = at_ms
 
     def flows(self, now_ns: int) -> bool:
-        """Media passed lately and is funded: nothing is to be told, and nothing to be cut."""
-        if now_ns >= self.until_ns or now_ns >= self.meter.lease_ns:
-            return False
-        gate = self.gates.get(Component.PRIVATE)
-        last = None if gate is None else gate.last_forwarded_ns
-        return last is not None and now_ns - last < HELD_WINDOW_NS
+        """Media passed lately and is funded: nothing is to be told, and nothing to be cut.
 
-    def calm(self, now_ns: int) -> bool:
-        """It flows; nothing else is to be found out for as long as it surely does."""
-        if now_ns < self.calm_until_ns:
-            return True
-        if not self.flows(now_ns):
+        Nothing else is to be found out before `calm_until_ns`, as long as this is true.
+        """
+        end_ns = min(self.until_ns, self.meter.lease_ns)
+        gate = self.gates.get(Component.PRIVATE)
+        if gate is None or now_ns >= end_ns:
             return False
-        last = self.gates[Component.PRIVATE].last_forwarded_ns
-        if last is not None:
-            end_ns = min(self.until_ns, self.meter.lease_ns, last + HELD_WINDOW_NS)
-            self.calm_until_ns = end_ns
+        last = gate.last_forwarded_ns
+        if last is None or now_ns - last >= HELD_WINDOW_NS:
+            return False
+        self.calm_until_ns = min(end_ns, last + HELD_WINDOW_NS)
         return True
 
     def leased(self, marked_ns: int) -> None:
@@ -132,6 +127,7 @@ class Seat:
 
     def shut(self) -> None:
         """Close every gate, before anything else happens."""
+        self.calm_until_ns = 0
         for gate in self.gates.values():
             gate.open_until(0)
 
@@ -144,6 +140,11 @@ class Seat:
     def figures(self, at_ms: int) -> Figures:
         """What it has used by now."""
         return till_store.figures_of(self.meter, self.started_at_ms, at_ms)
+
+    def mark(self, at_ms: int) -> tuple[str | int | None, ...]:
+        """The same for its page."""
+        private, cam, audio = self.meter.used()
+        return (self.session_id, at_ms, self.started_at_ms, *private, *cam, *audio)
 
 
 @dataclass(frozen=True, slots=True)

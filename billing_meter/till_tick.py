@@ -99,9 +99,10 @@ def _survey_page(
             found.due.append(seat)
         elif now_ns >= seat.fresh_until_ns and meter.renewal_due():
             due.append((0 if meter.surplus else meter.funded_ns(), seat))
-        told.append((seat, meter.revision, meter.snapshot() if seat.running() else None))
+        running = seat.closing is None and not meter.over
+        told.append((seat, meter.revision, meter.snapshot() if running else None))
     if changed:
-        record = marks.pack([(seat.session_id, seat.figures(at_ms)) for seat in page])
+        record = marks.pack_marks([seat.mark(at_ms) for seat in page])
         found.pages.append((number, record))
 
 

@@ -6,7 +6,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.schema import DropConstraint
 
-from billing_meter import schema
+from billing_meter import schema, soak_ledger
 from billing_meter.database import Database
 from billing_meter.ledger import Debit, Hold, PromoGrant, Purchase, TakeBack
 from billing_meter.meter import SessionOrder
@@ -15,6 +15,21 @@ from billing_meter.providers import FakeProvider
 from billing_meter.seals import seal
 from billing_meter.statements import reconcile, statement, transactions, verify
 from billing_meter.tariff import Component, Tariff
+
+
+async def test_the_large_ledger_of_the_bench_is_a_whole_book(databases) -> None:
+    url = await databases.empty()
+    await soak_ledger.fill(url, transfers=4_000, per_member=20)
+    database = await Database.open(url)
+    try:
+        assert (await verify(database)).findings == ()
+        report = await reconcile(database)
+        assert (report.findings, report.checked["sessions"]) == ((), 200)
+        page = await transactions(database, "member-7", limit=5)
+        assert [line.kind for line in page] == ["session", "purchase"]
+        assert page[0].balance_after_units == page[1].units - 19 * soak_ledger.CHARGE_UNITS
+    finally:
+        await database.close()
 
 
 @pytest.fixture

@@ -65,6 +65,10 @@ class _Connection:
         await self._points.at(Point.STATEMENT)
         return await _answer(self._inner.execute(*args))
 
+    async def exec_driver_sql(self, *args: Any) -> Any:
+        await self._points.at(Point.STATEMENT)
+        return await _answer(self._inner.exec_driver_sql(*args))
+
     async def scalar(self, *args: Any) -> Any:
         await self._points.at(Point.STATEMENT)
         return await _answer(self._inner.scalar(*args))
