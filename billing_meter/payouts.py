@@ -348,7 +348,11 @@ class Payouts:
                     state, closed["failure"] = PayoutState.FAILED, reason[:REASON_CHARS_MAX]
             mine = _T.channel == name
             moved = await payout_rows.step(transaction, payout_id, state, closed, mine)
-            return moved or payout
+        if moved is None and PayoutState.PAID in (state, payout.state) and state != payout.state:
+            log.error(
+                "payout %s is %s here, and the provider says %s", payout_id, payout.state, state
+            )
+        return moved or payout
 
 
 def _new(expert_id: str, units: int, destination: Destination, at_ms: int) -> Payout:

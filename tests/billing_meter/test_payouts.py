@@ -260,7 +260,7 @@ async def test_tips_are_final_after_a_day_and_count_net_of_what_was_taken_back(
 # --- the steps ----------------------------------------------------------------------------
 
 
-async def test_a_payout_is_held_sent_and_paid_once(house, payouts, bank) -> None:
+async def test_a_payout_is_held_sent_and_paid_once(house, payouts, bank, caplog) -> None:
     payout = await requested(payouts)
     assert (payout.units, payout.amount_minor, payout.currency) == (SHARE_UNITS, 12_000, "EUR")
     assert (payout.holder, payout.iban) == ("Eve Adams", "NO9386011117947")
@@ -277,6 +277,7 @@ async def test_a_payout_is_held_sent_and_paid_once(house, payouts, bank) -> None
     assert await payouts.confirm(payout.payout_id, Rejected("late")) == paid, (
         "the first word counts"
     )
+    assert f"{payout.payout_id} is paid here, and the provider says failed" in caplog.text
     assert await payouts.send(payout.payout_id) == paid
     assert list(bank.sent) == [payout.payout_id]
     assert await payouts.earned("eve") == Earned()

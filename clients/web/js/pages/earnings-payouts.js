@@ -43,7 +43,7 @@ export function EarnedPanel({ loaded, onChanged }) {
   const rows = now ? [["pending", now.pending_units], ["in_payout", now.in_payout_units]] : [];
   return html`<section class="panel wallet-balance" aria-labelledby="earned-title">
     <h2 id="earned-title">${t("payouts.available")}</h2>
-    <p class="balance-big numbers" data-testid="earned-available" data-units=${now?.available_units}>
+    <p class="balance-big numbers" data-testid=${now && "earned-available"} data-units=${now?.available_units}>
       ${now
         ? html`<strong>${credits(now.available_units)}</strong> <span>${t("money.unit")}</span>`
         : html`<span class="skeleton-text" aria-hidden="true"></span>`}
