@@ -113,21 +113,25 @@ export function PayoutsPanel({ loaded, onChanged }) {
 /** @param {{ destination: Destination | null, onChanged: () => void }} props */
 function Account({ destination, onChanged }) {
   const [open, setOpen] = useState(false);
+  const [kept, setKept] = useState(/** @type {Destination | null} */ (null));
+  useEffect(() => setKept(null), [destination]); // the list has come anew
+  const shown = kept ?? destination;
   return html`<div class="payout-account">
     <div class="payout-account-head">
       <span class="payout-what">
         <span class="muted small">${t("payouts.account")}</span>
         <span data-testid="payout-account">
-          ${destination ? `${destination.holder}, ${destination.iban}` : t("payouts.no_account")}
+          ${shown ? `${shown.holder}, ${shown.iban}` : t("payouts.no_account")}
         </span>
       </span>
       <button type="button" class="link-button" aria-expanded=${open ? "true" : "false"} onClick=${() => setOpen(!open)} data-testid="payout-account-change">
-        ${t(open ? "action.cancel" : destination ? "payouts.account_change" : "payouts.account_add")}
+        ${t(open ? "action.cancel" : shown ? "payouts.account_change" : "payouts.account_add")}
       </button>
     </div>
     ${open &&
     html`<${AccountForm}
-      onKept=${() => {
+      onKept=${(/** @type {Destination} */ answer) => {
+        setKept(answer);
         setOpen(false);
         onChanged();
       }}
@@ -135,7 +139,7 @@ function Account({ destination, onChanged }) {
   </div>`;
 }
 
-/** @param {{ onKept: () => void }} props */
+/** @param {{ onKept: (kept: Destination) => void }} props */
 function AccountForm({ onKept }) {
   const [holder, setHolder] = useState("");
   const [iban, setIban] = useState("");
@@ -152,9 +156,9 @@ function AccountForm({ onKept }) {
     if (Object.keys(empty).length === 0) {
       setBusy(true);
       try {
-        await put("/payouts/destination", { holder, iban });
+        const kept = await put("/payouts/destination", { holder, iban });
         toast(t("payouts.account_kept"), "good");
-        onKept();
+        onKept(kept);
         return;
       } catch (error) {
         const theirs = error instanceof ApiError && error.code === "bad_account";
