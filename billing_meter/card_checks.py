@@ -10,16 +10,21 @@ import hashlib
 from dataclasses import dataclass
 from typing import Protocol
 
-from billing_meter.providers import FAKE_DECLINES, Declined, DeclineReason, Pending
+from billing_meter.providers import FAKE_DECLINES, Declined, DeclineReason, Pending, Redirect
 
 
 @dataclass(frozen=True, slots=True)
 class CardCheck:
-    """What the provider is asked. `check_id` is its idempotency key."""
+    """What the provider is asked. `check_id` is its idempotency key.
+
+    `token` is empty where the provider has a page of its own; `reference` is its name for that.
+    """
 
     check_id: str
     member_id: str
     token: str
+    created_at_ms: int = 0
+    reference: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +34,15 @@ class CardFound:
     fingerprint: str
 
 
-CheckResult = CardFound | Declined | Pending
+CheckResult = CardFound | Declined | Pending | Redirect
 
 
 class CardChecker(Protocol):
     """A provider that can validate cards."""
 
     name: str
+    redirects: bool
+    """Members bring their card to the provider's page; tokens from our own page are refused."""
 
     async def check_card(self, check: CardCheck) -> CheckResult:
         """Ask, or ask again: the same check gets the same answer, or a later one.
@@ -49,6 +56,7 @@ class FakeCardChecker:
     own; `tok_slow` is found at the second look; the rest are declined by their name."""
 
     name = "fake"
+    redirects = False
 
     def __init__(self) -> None:
         self._results: dict[str, CheckResult] = {}

@@ -21,7 +21,7 @@ from billing_meter import schema
 from billing_meter.card_checks import CardCheck, CardChecker, CardFound, CheckResult
 from billing_meter.ledger import Posted, PromoGrant
 from billing_meter.ledger_store import LedgerTransaction
-from billing_meter.providers import Declined, Pending
+from billing_meter.providers import Declined, Pending, Redirect
 from billing_meter.wallet import Wallet, make_premium
 
 FREE_UNITS = 59_940
@@ -43,6 +43,8 @@ class Claim:
 
     state: ClaimState
     failure: str | None = None
+    redirect_url: str | None = None
+    """The provider's page on which a pending one goes on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,11 @@ class FreeCredits:
         self._checker = checker
         self._checker_name = "" if checker is None else checker.name
         self._secret = secret.encode()
+
+    @property
+    def redirects(self) -> bool:
+        """Whether cards are validated on the provider's own page; else with a token."""
+        return self._checker is not None and self._checker.redirects
 
     async def offer(self, member_id: str, email: str | None, *, known: bool = False) -> Claim:
         """What the wallet shows. `known`: the address belongs to somebody who bought before."""
@@ -79,17 +86,32 @@ class FreeCredits:
             begun = await self._begin(transaction, member_id, email, token, known)
         if not isinstance(begun, CardCheck):
             return begun
-        return await self.confirm(begun.check_id, email, await self._checker.check_card(begun))
+        return await self.confirm(begun.check_id, await self._checker.check_card(begun))
 
-    async def confirm(self, check_id: str, email: str | None, result: CheckResult) -> Claim:
-        """Take the provider's word, from its answer or from a webhook; the first one counts."""
+    async def look(self, check_id: str) -> bool | None:
+        """Ask what became of a check, since a webhook says that something did.
+
+        Whether it was still pending; None if it is none of ours. Raises ProviderUnavailable.
+        """
+        async with self._wallet.database.read() as connection:
+            query = sa.select(schema.free_claims).where(_C.claim_id == check_id)
+            row = (await connection.execute(query)).mappings().one_or_none()
+        if row is None or self._checker is None:
+            return None
+        if row["state"] != "pending":
+            return False
+        await self.confirm(check_id, await self._checker.check_card(_check(row)))
+        return True
+
+    async def confirm(self, check_id: str, result: CheckResult) -> Claim:
+        """Take the provider's word, from its answer or after a webhook; the first one counts."""
         try:
-            return await self._confirm(check_id, email, result)
+            return await self._confirm(check_id, result)
         except IntegrityError:
             # Another process has just written the same mark: now it can be read.
-            return await self._confirm(check_id, email, result)
+            return await self._confirm(check_id, result)
 
-    async def _confirm(self, check_id: str, email: str | None, result: CheckResult) -> Claim:
+    async def _confirm(self, check_id: str, result: CheckResult) -> Claim:
         async with self._wallet.ledger.transaction() as transaction:
             query = sa.select(schema.free_claims).where(_C.claim_id == check_id).with_for_update()
             row = (await transaction.connection.execute(query)).mappings().one_or_none()
@@ -100,10 +122,12 @@ class FreeCredits:
             match result:
                 case Pending():
                     return Claim("pending")
+                case Redirect():
+                    return await _keep_page(transaction.connection, check_id, result)
                 case Declined(reason):
                     ended = Claim("declined", reason.value)
                 case CardFound(fingerprint):
-                    ended = await self._grant(transaction, row, email, fingerprint)
+                    ended = await self._grant(transaction, row, fingerprint)
             values = {
                 "state": ended.state,
                 "failure": ended.failure,
@@ -126,20 +150,20 @@ class FreeCredits:
         connection = transaction.connection
         standing = await self._standing(connection, member_id, email, known)
         if standing.state == "pending":
-            query = sa.select(_C.claim_id, _C.token).where(
+            query = sa.select(schema.free_claims).where(
                 _C.member_id == member_id, _C.state == "pending"
             )
-            row = (await connection.execute(query)).one()
-            return CardCheck(row.claim_id, member_id, row.token)
+            return _check((await connection.execute(query)).mappings().one())
         if standing.state not in ("eligible", "declined"):
             return standing
         if await self._declined_today(connection, member_id, transaction.at_ms):
             return TooManyTries()
-        check = CardCheck(uuid.uuid4().hex, member_id, token)
+        check = CardCheck(uuid.uuid4().hex, member_id, token, transaction.at_ms)
         claim = {
             "claim_id": check.check_id,
             "member_id": member_id,
             "token": token,
+            "email_mark": None if email is None else self._email_mark(email),
             "state": "pending",
             "created_at_ms": transaction.at_ms,
         }
@@ -153,14 +177,16 @@ class FreeCredits:
         one, with the reason of the last card's refusal."""
         declined = sa.case((_C.state == "declined", 1), else_=0)
         query = (
-            sa.select(_C.state, _C.failure)
+            sa.select(_C.state, _C.failure, _C.redirect_url, _C.redirect_until_ms)
             .where(_C.member_id == member_id)
             .order_by(declined, _C.created_at_ms.desc())
             .limit(1)
         )
         last = (await connection.execute(query)).one_or_none()
         if last is not None and last.state != "declined":
-            return Claim(last.state)
+            open_page = (last.redirect_until_ms or 0) > self._wallet.ledger.now_ms()
+            shown = last.redirect_url if last.state == "pending" and open_page else None
+            return Claim(last.state, redirect_url=shown)
         bought = sa.select(schema.members.c.last_purchase_at_ms).where(
             schema.members.c.member_id == member_id
         )
@@ -177,13 +203,11 @@ class FreeCredits:
         )
         return int(await connection.scalar(query) or 0) >= DECLINES_PER_DAY_MAX
 
-    async def _grant(
-        self, transaction: LedgerTransaction, row: sa.RowMapping, email: str | None, found: str
-    ) -> Claim:
+    async def _grant(self, transaction: LedgerTransaction, row: sa.RowMapping, found: str) -> Claim:
         member_id: str = row["member_id"]
         marks = {self._mark("card", found): "card"}
-        if email is not None:
-            marks[self._email_mark(email)] = "email"
+        if row["email_mark"] is not None:
+            marks[row["email_mark"]] = "email"
         if await _is_marked(transaction.connection, list(marks)):
             return Claim("not_eligible")
         if await self._paid_elsewhere(transaction.connection, member_id, found):
@@ -219,6 +243,25 @@ class FreeCredits:
 
     def _mark(self, kind: str, value: str) -> str:
         return hmac.new(self._secret, f"{kind}:{value}".encode(), hashlib.sha256).hexdigest()
+
+
+async def _keep_page(connection: AsyncConnection, check_id: str, page: Redirect) -> Claim:
+    await connection.execute(
+        sa.update(schema.free_claims)
+        .where(_C.claim_id == check_id)
+        .values(
+            provider_ref=page.reference,
+            redirect_url=page.url,
+            redirect_until_ms=page.expires_at_ms,
+        )
+    )
+    return Claim("pending", redirect_url=page.url)
+
+
+def _check(row: sa.RowMapping) -> CardCheck:
+    return CardCheck(
+        row["claim_id"], row["member_id"], row["token"], row["created_at_ms"], row["provider_ref"]
+    )
 
 
 async def _is_marked(connection: AsyncConnection, marks: list[str]) -> bool:

@@ -197,6 +197,13 @@ class News:
     dispute: Disputed | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class CheckNews:
+    """Something happened to a card check; whoever began it asks what."""
+
+    check_id: str
+
+
 class EventRefused(Exception):
     """A webhook that is not believed; `code` is stable."""
 
@@ -214,7 +221,7 @@ class EventSource(Protocol):
     def open_event(self, body: bytes, signature: str) -> ProviderEvent:
         """Check the signature over the raw bytes and read the event; raises EventRefused."""
 
-    async def news(self, event: ProviderEvent) -> News | None:
+    async def news(self, event: ProviderEvent) -> News | CheckNews | None:
         """Ask the provider what it is about, since events come late and in any order.
 
         None when it does not concern us; raises ProviderUnavailable.

@@ -282,6 +282,8 @@ class Reload:
         """An order ended: bring the row of its member along, in the same transaction."""
         if order.origin != "auto_reload":
             return
+        # Whoever was told to wait for this one's end may look again at once.
+        transaction.after_commit.append(lambda: self._look_again(order.member_id))
         mine = sa.and_(
             _R.member_id == order.member_id,
             _R.state == "in_flight",
@@ -306,6 +308,10 @@ class Reload:
             await notices.queue_reload_off(
                 transaction.connection, order.member_id, values["notice"], transaction.at_ms
             )
+
+    def _look_again(self, member_id: str) -> None:
+        if member_id in self._waiting:
+            self._waiting[member_id] = 0
 
     def _now_ms(self) -> int:
         return self._wallet.ledger.now_ms()

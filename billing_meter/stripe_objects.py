@@ -11,6 +11,7 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
+from billing_meter.card_checks import CardFound, CheckResult
 from billing_meter.providers import (
     Card,
     ChargeResult,
@@ -29,6 +30,8 @@ TOKEN_SEPARATOR = ":"
 """A stored card is `customer:payment method`; our own page cannot make such a token."""
 SITE = "parlour"
 """Metadata that tells our objects from those of other shops of the same Stripe account."""
+
+CHECK = "check"
 
 SESSION_EVENTS = frozenset(
     {
@@ -104,7 +107,8 @@ class Metadata(Struct, frozen=True):
     order: str = ""
     attempt: str = ""
     way: str = ""
-    """`checkout` or `stored`: a page's session tells of it, or the payment itself."""
+    """`checkout` or `stored`: a page's session tells of it, or the payment itself; `check`: no
+    payment, a card check."""
 
 
 class PaymentError(Struct, frozen=True):
@@ -151,6 +155,32 @@ class Intent(Struct, frozen=True):
     latest_charge: ChargeObject | None = None
     last_payment_error: PaymentError | None = None
     metadata: Metadata = Metadata()
+
+
+class PaymentMethod(Struct, frozen=True):
+    """`payment_method`."""
+
+    id: str
+    card: CardDetails | None = None
+
+
+class SetupIntent(Struct, frozen=True):
+    """`setup_intent`, its `payment_method` expanded."""
+
+    id: str
+    status: str
+    payment_method: PaymentMethod | None = None
+    last_setup_error: PaymentError | None = None
+
+
+class SetupSession(Struct, frozen=True):
+    """`checkout.session` of mode `setup`: a card is validated, nothing is paid."""
+
+    id: str
+    status: Literal["open", "complete", "expired"]
+    expires_at: int
+    url: str | None = None
+    setup_intent: SetupIntent | None = None
 
 
 class Session(Struct, frozen=True):
@@ -256,6 +286,25 @@ def session_result(session: Session) -> ChargeResult:
             return Declined(reason_of(error) if error else DeclineReason.NOT_PAID)
         case "open":
             return Redirect(session.id, session.url or "", session.expires_at * 1_000)
+
+
+def setup_result(session: SetupSession) -> CheckResult:
+    """What a page that validates a card means. Without a fingerprint nobody can be told apart."""
+    intent = session.setup_intent
+    match session.status:
+        case "open":
+            return Redirect(session.id, session.url or "", session.expires_at * 1_000)
+        case "complete" if intent is not None and intent.status == "succeeded":
+            method = intent.payment_method
+            found = None if method is None else method.card
+            if found is None or not found.fingerprint:
+                return Declined(DeclineReason.OTHER)
+            return CardFound(found.fingerprint)
+        case "complete" if intent is not None and intent.status == "processing":
+            return Pending(session.id)
+        case "complete" | "expired":
+            error = intent and intent.last_setup_error
+            return Declined(reason_of(error) if error else DeclineReason.NOT_PAID)
 
 
 def intent_result(intent: Intent) -> ChargeResult:

@@ -3,26 +3,23 @@
 The official library speaks HTTP; what its answers mean is decided in `stripe_objects`. Every
 request that moves money carries an idempotency key made of the attempt, and all its parameters
 come from the attempt's rows, so that asking again after an unknown outcome is the same request.
-Nothing is sent at import or construction. Secrets are in no log and no text of an exception.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from datetime import datetime
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
-import aiohttp
 import msgspec
 import stripe
-from msgspec import Struct
 
 from billing_meter import stripe_objects as objects
 from billing_meter.providers import (
     Charge,
     ChargeResult,
+    CheckNews,
     Declined,
     DeclineReason,
     Disputed,
@@ -35,6 +32,14 @@ from billing_meter.providers import (
     RefundRefused,
     Unknown,
 )
+from billing_meter.stripe_line import (
+    CHECKOUT_ASK_S,
+    CHECKOUT_LIFE_S,
+    KeyMoved,
+    Refused,
+    StripeLine,
+    StripeSettings,
+)
 from billing_meter.stripe_objects import Intent, Session
 from billing_meter.stripe_signature import signature_fault
 from billing_meter.units import credits_text
@@ -43,12 +48,6 @@ if TYPE_CHECKING:
     from stripe.params import PaymentIntentCreateParams
     from stripe.params.checkout import SessionCreateParams
 
-ANSWER_S = 20.0
-"""Stripe says it may take this long with banks behind it; then the outcome is unknown."""
-CHECKOUT_LIFE_S = 3_600
-"""How long the page takes payments; Stripe allows 30 minutes to 24 hours."""
-CHECKOUT_ASK_S = 1_500
-"""Until when an unanswered page is asked for again: it must still have its 30 minutes."""
 EXPIRY_GRACE_S = 60
 """Stripe closes pages a little late; after this we close them."""
 KEY_LIFE_S = 20 * 3_600
@@ -59,34 +58,6 @@ _SESSION_EXPAND = "payment_intent.latest_charge"
 _INTENT_EXPAND = "latest_charge"
 
 log = logging.getLogger(__name__)
-T = TypeVar("T", bound=Struct)
-
-
-@dataclass(frozen=True, slots=True)
-class StripeSettings:
-    """What an account needs. `descriptor_prefix` is the account's prefix for card payments.
-
-    Without one, cards are charged under the account's own descriptor, which must be `descriptor`;
-    with one, statements say "PREFIX* DESCRIPTOR".
-    """
-
-    secret_key: str = field(repr=False)
-    webhook_secret: str = field(repr=False)
-    descriptor: str
-    descriptor_prefix: str = ""
-    api_base: str = ""
-
-
-class _Refused(Exception):
-    """Stripe understood the request and will not do it; nothing happened."""
-
-    def __init__(self, code: str, param: str) -> None:
-        super().__init__(f"{code} {param}")
-        self.code, self.param = code, param
-
-
-class _KeyMoved(Exception):
-    """The idempotency key belongs to a request with other parameters."""
 
 
 class StripeProvider:
@@ -104,25 +75,16 @@ class StripeProvider:
         site_url: Callable[[], str],
         utc_now: Callable[[], datetime],
     ) -> None:
-        logging.getLogger("stripe").setLevel(logging.WARNING)  # it would log bodies of requests
+        self.line = StripeLine(settings, utc_now)
+        """For whoever else asks Stripe for this account."""
         self._settings = settings
         self._site_url = site_url
-        self._utc_now = utc_now
         prefix = settings.descriptor_prefix
         self.descriptor = f"{prefix}* {settings.descriptor}" if prefix else settings.descriptor
-        self._http = stripe.AIOHTTPClient(timeout=aiohttp.ClientTimeout(total=ANSWER_S))
-        self._client = stripe.StripeClient(
-            settings.secret_key,
-            http_client=self._http,
-            max_network_retries=0,  # orders ask again themselves, and remember that they must
-            base_addresses={"api": settings.api_base} if settings.api_base else None,
-        )
-        self._asked = False
 
     async def close(self) -> None:
         """Close the connections to Stripe."""
-        if self._asked:
-            await self._http.close_async()  # type: ignore[no-untyped-call]
+        await self.line.close()
 
     # --- paying ---------------------------------------------------------------------------
 
@@ -135,15 +97,15 @@ class StripeProvider:
         try:
             try:
                 return await self._open_page(charge, charge.customer, charge.attempt_id)
-            except _Refused as refused:
+            except Refused as refused:
                 if refused.param != "customer" or charge.customer is None:
                     raise
                 # Somebody removed the customer at Stripe: the member becomes a new one there.
                 return await self._open_page(charge, None, f"{charge.attempt_id}-anew")
-        except _Refused as refused:
+        except Refused as refused:
             log.error("Stripe refused a checkout: %s", refused)
             return Declined(DeclineReason.OTHER)
-        except _KeyMoved:
+        except KeyMoved:
             # The first page was asked for under other settings, and its address reached nobody.
             return Declined(DeclineReason.NOT_PAID)
 
@@ -156,7 +118,7 @@ class StripeProvider:
         if not _is_session(charge.reference):
             return objects.intent_result(await self._known_intent(charge.reference))
         session = await self._known_session(charge.reference)
-        late = session.expires_at + EXPIRY_GRACE_S < self._now_s()
+        late = session.expires_at + EXPIRY_GRACE_S < self.line.now_s()
         if session.status == "open" and late:
             return await self.cancel(charge)
         return self._session_result(session)
@@ -170,11 +132,11 @@ class StripeProvider:
         if not _is_session(charge.reference):
             return await self.lookup(charge)
         try:
-            expire = self._client.v1.checkout.sessions.expire_async(
+            expire = self.line.client.v1.checkout.sessions.expire_async(
                 charge.reference, {"expand": [_SESSION_EXPAND]}
             )
-            session, _ = await self._ask(expire, Session)
-        except _Refused:  # it is not open any more
+            session, _ = await self.line.ask(expire, Session)
+        except Refused:  # it is not open any more
             session = await self._known_session(charge.reference)
         return self._session_result(session)
 
@@ -184,14 +146,14 @@ class StripeProvider:
             raise RefundRefused("nothing was paid")
         intent = await self._intent_of(charge.reference)
         try:
-            await self._ask(
-                self._client.v1.refunds.create_async(
+            await self.line.ask(
+                self.line.client.v1.refunds.create_async(
                     {"payment_intent": intent.id, "amount": price_minor},
                     {"idempotency_key": key},
                 ),
                 objects.AnyObject,
             )
-        except (_Refused, _KeyMoved) as refused:
+        except (Refused, KeyMoved) as refused:
             raise RefundRefused(str(refused)) from None
 
     async def refunded_total(self, charge: Charge) -> int:
@@ -205,7 +167,7 @@ class StripeProvider:
     def open_event(self, body: bytes, signature: str) -> ProviderEvent:
         """Check the signature, then read the event's id, type and object."""
         secret = self._settings.webhook_secret
-        fault = signature_fault(body, signature, secret, self._now_s())
+        fault = signature_fault(body, signature, secret, self.line.now_s())
         if fault is not None:
             raise EventRefused(fault)
         event = objects.read_event(body)
@@ -213,17 +175,20 @@ class StripeProvider:
             raise EventRefused("event_invalid")
         return event
 
-    async def news(self, event: ProviderEvent) -> News | None:
+    async def news(self, event: ProviderEvent) -> News | CheckNews | None:
         """What Stripe says now of the object; the event's own copy may be old."""
         try:
             return await self._news(event)
-        except _Refused:
+        except Refused:
             raise EventRefused("object_unknown") from None
 
-    async def _news(self, event: ProviderEvent) -> News | None:
+    async def _news(self, event: ProviderEvent) -> News | CheckNews | None:
         disputed: Disputed | None = None
         if event.kind in objects.SESSION_EVENTS:
             session = await self._session(event.object_id)
+            if session.metadata.way == objects.CHECK:
+                ours = session.metadata.site == objects.SITE
+                return CheckNews(session.metadata.attempt) if ours else None
             return _told(session.metadata, self._session_result(session))
         if event.kind in objects.INTENT_EVENTS:
             intent = await self._intent(event.object_id)
@@ -231,12 +196,12 @@ class StripeProvider:
                 return None  # the page's session tells, and it may still be open
             return _told(intent.metadata, objects.intent_result(intent))
         if event.kind in objects.CHARGE_EVENTS:
-            asked = self._client.v1.charges.retrieve_async(event.object_id)
-            charge, _ = await self._ask(asked, objects.ChargeObject)
+            asked = self.line.client.v1.charges.retrieve_async(event.object_id)
+            charge, _ = await self.line.ask(asked, objects.ChargeObject)
             payment = charge.payment_intent
         elif event.kind in objects.DISPUTE_EVENTS:
-            told = self._client.v1.disputes.retrieve_async(event.object_id)
-            dispute, _ = await self._ask(told, objects.Dispute)
+            told = self.line.client.v1.disputes.retrieve_async(event.object_id)
+            dispute, _ = await self.line.ask(told, objects.Dispute)
             payment, disputed = dispute.payment_intent, objects.disputed(dispute)
         else:
             return None
@@ -281,8 +246,9 @@ class StripeProvider:
             params["customer_creation"] = "always"
         else:
             params["customer"] = customer
-        create = self._client.v1.checkout.sessions.create_async(params, {"idempotency_key": key})
-        session, replayed = await self._ask(create, Session)
+        sessions = self.line.client.v1.checkout.sessions
+        create = sessions.create_async(params, {"idempotency_key": key})
+        session, replayed = await self.line.ask(create, Session)
         if replayed:  # the first answer again, however long ago that was
             session = await self._session(session.id)
         return self._session_result(session)
@@ -302,31 +268,31 @@ class StripeProvider:
         }
         if self._settings.descriptor_prefix:
             params["statement_descriptor_suffix"] = self._settings.descriptor
-        intents = self._client.v1.payment_intents
+        intents = self.line.client.v1.payment_intents
         try:
             create = intents.create_async(params, {"idempotency_key": charge.attempt_id})
-            intent, replayed = await self._ask(create, Intent)
+            intent, replayed = await self.line.ask(create, Intent)
         except stripe.CardError as declined:
             return Declined(_reason(declined))
-        except _Refused as refused:
+        except Refused as refused:
             log.error("Stripe refused a stored card: %s", refused)
             return Declined(DeclineReason.OTHER)
-        except _KeyMoved:
+        except KeyMoved:
             return await self._search(charge)
         if replayed:
             intent = await self._known_intent(intent.id)
         if intent.status == "requires_action":
             # Nobody is there to act, and it must not be completed later behind our back.
             try:
-                await self._ask(intents.cancel_async(intent.id), objects.AnyObject)
-            except _Refused:
+                await self.line.ask(intents.cancel_async(intent.id), objects.AnyObject)
+            except Refused:
                 intent = await self._known_intent(intent.id)
         return objects.intent_result(intent)
 
     async def _search(self, charge: Charge) -> ChargeResult:
         """Find a stored card's payment without its name, when its key is too old to repeat."""
         customer, _ = objects.token_parts(charge.token)
-        listed = self._client.v1.payment_intents.list_async(
+        listed = self.line.client.v1.payment_intents.list_async(
             {
                 "customer": customer,
                 "created": {"gte": charge.created_at_ms // 1_000 - EXPIRY_GRACE_S},
@@ -335,8 +301,8 @@ class StripeProvider:
             }
         )
         try:
-            page, _ = await self._ask(listed, objects.IntentPage)
-        except _Refused:
+            page, _ = await self.line.ask(listed, objects.IntentPage)
+        except Refused:
             return Declined(DeclineReason.OTHER)
         for intent in page.data:
             if intent.metadata.attempt == charge.attempt_id:
@@ -346,18 +312,18 @@ class StripeProvider:
         return Declined(DeclineReason.OTHER)
 
     async def _session(self, reference: str) -> Session:
-        asked = self._client.v1.checkout.sessions.retrieve_async(
+        asked = self.line.client.v1.checkout.sessions.retrieve_async(
             reference, {"expand": [_SESSION_EXPAND]}
         )
-        session, _ = await self._ask(asked, Session)
+        session, _ = await self.line.ask(asked, Session)
         self._compare_descriptor(session.payment_intent)
         return session
 
     async def _intent(self, reference: str) -> Intent:
-        asked = self._client.v1.payment_intents.retrieve_async(
+        asked = self.line.client.v1.payment_intents.retrieve_async(
             reference, {"expand": [_INTENT_EXPAND]}
         )
-        intent, _ = await self._ask(asked, Intent)
+        intent, _ = await self.line.ask(asked, Intent)
         self._compare_descriptor(intent)
         return intent
 
@@ -365,13 +331,13 @@ class StripeProvider:
         """One of ours; if Stripe does not know it, the account is another one."""
         try:
             return await self._session(reference)
-        except _Refused as refused:
+        except Refused as refused:
             raise _lost(reference, refused) from None
 
     async def _known_intent(self, reference: str) -> Intent:
         try:
             return await self._intent(reference)
-        except _Refused as refused:
+        except Refused as refused:
             raise _lost(reference, refused) from None
 
     async def _intent_of(self, reference: str) -> Intent:
@@ -382,46 +348,12 @@ class StripeProvider:
             raise RefundRefused("nothing was paid")
         return intent
 
-    async def _ask(self, request: Awaitable[stripe.StripeObject], kind: type[T]) -> tuple[T, bool]:
-        """The answer, and whether it is an earlier one repeated for its idempotency key.
-
-        CardError passes; other refusals become _Refused or _KeyMoved; all the rest is an unknown
-        outcome.
-        """
-        self._asked = True
-        try:
-            answer = await request
-            response = answer.last_response
-            assert response is not None
-            content = msgspec.json.decode(response.body, type=kind)
-        except stripe.CardError:
-            raise
-        except stripe.IdempotencyError:
-            raise _KeyMoved from None
-        except stripe.InvalidRequestError as error:
-            raise _Refused(str(error.code), str(error.param)) from None
-        except stripe.StripeError as error:
-            # Its text may repeat what was sent (a wrong key is named in part).
-            text = f"{type(error).__name__}, status {error.http_status}, request {error.request_id}"
-            log.warning("Stripe gave no answer: %s", text)
-            raise ProviderUnavailable(text) from None
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise ProviderUnavailable(type(error).__name__) from None
-        except msgspec.MsgspecError as error:
-            log.error("an answer of Stripe cannot be read: %s", error)
-            raise ProviderUnavailable("unreadable answer") from None
-        return content, response.headers.get("idempotent-replayed") == "true"
-
     def _session_result(self, session: Session) -> ChargeResult:
         result = objects.session_result(session)
-        if isinstance(result, Redirect) and not self._is_page(result.url):
+        if isinstance(result, Redirect) and not self.line.is_page(result.url):
             log.error("Stripe named a page that is not at https: %s", session.id)
             raise ProviderUnavailable("no page to pay on")
         return result
-
-    def _is_page(self, url: str) -> bool:
-        base = self._settings.api_base
-        return url.startswith("https://") or (bool(base) and url.startswith(base))
 
     def _compare_descriptor(self, intent: Intent | None) -> None:
         charge = intent and intent.latest_charge
@@ -430,10 +362,7 @@ class StripeProvider:
             log.warning("statements say %r, members were told %r", says, self.descriptor)
 
     def _age_s(self, charge: Charge) -> int:
-        return self._now_s() - charge.created_at_ms // 1_000
-
-    def _now_s(self) -> int:
-        return int(self._utc_now().timestamp())
+        return self.line.now_s() - charge.created_at_ms // 1_000
 
 
 def _notes(charge: Charge, way: str) -> dict[str, str]:
@@ -460,7 +389,7 @@ def _is_session(reference: str) -> bool:
     return reference.startswith("cs_")
 
 
-def _lost(reference: str, refused: _Refused) -> ProviderUnavailable:
+def _lost(reference: str, refused: Refused) -> ProviderUnavailable:
     log.error("Stripe does not know %s (%s): is this another account's key?", reference, refused)
     return ProviderUnavailable("unknown reference")
 

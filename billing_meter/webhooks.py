@@ -7,6 +7,7 @@ event's id are written in one transaction, so a repeated event finds its id and 
 from __future__ import annotations
 
 import logging
+from collections.abc import Awaitable, Callable
 from typing import Literal
 
 import sqlalchemy as sa
@@ -17,6 +18,7 @@ from billing_meter.database import Database
 from billing_meter.ledger_store import LedgerTransaction
 from billing_meter.orders import Orders, WrongPayment
 from billing_meter.providers import (
+    CheckNews,
     EventRefused,
     EventSource,
     News,
@@ -29,6 +31,7 @@ from billing_meter.wallet import Wallet
 
 log = logging.getLogger(__name__)
 
+CheckHook = Callable[[str], Awaitable[bool | None]]
 Taken = Literal["applied", "duplicate", "ignored"]
 
 
@@ -42,6 +45,8 @@ class Webhooks:
         self._wallet = wallet
         self._orders = orders
         self._source = source
+        self.on_check: CheckHook | None = None
+        """Asks what became of a card check: whether it was still pending; None: none of ours."""
 
     @property
     def provider(self) -> str:
@@ -57,11 +62,20 @@ class Webhooks:
         news = await self._source.news(event)
         if news is None:
             return "ignored"
+        if isinstance(news, CheckNews):
+            return await self._checked(news.check_id)
         async with self._wallet.ledger.transaction() as transaction:
             if await self._known(transaction.connection, event):
                 return "duplicate"  # it came twice at once
             await self._apply(transaction, event, news)
         return "applied"
+
+    async def _checked(self, check_id: str) -> Taken:
+        """The claim's own state makes its end once, so the event need not be remembered."""
+        pending = None if self.on_check is None else await self.on_check(check_id)
+        if pending is None:
+            return "ignored"
+        return "applied" if pending else "duplicate"
 
     async def _apply(
         self, transaction: LedgerTransaction, event: ProviderEvent, news: News

@@ -11,7 +11,6 @@ from typing import Any
 
 import structlog
 
-from billing_meter.card_checks import FakeCardChecker
 from billing_meter.database import Database
 from billing_meter.free_credits import FreeCredits
 from billing_meter.ledger_store import utc_ms
@@ -29,7 +28,7 @@ from rooms.house import House
 from rooms.roles import VisitorKind
 from signaling.accounts import Accounts
 from signaling.client_address import TrustedProxies
-from signaling.compose_payments import payments, payouts
+from signaling.compose_payments import Payments, payments, payouts
 from signaling.config import Config, ConfigError, host_port
 from signaling.csrf import origins_of
 from signaling.directory import AccountsDirectory
@@ -111,7 +110,7 @@ def build(config: Config, database: Database, hasher: Passwords) -> tuple[Servic
         webhooks=paying.webhooks,
         reload=paying.reload,
         spend_limits=SpendLimits(database, wallet.ledger),
-        free_credits=_free_credits(config, wallet),
+        free_credits=_free_credits(config, wallet, paying),
         payouts=payouts(config, wallet.ledger),
         house=house,
         hub=hub,
@@ -217,11 +216,13 @@ def _mail(services: Services) -> list[Coroutine[Any, Any, None]]:
     return [mailer.run()]
 
 
-def _free_credits(config: Config, wallet: Wallet) -> FreeCredits:
-    """Offered where the provider can validate cards."""
-    checker = FakeCardChecker() if config.money.provider == "fake" else None
-    configured = config.money.eligibility_secret
-    return FreeCredits(wallet, checker, secret_of(configured, config.data_dir, ELIGIBILITY_FILE))
+def _free_credits(config: Config, wallet: Wallet, paying: Payments) -> FreeCredits:
+    """Offered where the provider can validate cards; its webhooks tell of checks, too."""
+    secret = secret_of(config.money.eligibility_secret, config.data_dir, ELIGIBILITY_FILE)
+    free = FreeCredits(wallet, paying.checker, secret)
+    if paying.webhooks is not None:
+        paying.webhooks.on_check = free.look
+    return free
 
 
 def _port_fault(address: str, error: OSError) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from billing_meter.card_checks import CardChecker, FakeCardChecker
 from billing_meter.database import Database
 from billing_meter.ledger_store import LedgerStore
 from billing_meter.order_refunds import OrderRefunds
@@ -25,6 +26,8 @@ class Payments:
     """The parts, each knowing the others; nothing runs yet."""
 
     provider: Provider
+    checker: CardChecker | None
+    """None where cards cannot be validated."""
     orders: Orders
     order_refunds: OrderRefunds
     webhooks: Webhooks | None
@@ -44,7 +47,8 @@ def payments(
         webhooks = Webhooks(database, wallet, orders, provider)
     refunds = OrderRefunds(database, wallet, provider)
     reload = Reload(database, wallet, orders, utc_now=utc_now)
-    return Payments(provider, orders, refunds, webhooks, reload)
+    checker = _checker(provider, site_url)
+    return Payments(provider, checker, orders, refunds, webhooks, reload)
 
 
 def payouts(config: Config, store: LedgerStore) -> Payouts:
@@ -52,6 +56,20 @@ def payouts(config: Config, store: LedgerStore) -> Payouts:
     provider = FakePayoutProvider() if config.money.pays_out_by == "fake" else None
     minimum_units = config.money.payout_minimum_credits * UNITS_PER_CREDIT
     return Payouts(store, provider, minimum_units=minimum_units)
+
+
+def _checker(provider: Provider, site_url: Callable[[], str]) -> CardChecker | None:
+    match provider.name:
+        case "fake":
+            return FakeCardChecker()
+        case "stripe":
+            from billing_meter.stripe_cards import StripeCardChecker
+            from billing_meter.stripe_provider import StripeProvider
+
+            assert isinstance(provider, StripeProvider)
+            return StripeCardChecker(provider.line, site_url)
+        case _:
+            return None
 
 
 def provider_of(config: Config, site_url: Callable[[], str]) -> Provider:
@@ -64,7 +82,8 @@ def provider_of(config: Config, site_url: Callable[[], str]) -> Provider:
             provider.descriptor = config.money.statement_descriptor
             return provider
         case "stripe":
-            from billing_meter.stripe_provider import StripeProvider, StripeSettings
+            from billing_meter.stripe_line import StripeSettings
+            from billing_meter.stripe_provider import StripeProvider
 
             chosen = config.stripe
             settings = StripeSettings(

@@ -90,14 +90,11 @@ class NewOrder(Struct, forbid_unknown_fields=True, kw_only=True):
     accepted_price_minor: Annotated[int, Meta(ge=0, le=PRICE_MINOR_MAX)] | None = None
 
 
-class Payment(Struct, forbid_unknown_fields=True, kw_only=True):
-    """The payment provider's token of a card; a card number never comes here."""
-
-    token: Annotated[str, Meta(min_length=1, max_length=200, pattern="^[A-Za-z_][A-Za-z0-9_-]*$")]
-
-
 class OrderPayment(Struct, forbid_unknown_fields=True, kw_only=True):
-    """With a token as in Payment; without one where the provider has a page of its own."""
+    """The payment provider's token of a card; none where it has a page of its own.
+
+    A card number never comes here.
+    """
 
     token: Annotated[str, Meta(max_length=200, pattern=r"\A([A-Za-z_][A-Za-z0-9_-]*)?\Z")] = ""
 

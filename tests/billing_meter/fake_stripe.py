@@ -223,6 +223,8 @@ class FakeStripe:
         customer = params.get("customer")
         if customer == "cus_gone":
             return 400, _fault("invalid_request_error", "resource_missing", "customer")
+        if params["mode"] == "setup":
+            return self._new_setup(params)
         assert params["mode"] == "payment"
         assert params["allowed_payment_method_types[0]"] == "card"
         life_s = int(params["expires_at"]) - self.now_s()
@@ -249,6 +251,47 @@ class FakeStripe:
         }
         self.sessions[session_id] = session
         return 200, self._shown(session)
+
+    def _new_setup(self, params: dict[str, str]) -> tuple[int, dict[str, Any]]:
+        """A page that validates a card: no amount, no payment."""
+        assert params["allowed_payment_method_types[0]"] == "card"
+        assert not any("line_items" in name or "payment_intent" in name for name in params)
+        session_id = f"cs_test_{next(self._numbers)}"
+        self.sessions[session_id] = {
+            "id": session_id,
+            "object": "checkout.session",
+            "mode": "setup",
+            "status": "open",
+            "payment_status": "no_payment_required",
+            "url": f"{self.url}/pay/{session_id}",
+            "amount_total": None,
+            "currency": None,
+            "customer": None,
+            "payment_intent": None,
+            "setup_intent": None,
+            "expires_at": int(params["expires_at"]),
+            "metadata": _nested(params, "metadata"),
+            "success_url": params["success_url"],
+            "cancel_url": params["cancel_url"],
+        }
+        return 200, self._shown(self.sessions[session_id])
+
+    def validate(self, session_id: str, card: str = "pm_ok", status: str = "succeeded") -> None:
+        """The member brings a card to a page that charges nothing; a decline leaves it open."""
+        session = self.sessions[session_id]
+        assert session["status"] == "open"
+        intent = {"id": f"seti_{next(self._numbers)}", "object": "setup_intent", "status": status}
+        if card in DECLINES:
+            code, decline_code = DECLINES[card]
+            error = {"code": code, "decline_code": decline_code}
+            session["setup_intent"] = intent | {
+                "status": "requires_payment_method",
+                "last_setup_error": error,
+            }
+            return
+        details = {"fingerprint": f"fp_{card}", "brand": "visa", "last4": "4242"}
+        intent["payment_method"] = {"id": card, "object": "payment_method", "card": details}
+        session |= {"status": "complete", "url": None, "setup_intent": intent}
 
     def _new_intent(self, params: dict[str, str]) -> tuple[int, dict[str, Any]]:
         assert params["confirm"] == params["off_session"] == "true"
@@ -322,6 +365,9 @@ class FakeStripe:
     async def _paid(self, request: web.Request) -> web.Response:
         session = self.sessions[request.match_info["session"]]
         card = str((await request.post())["card"])
+        if session.get("mode") == "setup":
+            self.validate(session["id"], card)
+            raise web.HTTPSeeOther(session["success_url"])
         if not self.pay(session["id"], card):
             return web.Response(
                 text=PAGE % {"amount": "again", "cancel": session["cancel_url"]},

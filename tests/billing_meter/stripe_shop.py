@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from billing_meter.free_credits import FreeCredits
 from billing_meter.order_refunds import OrderRefund, OrderRefunds
 from billing_meter.order_store import Order, OrderState
 from billing_meter.orders import Orders
 from billing_meter.packages import DEFAULT_PACKAGE_ID
 from billing_meter.reload import Reload
-from billing_meter.stripe_provider import StripeProvider, StripeSettings
+from billing_meter.stripe_cards import StripeCardChecker
+from billing_meter.stripe_line import StripeSettings
+from billing_meter.stripe_provider import StripeProvider
 from billing_meter.verify import reconcile, verify
 from billing_meter.webhooks import Webhooks
 from tests.billing_meter.fake_stripe import KEY, SECRET, FakeStripe
@@ -36,6 +39,9 @@ class Shop:
         )
         self.refunds = OrderRefunds(house.database, house.wallet, self.provider)
         self.webhooks = Webhooks(house.database, house.wallet, self.orders, self.provider)
+        checker = StripeCardChecker(self.provider.line, lambda: "https://site.test")
+        self.free = FreeCredits(house.wallet, checker, "salt")
+        self.webhooks.on_check = self.free.look
         self.reload = Reload(house.database, house.wallet, self.orders, utc_now=house.clock.utc)
         self._keys = 0
 

@@ -156,11 +156,11 @@ async def test_a_check_counts_once_however_often_its_end_is_told(house, free, ch
     await free.claim("ann", None, "tok_slow")
     [check] = checker.checked
     found = CardFound("fp")
-    told = await asyncio.gather(*(free.confirm(check.check_id, None, found) for _ in range(5)))
+    told = await asyncio.gather(*(free.confirm(check.check_id, found) for _ in range(5)))
     assert told == [Claim("granted")] * 5
-    late = await free.confirm(check.check_id, None, Declined(DeclineReason.OTHER))
+    late = await free.confirm(check.check_id, Declined(DeclineReason.OTHER))
     assert late == Claim("granted")
-    assert (await free.confirm("never heard of", None, found)).state == "not_eligible"
+    assert (await free.confirm("never heard of", found)).state == "not_eligible"
     assert await grants(house) == 1
 
 

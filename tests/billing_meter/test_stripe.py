@@ -8,12 +8,8 @@ import pytest
 
 from billing_meter.order_store import Order, OrderState
 from billing_meter.orders import OrderRefused
-from billing_meter.stripe_provider import (
-    CHECKOUT_LIFE_S,
-    EXPIRY_GRACE_S,
-    KEY_LIFE_S,
-    StripeSettings,
-)
+from billing_meter.stripe_line import CHECKOUT_LIFE_S, StripeSettings
+from billing_meter.stripe_provider import EXPIRY_GRACE_S, KEY_LIFE_S
 from tests.billing_meter.fake_stripe import KEY, SECRET
 from tests.billing_meter.stripe_shop import Shop
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,6 +15,8 @@ from tests.e2e.axe import check
 from tests.e2e.harness import Person, Server, chromium, person, running_server
 
 pytestmark = pytest.mark.e2e
+PICTURES = os.environ.get("PARLOUR_PICTURES")
+"""A directory for pictures of what was built; none are kept without it."""
 COMPLETED = "checkout.session.completed"
 CONFIG = """
 [money]
@@ -121,3 +124,40 @@ async def test_coming_back_without_paying(tmp_path: Path) -> None:
         assert "not paid" in await order.inner_text()
         await has_balance(member, 0)
         server.books_are_clean()
+
+
+async def test_free_credits_by_a_card_check(tmp_path: Path) -> None:
+    """To the provider's page, where nothing is charged, given up once, and back with credits."""
+    async with (
+        shop(tmp_path) as (stripe, server),
+        chromium() as browser,
+        person(browser, server) as member,
+    ):
+        await member.sign_in("mia")
+        await member.open("/wallet?lang=nb")
+        await member.click("free-open")
+        assert "siden til betalingsleverandøren" in await member.see("free-dialog")
+        assert not await member.page.query_selector(member.by("free-tok_ok"))
+        await picture(member, "free-elsewhere")
+        await member.click("free-claim")
+        await member.page.wait_for_url(f"{stripe.url}/pay/*")
+        await member.page.click("text=Back")
+        await member.click("free-open")
+        await member.click("free-claim")  # the same page again
+        await member.page.wait_for_url(f"{stripe.url}/pay/*")
+        await member.page.click("button[value=pm_ok]")
+        await has_balance(member, 59_940)
+        await member.page.wait_for_selector(member.by("free-offer"), state="detached")
+        assert "free=" not in member.page.url
+        assert len(stripe.sessions) == 1
+        assert stripe.charges == {}
+        server.books_are_clean()
+
+
+async def picture(member: Person, name: str) -> None:
+    if PICTURES is None:
+        return
+    for width in (1280, 390):
+        await member.page.set_viewport_size({"width": width, "height": 900})
+        await member.page.screenshot(path=f"{PICTURES}/{name}-{width}.png")
+    await member.page.set_viewport_size({"width": 1280, "height": 800})

@@ -1,4 +1,5 @@
-"""Fuzzes what comes from Stripe: a webhook's header and body, and answers about our payments.
+"""Fuzzes what comes from Stripe: a webhook's header and body, and answers about our payments,
+card checks, refunds and disputes.
 
 The first line is the header, the rest the body. Nothing but msgspec's own errors may come out, and
 nobody gets in without the secret.
@@ -6,13 +7,32 @@ nobody gets in without the secret.
 
 import msgspec
 
-from billing_meter.providers import Declined, Pending, Redirect, Settled
-from billing_meter.stripe_objects import Intent, Session, intent_result, read_event, session_result
+from billing_meter.card_checks import CardFound
+from billing_meter.providers import Declined, Disputed, Pending, Redirect, Refunded, Settled
+from billing_meter.stripe_objects import (
+    Dispute,
+    Intent,
+    Session,
+    SetupSession,
+    disputed,
+    intent_result,
+    read_event,
+    refunded,
+    session_result,
+    setup_result,
+)
 from billing_meter.stripe_signature import signature_fault, signature_of
 
 NOW_S = 1_700_000_000
 SECRET = "whsec_fuzz"
-RESULTS = (Declined, Pending, Redirect, Settled)
+RESULTS = (Declined, Pending, Redirect, Settled, CardFound, Disputed, Refunded, type(None))
+MEANINGS = (
+    (Session, session_result),
+    (SetupSession, setup_result),
+    (Intent, intent_result),
+    (Intent, refunded),
+    (Dispute, disputed),
+)
 
 
 def seeds() -> list[bytes]:
@@ -24,6 +44,11 @@ def seeds() -> list[bytes]:
         b"\n" + intent,
         b"t=,v1=\n" + b'{"id":"cs_1","status":"complete","payment_status":"paid","expires_at":1,'
         b'"payment_intent":' + intent + b"}",
+        b'v1=0,t=9\n{"id":"cs_2","status":"complete","expires_at":1,"setup_intent":{"id":"seti_1",'
+        b'"status":"succeeded","payment_method":{"id":"pm_1","card":{"fingerprint":"fp_1"}}}}',
+        b'\n{"id":"dp_1","status":"needs_response","amount":2799,"payment_intent":"pi_1"}',
+        b'\n{"id":"pi_2","status":"succeeded","amount":2799,"currency":"eur","latest_charge":'
+        b'{"id":"ch_1","amount_refunded":999}}',
         b'v1=0,t=9\n{"id":"cs_1","status":"expired","payment_status":"unpaid","expires_at":1}',
     ]
 
@@ -37,7 +62,7 @@ def check(data: bytes) -> None:
         assert signature_of(body, SECRET, fields["t"]) in text
     event = read_event(body)
     assert event is None or 0 < len(event.event_id) <= 200
-    for kind, meaning in ((Session, session_result), (Intent, intent_result)):
+    for kind, meaning in MEANINGS:
         try:
             thing = msgspec.json.decode(body, type=kind)
         except msgspec.MsgspecError:

@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 from aiohttp import ClientResponse
 from msgspec import inspect
+from signaling.limits import Buckets
 
 from billing_meter import schema
 from billing_meter.ledger import Debit, Posted
@@ -27,7 +28,6 @@ from billing_meter.tariff import Tariff
 from billing_meter.till import Opened, SessionOrder, Till
 from billing_meter.till_store import SESSION_CHARGE
 from signaling.app import ROUTES
-from signaling.limits import Buckets
 from signaling.order_views import KEY_HEADER
 from signaling.routing import Access, Route
 from tests.billing_meter.fake_stripe import KEY, SECRET, FakeStripe
@@ -53,7 +53,6 @@ RIGHT: dict[str, tuple[dict[str, object], dict[str, object]]] = {
         {"package": "credits-9", "method": "card"},
     ),
     "OrderPayment": ({}, {"token": "tok_ok"}),
-    "Payment": ({"token": "tok_ok"}, {"token": "tok_other"}),
     "NewLimit": ({"units": 600_000}, {"units": 700_000}),
     "NewBreak": ({"days": 1}, {"days": 7}),
     "RefundRequest": ({"complaint": "No sound."}, {"complaint": "No picture."}),

@@ -9,16 +9,19 @@ import { Icon } from "../ui/icons.js";
 import { Notice, Spinner } from "../ui/parts.js";
 import { toast } from "../ui/toast.js";
 
-/** @typedef {{ state: string, units: number, failure?: string | null }} Free */
+/**
+ * @typedef {{ state: string, units: number, redirects?: boolean, failure?: string | null,
+ *   redirect_url?: string | null }} Free
+ */
 
-/** The test provider's cards; a real provider's own form takes this place. */
+/** The test provider's cards; a real provider has a page of its own for them. */
 const TEST_CARDS = ["tok_ok", "tok_ok_2", "tok_declined", "tok_expired", "tok_blocked", "tok_slow"];
 const CLAIMABLE = ["eligible", "declined", "pending"];
 
 export function FreeCredits() {
   const [free, setFree] = useState(/** @type {Free | null} */ (null));
   useEffect(() => {
-    get("/wallet/free-credits").then(setFree, () => {});
+    look().then(setFree, () => {});
   }, []);
   if (!free || !CLAIMABLE.includes(free.state)) return null;
   const open = async () => {
@@ -40,17 +43,35 @@ export function FreeCredits() {
   </section>`;
 }
 
+/** How it stands; whoever comes back from the provider's page has it looked at first. */
+async function look() {
+  const back = new URLSearchParams(location.search).has("free");
+  /** @type {Free} */
+  let free = await get("/wallet/free-credits");
+  if (!back) return free;
+  history.replaceState(history.state, "", location.pathname + location.hash);
+  if (free.state !== "pending") return free;
+  free = await post("/wallet/free-credits", {});
+  if (free.state === "granted") toast(t("free.granted", { amount: credits(free.units) }), "good");
+  return free;
+}
+
 /** @param {{ free: Free, onChange: (free: Free) => void, onClose: () => void }} props */
 function ClaimForm({ free, onChange, onClose }) {
   const [token, setToken] = useState("tok_ok");
   const [busy, setBusy] = useState(false);
-  const [problem, setProblem] = useState(free.state === "pending" ? t("free.pending") : "");
+  const [problem, setProblem] = useState(firstProblem(free));
   const claim = async (/** @type {Event} */ event) => {
     event.preventDefault();
     setBusy(true);
     setProblem("");
     try {
-      const answer = /** @type {Free} */ (await post("/wallet/free-credits", { token }));
+      const how = free.redirects ? {} : { token };
+      const answer = /** @type {Free} */ (await post("/wallet/free-credits", how));
+      if (answer.redirect_url) {
+        location.assign(answer.redirect_url);
+        return;
+      }
       if (answer.state === "granted") {
         toast(t("free.granted", { amount: credits(answer.units) }), "good");
         onClose();
@@ -70,23 +91,9 @@ function ClaimForm({ free, onChange, onClose }) {
       <li>${t("free.point_once")}</li>
       <li>${t("free.point_premium")}</li>
     </ul>
-    <fieldset class="test-cards">
-      <legend>${t("buy.test_title")}</legend>
-      ${TEST_CARDS.map(
-        (card) => html`<label key=${card} class="radio-line">
-          <input
-            type="radio"
-            name="free-card"
-            value=${card}
-            checked=${card === token}
-            disabled=${busy}
-            onChange=${() => setToken(card)}
-            data-testid=${`free-${card}`}
-          />
-          <span>${t(`buy.card.${card}`)}</span>
-        </label>`,
-      )}
-    </fieldset>
+    ${free.redirects
+      ? html`<p class="muted">${t("free.elsewhere")}</p>`
+      : html`<${TestCards} token=${token} busy=${busy} onToken=${setToken} />`}
     ${problem && html`<${Notice} kind="bad" alert testid="free-problem">${problem}<//>`}
     <div class="purchase-actions">
       <button type="button" class="button button-quiet" onClick=${onClose}>${t("action.close")}</button>
@@ -95,6 +102,33 @@ function ClaimForm({ free, onChange, onClose }) {
       </button>
     </div>
   </form>`;
+}
+
+/** @param {{ token: string, busy: boolean, onToken: (token: string) => void }} props */
+function TestCards({ token, busy, onToken }) {
+  return html`<fieldset class="test-cards">
+    <legend>${t("buy.test_title")}</legend>
+    ${TEST_CARDS.map(
+      (card) => html`<label key=${card} class="radio-line">
+        <input
+          type="radio"
+          name="free-card"
+          value=${card}
+          checked=${card === token}
+          disabled=${busy}
+          onChange=${() => onToken(card)}
+          data-testid=${`free-${card}`}
+        />
+        <span>${t(`buy.card.${card}`)}</span>
+      </label>`,
+    )}
+  </fieldset>`;
+}
+
+/** @param {Free} free */
+function firstProblem(free) {
+  if (free.state === "declined") return t(failureKey(free.failure));
+  return free.state === "pending" && !free.redirect_url ? t("free.pending") : "";
 }
 
 /** @param {string | null | undefined} failure */
