@@ -8,7 +8,7 @@ nobody gets in without the secret.
 import msgspec
 
 from billing_meter.card_checks import CardFound
-from billing_meter.providers import Declined, Disputed, Pending, Redirect, Refunded, Settled
+from billing_meter.providers import Declined, Disputed, Pending, Redirect, Settled
 from billing_meter.stripe_objects import (
     Dispute,
     Intent,
@@ -17,7 +17,7 @@ from billing_meter.stripe_objects import (
     disputed,
     intent_result,
     read_event,
-    refunded,
+    refunded_minor,
     session_result,
     setup_result,
 )
@@ -25,12 +25,12 @@ from billing_meter.stripe_signature import signature_fault, signature_of
 
 NOW_S = 1_700_000_000
 SECRET = "whsec_fuzz"
-RESULTS = (Declined, Pending, Redirect, Settled, CardFound, Disputed, Refunded, type(None))
+RESULTS = (Declined, Pending, Redirect, Settled, CardFound, Disputed, int)
 MEANINGS = (
     (Session, session_result),
     (SetupSession, setup_result),
     (Intent, intent_result),
-    (Intent, refunded),
+    (Intent, refunded_minor),
     (Dispute, disputed),
 )
 
