@@ -240,7 +240,8 @@ class Reload:
             # What they have is all that their limits let them spend: more would lie idle.
             await connection.execute(mine.values(notice=leeway.end.value, updated_at_ms=now_ms))
             return _Wait(now_ms + LIMIT_LOOK_MS)
-        day = now_ms // DAY_MS
+        # A day never goes back: a calendar that is set back and on again gives no second cap.
+        day = max(now_ms // DAY_MS, row["day"])
         count = row["day_count"] if row["day"] == day else 0
         if count >= row["daily_cap"]:
             await connection.execute(mine.values(notice="daily_cap", updated_at_ms=now_ms))

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
+from billing_meter.ledger import Debit
 from billing_meter.limits import Span
 from billing_meter.limits_store import SpendLimits
 from billing_meter.meter import SessionOrder
@@ -164,6 +167,25 @@ async def test_the_daily_cap_stops_it_until_the_next_day(house, desk) -> None:
     house.clock.advance(86_400)
     await desk.reload.check("ann")
     assert len(desk.provider.charges) == 2
+
+
+async def test_a_calendar_that_goes_back_and_on_gives_no_second_cap(house, desk) -> None:
+    await desk.reload.set_settings("ann", enabled=True, package_id="credits-9", daily_cap=1)
+    await house.wallet.credit_purchase("ann", 42_000, "p1", "test")
+    assert await desk.reload.check("ann") is not None
+
+    async def spent(step: timedelta) -> None:
+        house.clock.epoch += step
+        units = (await desk.posted()) - 1
+        await house.wallet.ledger.execute(Debit(f"d{step}", "ann", "eve", units, "tip", "t"))
+        await desk.reload.idle()
+        await desk.reload.check("ann")
+
+    await spent(-timedelta(days=1))
+    await house.wallet.credit_purchase("ann", 42_000, "p2", "test")
+    await spent(timedelta(days=1))
+    assert len(desk.provider.charges) == 1
+    assert (await desk.reload.settings("ann")).notice == "daily_cap"
 
 
 async def test_impossible_settings_are_refused(desk) -> None:
