@@ -16,6 +16,8 @@ from billing_meter.ledger_store import LedgerStore
 from billing_meter.meter import Exhausted, LedgerLost, SpendLimit, Ticked
 from billing_meter.order_store import OrderState
 from billing_meter.orders import Orders
+from billing_meter.payout_rules import PayoutState
+from billing_meter.payouts import Payouts
 from billing_meter.providers import FakeProvider
 from billing_meter.seals import seal
 from billing_meter.sessions import session_record
@@ -34,8 +36,8 @@ OPEN_HOLDS = sa.text(
 )
 SURCHARGES = (Component.CAM2CAM, Component.TWO_WAY_AUDIO)
 DAY_MS = 24 * 60 * 60 * 1_000
+RELOADS_A_DAY = 3
 DEAD_OWNER = "server_stopped"
-MAY_OWE = ("platform:", "expert:")
 PENDING = (OrderState.CREATED, OrderState.AUTHORIZED)
 
 
@@ -100,6 +102,7 @@ class Judge:
         utc = self.world.clock.utc
         self.wallet = Wallet(self.database, utc_now=utc)
         self.orders = Orders(self.database, self.wallet, FakeProvider(), utc_now=utc)
+        self.payouts = Payouts(self.wallet.ledger)
         self.sweeper = Sweeper(
             LedgerStore(self.database, utc_now=utc), node="other", clock_ns=self.world.clock.ns
         )
@@ -116,7 +119,8 @@ class Judge:
             held[hold.member_id] += hold.rest_units
         for account, units in accounts.items():
             owes = account.endswith(":debt")
-            assert (units <= 0) if owes else (units >= 0 or account.startswith(MAY_OWE)), account
+            may = account.startswith("platform:") or account.endswith(":payable")
+            assert (units <= 0) if owes else (units >= 0 or may), account
             if account.endswith(":held"):
                 assert units == held[account.split(":")[1]], f"{account} is not what is held"
         for session_id, life in list(self.world.lives.items()):
@@ -208,7 +212,7 @@ class Judge:
 
     def _earned(self, accounts: dict[str, int], holds: dict[str, Any]) -> None:
         """Experts and the platform have what members spent, less what came back, to the unit."""
-        earned = accounts["platform:revenue"]
+        earned = accounts["platform:revenue"] + accounts["platform:payout_clearing"]
         earned += sum(n for account, n in accounts.items() if account.startswith("expert:"))
         wanted = self._spent(holds).total() - self.book.back.total()
         assert earned == wanted, f"{earned} units earned, {wanted} spent"
@@ -255,6 +259,8 @@ class Judge:
     def _reloads(self, orders: Any) -> None:
         reloads = [order for order in orders if order.origin == "auto_reload"]
         assert sum(order.state in PENDING for order in reloads) <= 1, "two reloads at once"
+        a_day = Counter(order.created_at_ms // DAY_MS for order in reloads)
+        assert max(a_day.values(), default=0) <= RELOADS_A_DAY, f"reloads by day: {a_day}"
 
     async def last_word(self, members: tuple[str, ...]) -> None:
         """After everybody left and every payment ended."""
@@ -274,6 +280,12 @@ class Judge:
             assert balance.held_units == 0, f"{member} still has {balance.held_units} held"
             assert made.closing_units == balance.posted, member
         assert not by_order, f"money for no order: {by_order}"
+        paid = await self.payouts.of_states(PayoutState.PAID, limit=1_000)
+        sent = {payout.payout_id: payout.units for payout in self.world.payer.sent}
+        assert {one.payout_id: one.units for one in paid} == sent
+        assert len(sent) == len(self.world.payer.sent), "sent twice"
+        accounts, _ = await self._look()
+        assert accounts["platform:payout_clearing"] == sum(sent.values())
 
     async def digest(self) -> str:
         """The last seal: the hash of every transfer, with its postings."""

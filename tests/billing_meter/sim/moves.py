@@ -16,12 +16,13 @@ from billing_meter.limits_store import LimitsRefused
 from billing_meter.meter import SessionOrder
 from billing_meter.orders import OrderRefused
 from billing_meter.packages import PACKAGES
+from billing_meter.payouts import PayoutRefused
 from billing_meter.promotions import Promotion
 from billing_meter.providers import Pending, ProviderUnavailable
 from billing_meter.seals import seal
 from billing_meter.tariff import Component, Tariff
 from billing_meter.till import Opened, Switched
-from tests.billing_meter.sim.judge import Judge
+from tests.billing_meter.sim.judge import RELOADS_A_DAY, Judge
 from tests.billing_meter.sim.oracle import Life
 from tests.billing_meter.sim.store import Killed
 from tests.billing_meter.sim.world import Process, World
@@ -30,6 +31,7 @@ from tests.turns import turn
 MEMBERS = ("ann", "bob", "cid", "dee", "eli", "fay")
 EXPERTS = ("eve", "gus")
 CARDS = ("tok_a", "tok_b")
+IBAN = "NO93 8601 1117 947"
 SURCHARGES = (Component.CAM2CAM, Component.TWO_WAY_AUDIO)
 RATES = (99, 299, 1_234)
 Move = Callable[[], Awaitable[None]]
@@ -304,7 +306,7 @@ class Moves:
         member, on = self.chance.choice(MEMBERS), self.chance.random() < 0.8
         await self.ask(
             lambda p: p.reload.set_settings(
-                member, enabled=on, package_id="credits-9", daily_cap=3, token="tok_any"
+                member, enabled=on, package_id="credits-9", daily_cap=RELOADS_A_DAY, token="tok_any"
             )
         )
 
@@ -312,6 +314,7 @@ class Moves:
         """What the poller does."""
         await self.ask(lambda process: process.orders.resume_pending())
         await self.ask(lambda process: process.order_refunds.resume())
+        await self.ask(lambda process: process.payouts.resume())
 
     # --- refunds and limits -----------------------------------------------------------------
 
@@ -332,6 +335,29 @@ class Moves:
         if known is not None:
             assert known.granted_units in (0, units)
             self.book.back[ended.member] += known.granted_units
+
+    async def payout(self) -> None:
+        """An expert asks for what is final; staff decide; the provider sends, or is silent."""
+        expert, chance, key = self.chance.choice(EXPERTS), self.chance, self.key("payout")
+        holder = chance.choice(("Eve Adams", "Eve Slow", "Eve Silent", "Eve Refused"))
+        await self.ask(lambda p: p.payouts.set_destination(expert, holder, IBAN))
+        units = chance.choice((None, 6_000, 60_000))
+        asked = await self.ask(lambda p: p.payouts.request(expert, key, units))
+        if isinstance(asked, PayoutRefused):
+            return
+        name, draw = asked.payout_id, chance.random()
+        if draw < 0.2:
+            await self.ask(lambda p: p.payouts.cancel(expert, name))
+        elif draw < 0.3:
+            await self.ask(lambda p: p.payouts.deny(name, "staff", "No."))
+        else:
+            await self.ask(lambda p: p.payouts.approve(name, "staff"))
+            await self.ask(lambda p: p.payouts.send(name))
+
+    async def tomorrow(self) -> None:
+        """A day later, what was earned is final; an expert asks for it."""
+        self.world.clock.step(25 * 3_600)
+        await self.payout()
 
     async def limit(self) -> None:
         member, units = self.chance.choice(MEMBERS), self.chance.randrange(20_000, 400_000)

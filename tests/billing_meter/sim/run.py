@@ -101,6 +101,8 @@ def _weighted(moves: Moves) -> list[Move]:
         moves.free_credits: 1,
         moves.limit: 1,
         moves.calendar: 1,
+        moves.payout: 2,
+        moves.tomorrow: 2,
         moves.seal: 1,
         moves.stall: 1,
         moves.kill: 1,
@@ -138,12 +140,16 @@ async def _leave(world: World, moves: Moves, judge: Judge) -> None:
     assert not world.lives, "somebody left in peace, and their session is open"
     world.clock.step(30 * 24 * 3_600)  # later than every pledge, however the calendar was set
     await process.wallet.ledger.expire_holds()
-    for _ in range(2):
+    left = 0
+    for _ in range(3):
         await process.reload.idle()
         await process.orders.resume_pending()
         assert await process.order_refunds.resume() == 0
+        world.clock.advance(3_600)  # the next look at payouts on their way
+        left = await process.payouts.resume()
         for event in list(bank.events):
             await moves.take(event)
+    assert left == 0, "a payout that never ends"
     await process.reload.idle()
     await process.orders.resume_pending()
     await judge.step()
