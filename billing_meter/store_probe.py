@@ -10,7 +10,7 @@ from billing_meter.database import Database
 PROBE_PERIOD_S = 5.0
 """How soon trouble is seen while nobody pays: one small write, and one flush of the disk, each."""
 PROBE_AGAIN_S = 1.0
-"""How soon it is seen that the trouble is over."""
+"""How soon it is seen that trouble is over, also one that a single write met."""
 PROBE_NODE_PREFIX = "?"
 """No node is called so: names begin with a letter or a digit."""
 

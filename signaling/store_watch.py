@@ -10,6 +10,7 @@ import structlog
 from billing_meter.database import Database, DatabaseUnavailable
 from billing_meter.store_health import Trouble
 from billing_meter.store_probe import PROBE_AGAIN_S, PROBE_PERIOD_S, probe
+from rooms.limits import NS_PER_S
 
 log = structlog.get_logger(__name__)
 
@@ -26,9 +27,14 @@ TROUBLE_TEXTS = {
 async def watch_store(database: Database, node: str) -> None:
     """Probe until cancelled; what changes is logged once."""
     told: Trouble | None = None
+    probed_ns = time.monotonic_ns()
     while True:
-        trouble = database.health.trouble(time.monotonic_ns())
-        await asyncio.sleep(PROBE_PERIOD_S if trouble is None else PROBE_AGAIN_S)
+        await asyncio.sleep(PROBE_AGAIN_S)
+        now_ns = time.monotonic_ns()
+        well = told is None and database.health.trouble(now_ns) is None
+        if well and now_ns - probed_ns < PROBE_PERIOD_S * NS_PER_S:
+            continue
+        probed_ns = now_ns
         try:
             await probe(database, node)
         except DatabaseUnavailable as error:
