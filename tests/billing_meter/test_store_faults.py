@@ -55,9 +55,12 @@ HANDS = ThreadPoolExecutor(1)
 """Lives as long as the process: a server that a thread started is killed when that thread ends."""
 
 
-async def by_hand(work: Callable[[], None]) -> None:
+async def by_hand(live: LiveMeter, work: Callable[[], None]) -> None:
     """Something that takes its time, beside the loop."""
+    assert live.watch is not None
+    live.watch.paused = True
     await asyncio.get_running_loop().run_in_executor(HANDS, work)
+    live.watch.paused = False
 
 
 @pytest.fixture
@@ -174,9 +177,9 @@ async def test_a_session_goes_on_over_a_short_fault(fault) -> None:
     async with fault as store, live_meter(store.url) as live:
         await live.talk("s1")
         await live.ticks("s1", 3)
-        await by_hand(store.breaks)
+        await by_hand(live, store.breaks)
         assert not await live.until_lost("s1", SHORT_S)
-        await by_hand(store.mends)
+        await by_hand(live, store.mends)
         await live.ticks("s1", 8)
         assert not live.lost_ns
         await live.till.close("s1", "member_left")
@@ -188,7 +191,7 @@ async def test_a_session_ends_with_its_last_grant(fault) -> None:
     async with fault as store, live_meter(store.url) as live:
         stream = await live.talk("s1")
         await live.ticks("s1", 3)
-        await by_hand(store.breaks)
+        await by_hand(live, store.breaks)
         told_units = live.told_units["s1"]
         assert await live.until_lost("s1")
         ended_ns = stream.began_ns + stream.passed_ns
@@ -199,7 +202,7 @@ async def test_a_session_ends_with_its_last_grant(fault) -> None:
         debit = Debit("d1", "ann", "eve", RATE, "surprise", "rose")
         if store.trouble is not None:
             await refuses(live, debit, store.trouble)
-        await by_hand(store.mends)
+        await by_hand(live, store.mends)
         summary = await live.till.close("s1", "ledger_unavailable")
         assert summary.cost_units == stream.passed_ns // S * RATE
         assert isinstance(await live.wallet.counter.debit(debit), Posted)
@@ -231,7 +234,7 @@ async def test_a_disk_that_became_read_only_is_settled_after_it_was_mended(tmp_p
         async with live_meter(url) as live:
             stream = await live.talk("s1")
             await live.ticks("s1", 3)
-            await by_hand(disk.fail)
+            await by_hand(live, disk.fail)
             assert await live.until_lost("s1")
             assert stream.began_ns + stream.passed_ns == stream.granted_ns
             assert not live.wallet.writable
@@ -270,7 +273,7 @@ async def test_a_postgresql_without_room_says_so_and_loses_nothing(short_dir: Pa
         cluster.start()
         url = await PostgresStore(cluster).fresh()
         async with live_meter(url) as live:
-            await by_hand(disk.fill)
+            await by_hand(live, disk.fill)
             funded, refused = FUNDS_UNITS, None
             for n in range(FUNDS_MAX):
                 try:
@@ -281,7 +284,7 @@ async def test_a_postgresql_without_room_says_so_and_loses_nothing(short_dir: Pa
                 funded += RATE
             assert refused is Trouble.FULL
             assert not live.wallet.writable
-            await by_hand(disk.free)
+            await by_hand(live, disk.free)
             await probe(live.database, "test")
             assert live.wallet.writable
             assert (await live.wallet.balance("ann")).posted == funded
