@@ -26,6 +26,7 @@ PLATFORM_ACCOUNTS: Mapping[str, bool] = {
 """Account → may be negative: money enters the books at the gateway, and refunds may outrun
 revenue. Payouts leave the books, and no more comes back of them than went."""
 KEY_CHARS_MAX = 200
+_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 
 
 def paid_account(member_id: str) -> str:
@@ -241,8 +242,7 @@ class Entry:
 
 def request_hash(kind: str, body: Mapping[str, str | int | None]) -> str:
     """SHA-256 over the canonical JSON of a request."""
-    text = json.dumps([kind, dict(body)], sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(_canonical([kind, dict(body)]).encode()).hexdigest()
 
 
 def hash_of(request: Request) -> str:

@@ -14,7 +14,7 @@ from billing_meter.tariff import Component, Tariff
 
 GRANT_S = 8
 """Seconds of the current total rate that the first grant holds: outlives a slow fsync."""
-GRANT_MAX_S = 32
+GRANT_MAX_S = 64
 """A grant may be twice as long as the one before, up to this: fewer writes, but more stranded."""
 FUNDS_PER_GRANT = 16
 """A grant longer than GRANT_S is at most this part of what the member can spend."""

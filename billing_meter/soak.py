@@ -36,7 +36,7 @@ from billing_meter.wallet import prepare_ledger as prepare
 
 CREDITS_UNITS = 60_000_000
 LAG_PROBE_S = 0.005
-SETTLE_S = 30.0
+SETTLE_S = 45.0
 """Before measuring: until grants have grown to their length, as those of sessions that last."""
 
 

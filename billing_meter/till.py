@@ -56,7 +56,7 @@ from billing_meter.meter_types import FUNDS_CODES
 from billing_meter.tariff import Component
 from billing_meter.till_seat import Seat, Step
 from billing_meter.till_store import Books, Fenced
-from billing_meter.till_tick import Pages, Survey, slices
+from billing_meter.till_tick import STEPS_PER_TURN, Pages, Survey, slices
 from billing_meter.till_types import Opened, Refused, RefusedCode, Switched
 from billing_meter.wallet import EXPERT_SHARE_PERCENT, Wallet, ensure_expert
 
@@ -139,8 +139,11 @@ class Till:
             self._timer = None
         if self._tick_task is not None:
             await asyncio.wait([self._tick_task])
-        for session_id in list(self._seats):
-            await self.close(session_id, "server_stopped")
+        seats = list(self._seats.values())
+        for seat in seats:
+            self._end(seat, "server_stopped")
+        for part in slices(seats):
+            await self._commit(part)
 
     @property
     def open_sessions(self) -> int:
@@ -326,11 +329,14 @@ class Till:
         seat = self._seats.get(session_id)
         if seat is None:
             return self._summaries.get(session_id) or await self._stored_summary(session_id)
+        self._end(seat, reason)
+        await self._commit([seat])
+        return self._summaries[session_id]
+
+    def _end(self, seat: Seat, reason: str) -> None:
         if seat.closing is None:
             seat.cut(self._clock_ns(), self._ledger.now_ms())
             self._begin_closing(seat, reason)
-        await self._commit([seat])
-        return self._summaries[session_id]
 
     def _begin_closing(self, seat: Seat, reason: str) -> None:
         seat.closing = reason
@@ -487,11 +493,9 @@ class Till:
             funds = await transaction.funds(sorted({seat.member_id for seat in present}))
             number = await transaction.next_transfer()
             steps: list[Step] = []
-            for part in slices(present):
-                made = till_seat.make_steps(
-                    *(part, funds, self._epoch or 0, transaction.at_ms, number),
-                    give_back=give_back,
-                )
+            for part in slices(present, STEPS_PER_TURN):
+                common = (funds, self._epoch or 0, transaction.at_ms, number)
+                made = till_seat.make_steps(part, *common, give_back=give_back)
                 number += len(till_seat.entries_of(made))
                 steps += made
                 await asyncio.sleep(0)
