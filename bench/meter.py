@@ -58,6 +58,7 @@ LEDGER_COLUMNS = (
     ("p50 ms", "ms_p50"),
     ("p99 ms", "ms_p99"),
     ("max ms", "ms_max"),
+    ("CPU ms", "cpu_ms"),
     ("filled in s", "filled_s"),
 )
 FILL_S_PER_MILLION = 60

@@ -139,10 +139,9 @@ class Till:
             self._timer = None
         if self._tick_task is not None:
             await asyncio.wait([self._tick_task])
-        seats = list(self._seats.values())
-        for seat in seats:
+        for seat in self._seats.values():
             self._end(seat, "server_stopped")
-        for part in slices(seats):
+        for part in slices(list(self._seats.values())):
             await self._commit(part)
 
     @property
