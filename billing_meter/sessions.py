@@ -51,6 +51,14 @@ async def session_record(database: Database, session_id: str) -> SessionRecord |
     return _record(marks_rows.Reader().row(row), balances[row["member_id"]].posted)
 
 
+async def stored_summary(database: Database, session_id: str) -> Summary:
+    """What one session came to; KeyError if there is none."""
+    record = await session_record(database, session_id)
+    if record is None:
+        raise KeyError(session_id)
+    return record.summary
+
+
 async def session_records(
     database: Database, session_ids: Collection[str]
 ) -> Mapping[str, SessionRecord]:

@@ -327,7 +327,8 @@ class Till:
         """
         seat = self._seats.get(session_id)
         if seat is None:
-            return self._summaries.get(session_id) or await self._stored_summary(session_id)
+            kept = self._summaries.get(session_id)
+            return kept or await sessions.stored_summary(self._database, session_id)
         self._end(seat, reason)
         await self._commit([seat])
         return self._summaries[session_id]
@@ -344,12 +345,6 @@ class Till:
         self._summaries[seat.session_id] = summary
         while len(self._summaries) > SUMMARIES_KEPT:
             del self._summaries[next(iter(self._summaries))]
-
-    async def _stored_summary(self, session_id: str) -> Summary:
-        record = await sessions.session_record(self._database, session_id)
-        if record is None:
-            raise KeyError(session_id)
-        return record.summary
 
     # --- beat -----------------------------------------------------------------------------
 
