@@ -1,4 +1,4 @@
-"""What members are told by mail beside receipts: refunds, money that went back, auto-reload.
+"""What members are told by mail beside receipts: refunds, charge-backs, auto-reload, payouts.
 
 Each is queued in the transaction that it tells of, and guarded like it.
 """
@@ -11,14 +11,17 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing_meter import outbox, schema
+from billing_meter.iban import masked
 
 if TYPE_CHECKING:
     from billing_meter.order_store import Order
+    from billing_meter.payout_rules import Payout
     from billing_meter.refunds import Refund
 
 REFUND_DECIDED = "refund_decided"
 MONEY_BACK = "money_back"
 RELOAD_OFF = "reload_off"
+PAYOUT = "payout"
 
 MoneyBack = Literal["purchase_refund", "charge_back", "dispute_won"]
 
@@ -77,3 +80,20 @@ async def queue_reload_off(
     only the member can switch it on again in between."""
     subject = f"{member_id}:{at_ms}"
     await outbox.queue(connection, RELOAD_OFF, member_id, subject, {"notice": notice}, at_ms)
+
+
+async def queue_payout(connection: AsyncConnection, payout: Payout, at_ms: int) -> None:
+    """How an expert's payout ended, or that the bank sent it back: once per state."""
+    facts: dict[str, str | int | None] = {
+        "payout": payout.payout_id,
+        "state": payout.state.value,
+        "units": payout.units,
+        "amount_minor": payout.amount_minor,
+        "currency": payout.currency,
+        "iban": masked(payout.iban),
+        "reference": payout.reference,
+        "reason": payout.failure,
+        "requested_at_ms": payout.requested_at_ms,
+    }
+    subject = f"{payout.payout_id}:{payout.state.value}"
+    await outbox.queue(connection, PAYOUT, payout.expert_id, subject, facts, at_ms)

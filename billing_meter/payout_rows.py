@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from billing_meter import ledger, payout_rules, schema
+from billing_meter import ledger, notices, payout_rules, schema
 from billing_meter.ledger_rows import GuardFailed, insert_missing, open_account
 from billing_meter.ledger_store import LedgerTransaction
 from billing_meter.payout_rules import OPEN, Destination, Payout, PayoutState
@@ -63,6 +63,8 @@ async def step(
     entry = payout_rules.step_entry(payout)
     if entry is not None:
         await transaction.write([entry])
+    if state in payout_rules.TOLD:
+        await notices.queue_payout(transaction.connection, payout, transaction.at_ms)
     return payout
 
 

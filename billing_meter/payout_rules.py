@@ -47,6 +47,10 @@ class PayoutState(enum.StrEnum):
 
 
 OPEN: Final = frozenset({PayoutState.REQUESTED, PayoutState.APPROVED})
+TOLD: Final = frozenset(
+    {PayoutState.PAID, PayoutState.FAILED, PayoutState.DENIED, PayoutState.RETURNED}
+)
+"""States that an expert gets a mail about; the others are their own doing, or on the way."""
 STEPS: Final[Mapping[PayoutState, frozenset[PayoutState]]] = {
     PayoutState.REQUESTED: frozenset(
         {PayoutState.APPROVED, PayoutState.DENIED, PayoutState.CANCELLED}

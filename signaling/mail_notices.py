@@ -88,6 +88,31 @@ def reload_off(language: Language, facts: Facts, site: Site) -> Letter:
     )
 
 
+def payout(language: Language, facts: Facts, site: Site) -> Letter:
+    """How a payout ended."""
+    words, state = PAYOUT[language], text(facts, "state")
+    amount = money_text(number(facts, "amount_minor"), text(facts, "currency"), language)
+    rows = [
+        (words["amount"], amount),
+        (words["account"], text(facts, "iban")),
+        (words["payout"], text(facts, "payout")),
+        (words["asked"], instant_text(number(facts, "requested_at_ms"), language)),
+    ]
+    given = [name for name in ("reference", "reason") if facts[name]]
+    rows += [(words[name], text(facts, name)) for name in given]
+    closing = [words["help"].format(support=site.support), site.name]
+    if state != "paid":
+        closing.insert(0, words["back"])
+    return Letter(
+        language=language,
+        subject=words[f"subject_{state}"].format(site=site.name),
+        greeting=words["greeting"].format(name=text(facts, "username")),
+        lead=words[state].format(amount=amount),
+        rows=tuple(rows),
+        closing=tuple(closing),
+    )
+
+
 REFUND_DECIDED: Mapping[Language, Mapping[str, str]] = {
     "en": {
         "subject_approved": "{site}: your refund was approved",
@@ -184,6 +209,49 @@ RELOAD_OFF: Mapping[Language, Mapping[str, str]] = {
         "needs_action": "Banken vil at du selv bekrefter betalingen.",
         "again": "Du kan slå det på igjen i lommeboken, også med et annet kort: det du kjøpte med "
         "sist.",
+        "help": "Spørsmål? {support}",
+    },
+}
+
+PAYOUT: Mapping[Language, Mapping[str, str]] = {
+    "en": {
+        "subject_paid": "{site}: your payout is on its way",
+        "subject_denied": "{site}: your payout was not approved",
+        "subject_failed": "{site}: your payout could not be made",
+        "subject_returned": "{site}: your payout was sent back",
+        "greeting": "Hello {name},",
+        "paid": "We paid {amount} to your account. Your bank may need some days to show it.",
+        "denied": "Your payout of {amount} was not approved.",
+        "failed": "Your payout of {amount} could not be made.",
+        "returned": "The bank sent your payout of {amount} back to us.",
+        "amount": "Amount",
+        "account": "Account",
+        "payout": "Payout",
+        "asked": "You asked",
+        "reference": "Reference",
+        "reason": "Reason",
+        "back": "The credits are in your earnings again. Look at your account there, and ask anew.",
+        "help": "Questions? {support}",
+    },
+    "nb": {
+        "subject_paid": "{site}: utbetalingen din er på vei",
+        "subject_denied": "{site}: utbetalingen din ble ikke godkjent",
+        "subject_failed": "{site}: utbetalingen din kunne ikke gjøres",
+        "subject_returned": "{site}: utbetalingen din ble sendt tilbake",
+        "greeting": "Hei {name},",
+        "paid": "Vi har betalt {amount} til kontoen din. Banken kan trenge noen dager på å vise "
+        "det.",
+        "denied": "Utbetalingen din på {amount} ble ikke godkjent.",
+        "failed": "Utbetalingen din på {amount} kunne ikke gjøres.",
+        "returned": "Banken sendte utbetalingen din på {amount} tilbake til oss.",
+        "amount": "Beløp",
+        "account": "Konto",
+        "payout": "Utbetaling",
+        "asked": "Du spurte",
+        "reference": "Referanse",
+        "reason": "Årsak",
+        "back": "Kredittene står blant inntektene dine igjen. Se på kontoen din der, og spør "
+        "på nytt.",
         "help": "Spørsmål? {support}",
     },
 }

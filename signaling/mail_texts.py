@@ -182,5 +182,6 @@ WRITERS: Mapping[str, Writer] = {
     notices.REFUND_DECIDED: mail_notices.refund_decided,
     notices.MONEY_BACK: mail_notices.money_back,
     notices.RELOAD_OFF: mail_notices.reload_off,
+    notices.PAYOUT: mail_notices.payout,
 }
 """Kind of mail → who writes it. A new kind is one more entry, in both languages."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import sqlalchemy as sa
 
-from billing_meter import order_reversals, order_store, outbox, schema
+from billing_meter import notices, order_reversals, order_store, outbox, schema
 from billing_meter.ledger import Debit
+from billing_meter.payout_rules import TOLD, Payout, PayoutState
 from billing_meter.providers import DeclineReason, Disputed, DisputeState
 from billing_meter.refunds import Refunds
 
@@ -164,6 +167,44 @@ async def test_auto_reload_that_gave_up_says_so_once(post, language, reason, say
     assert says in text
     assert (await services.reload.settings(member_id)).state == "off"
     assert await texts(post) == []
+
+
+@pytest.mark.parametrize("language", ["en", "nb"])
+async def test_an_expert_hears_how_a_payout_ended(post, language) -> None:
+    expert_id = await post.member("eve", language)  # any account with an address
+    payout = Payout(
+        payout_id="po-1",
+        expert_id=expert_id,
+        state=PayoutState.PAID,
+        units=600_000,
+        amount_minor=12_345,
+        currency="EUR",
+        holder="Eve",
+        iban="DE89370400440532013000",
+        channel="manual",
+        reference="bank-7",
+        failure=None,
+        requested_at_ms=1_700_000_000_000,
+        decided_at_ms=1,
+        decided_by="sam",
+        closed_at_ms=1,
+        closed_by="sam",
+        returned_at_ms=None,
+        returned_by=None,
+    )
+    at_ms = post.door.services.wallet.ledger.now_ms()
+    async with post.door.services.database.write() as connection:
+        for number, state in enumerate(sorted(TOLD)):
+            failure = None if state is PayoutState.PAID else "the account is closed"
+            told = replace(payout, state=state, failure=failure)
+            await notices.queue_payout(connection, told, at_ms + number)
+    sent = dict(zip(sorted(TOLD), await texts(post), strict=True))
+    for state, (_, text) in sent.items():
+        assert "123.45" in text.replace("123,45", "123.45")
+        assert "DE89370400440532013000" not in text
+        assert "bank-7" in text
+        assert ("the account is closed" in text) == (state is not PayoutState.PAID)
+    assert len({subject for subject, _ in sent.values()}) == len(TOLD)
 
 
 async def test_operators_see_what_waits_and_dead_mails_can_be_tried_anew(post) -> None:
