@@ -20,6 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from billing_meter import schema
 from billing_meter.card_checks import CardCheck, CardChecker, CardFound, CheckResult
 from billing_meter.ledger import Posted, PromoGrant
+from billing_meter.ledger_rows import insert_missing
 from billing_meter.ledger_store import LedgerTransaction
 from billing_meter.providers import Declined, Pending, Redirect
 from billing_meter.wallet import Wallet, make_premium
@@ -187,11 +188,14 @@ class FreeCredits:
             open_page = (last.redirect_until_ms or 0) > self._wallet.ledger.now_ms()
             shown = last.redirect_url if last.state == "pending" and open_page else None
             return Claim(last.state, redirect_url=shown)
-        bought = sa.select(schema.members.c.last_purchase_at_ms).where(
-            schema.members.c.member_id == member_id
+        purchase = schema.transfers.c
+        bought = sa.select(purchase.transfer).where(  # also one that went back since
+            purchase.member_id == member_id,
+            schema.LINES_OF_THEIR_OWN,
+            purchase.kind == "purchase",
         )
         marked = email is not None and await _is_marked(connection, [self._email_mark(email)])
-        if known or marked or await connection.scalar(bought) is not None:
+        if known or marked or await connection.scalar(bought.limit(1)) is not None:
             return Claim("not_eligible")
         return Claim("eligible") if last is None else Claim("declined", last.failure)
 
@@ -224,10 +228,15 @@ class FreeCredits:
             transaction.after_commit.append(lambda: self._wallet.on_premium(member_id))
         return Claim("granted")
 
+    async def keep_paid_card(self, transaction: LedgerTransaction, fingerprint: str) -> None:
+        """Credits were bought with this card: whoever brings it later is not new, for ever."""
+        row = {"mark": self._mark("card", fingerprint), "kind": "paid", "at_ms": transaction.at_ms}
+        await insert_missing(transaction.connection, schema.free_marks, "mark", row)
+
     async def _paid_elsewhere(
         self, connection: AsyncConnection, member_id: str, fingerprint: str
     ) -> bool:
-        """Whether somebody else has bought credits with this very card."""
+        """Whether somebody else's last purchase, before there were marks of it, had this card."""
         cards = schema.cards.c
         query = sa.select(cards.member_id).where(
             cards.provider == self._checker_name,

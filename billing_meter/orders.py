@@ -83,6 +83,7 @@ RefusedCode = Literal[
 ]
 EVERYWHERE: Mapping[str, frozenset[str]] = {}
 ResolvedHook = Callable[[LedgerTransaction, Order], Awaitable[None]]
+CardHook = Callable[[LedgerTransaction, str], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +124,8 @@ class Orders:
         """Pending attempt → when (loop time) it is looked up next, and the wait after that."""
         self.on_resolved: ResolvedHook | None = None
         """Awaited inside the transaction that settles or fails an order (auto-reload)."""
+        self.on_card: CardHook | None = None
+        """Awaited inside the transaction that settles an order, with its card's fingerprint."""
 
     # --- for the page ---------------------------------------------------------------------
 
@@ -410,6 +413,8 @@ class Orders:
             await order_store.keep_card(
                 connection, order.member_id, self._provider.name, result.card, at_ms
             )
+            if self.on_card is not None and result.card.fingerprint is not None:
+                await self.on_card(transaction, result.card.fingerprint)
         if upgraded:
             transaction.after_commit.append(lambda: self._wallet.on_premium(order.member_id))
         await self._tell_resolved(transaction, order.order_id)

@@ -217,9 +217,11 @@ def _mail(services: Services) -> list[Coroutine[Any, Any, None]]:
 
 
 def _free_credits(config: Config, wallet: Wallet, paying: Payments) -> FreeCredits:
-    """Offered where the provider can validate cards; its webhooks tell of checks, too."""
+    """Offered where the provider can validate cards; it hears of every card that paid, and from
+    webhooks of checks."""
     secret = secret_of(config.money.eligibility_secret, config.data_dir, ELIGIBILITY_FILE)
     free = FreeCredits(wallet, paying.checker, secret)
+    paying.orders.on_card = free.keep_paid_card
     if paying.webhooks is not None:
         paying.webhooks.on_check = free.look
     return free

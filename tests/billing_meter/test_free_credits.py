@@ -7,12 +7,21 @@ import asyncio
 import pytest
 import sqlalchemy as sa
 
-from billing_meter import schema
-from billing_meter.card_checks import CardFound, FakeCardChecker
+from billing_meter import order_reversals, schema
+from billing_meter.card_checks import CardCheck, CardFound, CheckResult, FakeCardChecker
 from billing_meter.free_credits import FREE_UNITS, Claim, FreeCredits, TooManyTries
 from billing_meter.ledger import Debit
 from billing_meter.order_store import keep_card
-from billing_meter.providers import Card, Declined, DeclineReason, ProviderUnavailable
+from billing_meter.orders import Orders
+from billing_meter.providers import (
+    Card,
+    Declined,
+    DeclineReason,
+    Disputed,
+    DisputeState,
+    FakeProvider,
+    ProviderUnavailable,
+)
 from billing_meter.verify import verify
 
 SECRET = "s" * 64
@@ -105,6 +114,36 @@ async def test_a_card_that_somebody_else_bought_with_is_no_newcomers(house, free
     async with house.database.write() as connection:  # another provider's cards are others
         await connection.execute(sa.update(schema.cards).values(provider="other"))
     assert await free.claim("cat", None, "tok_ok_2") == Claim("granted")
+
+
+class Cards(FakeCardChecker):
+    """The cards that the fake provider charges, by the same fingerprints."""
+
+    async def check_card(self, check: CardCheck) -> CheckResult:
+        return CardFound(f"fake:{check.token}")
+
+
+async def test_a_purchase_stays_one_when_its_money_went_back_and_so_does_its_card(house) -> None:
+    free = FreeCredits(house.wallet, Cards(), SECRET)
+    orders = Orders(house.database, house.wallet, FakeProvider(), utc_now=house.clock.utc)
+    orders.on_card = free.keep_paid_card
+    for key, token in (("k1", "tok_ok"), ("k2", "tok_slow"), ("k3", "tok_ok"), ("k4", "tok_slow")):
+        order = await orders.create("ann", "credits-9", "card", key)
+        await orders.pay("ann", order.order_id, token)
+        while await orders.resume_pending():
+            pass
+    await orders.close()
+    for order in await orders.list("ann"):
+        async with house.wallet.ledger.transaction() as transaction:
+            taken = Disputed(f"d {order.order_id}", order.price_minor, DisputeState.LOST)
+            await order_reversals.told(transaction, order, 0, taken)
+    assert (await house.wallet.standing("ann")).last_purchase_at_ms is None
+    assert await free.claim("ann", None, "another") == Claim("not_eligible")
+    for name, token in (("bob", "tok_ok"), ("cat", "tok_slow")):  # her last card, and the other
+        await house.wallet.open_member(name)
+        assert await free.claim(name, None, token) == Claim("not_eligible")
+    await house.wallet.open_member("dan")
+    assert await free.claim("dan", None, "another") == Claim("granted")
 
 
 async def test_credits_from_the_staff_do_not_stand_in_the_way(house, free) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+import sqlalchemy as sa
 
+from billing_meter import schema
 from signaling.accounts import NewAccount
 
 PATH = "/api/v1/wallet/free-credits"
@@ -48,6 +50,17 @@ async def test_fifty_connections_get_one_grant(door) -> None:
     states = {(await reply.json())["state"] for reply in replies if reply.status == 200}
     assert states == {"granted"}
     assert (await door.services.wallet.balance(account.account_id)).posted == 59_940
+
+
+async def test_the_card_of_every_purchase_is_kept_as_a_mark(door) -> None:
+    _, client = await newcomer(door, "mia")
+    body = {"package": "credits-9", "method": "card"}
+    made = await client.post("/api/v1/orders", json=body, headers={"Idempotency-Key": "k"})
+    order = (await made.json())["order"]
+    assert (await client.post(f"/api/v1/orders/{order['id']}/pay", json=GOOD)).status == 200
+    async with door.services.database.read() as connection:
+        kinds = (await connection.scalars(sa.select(schema.free_marks.c.kind))).all()
+    assert kinds == ["paid"]
 
 
 async def test_a_second_account_with_the_same_card_or_address_is_refused(door, problem) -> None:
