@@ -24,6 +24,7 @@ from billing_meter.order_store import Order, OrderState
 from billing_meter.orders import OrderRefused, Orders
 from billing_meter.packages import DEFAULT_PACKAGE_ID
 from billing_meter.providers import DeclineReason
+from billing_meter.row_updates import ROWS_PER_STATEMENT
 from billing_meter.wallet import Wallet
 
 THRESHOLD_UNITS = 42_000
@@ -35,6 +36,10 @@ BACKOFF_MS = 60_000
 IN_FLIGHT_LOOK_MS = 2_000
 LIMIT_LOOK_MS = 60_000
 """How often it is looked again while the member's own limits stop it."""
+ROW_LOOK_MS = 5_000
+"""How often it is looked whether a member whose balance is low has opted in meanwhile, perhaps in
+another process. At the dearest price 7 credits last 4 s: the first look, at the threshold, is at
+once."""
 DECLINES_MAX = 2
 DAY_MS = 24 * 60 * 60 * 1_000
 
@@ -72,6 +77,10 @@ class _Wait:
     until_ms: int
 
 
+class _Off:
+    """This member did not opt in, or not any more."""
+
+
 class Reload:
     """Call `load()` at start; connect `on_spent` to the till; balances come from the wallet."""
 
@@ -88,7 +97,11 @@ class Reload:
         self._orders = orders
         self._utc_now = utc_now
         self._waiting: dict[str, int] = {}
-        """Members with a row that is not off → before when not to look again."""
+        """Members whose row was not off when it was looked at → before when not to act."""
+        self._looked: dict[str, int] = {}
+        """Members whose balance is low and whose row was off → before when not to look again."""
+        self._to_look: set[str] = set()
+        self._looker: asyncio.Task[None] | None = None
         self._tasks: dict[str, asyncio.Task[None]] = {}
         orders.on_resolved = self._resolved
         wallet.ledger.listen(self._balance_changed)
@@ -148,6 +161,7 @@ class Reload:
             self._waiting[member_id] = 0
         else:
             self._waiting.pop(member_id, None)
+            self._looked.pop(member_id, None)
         return await self.settings(member_id)
 
     async def _store_settings(
@@ -180,19 +194,50 @@ class Reload:
 
     def on_spent(self, member_id: str, balance_units: int) -> None:
         """A second of a session was charged (the till calls it, every tick)."""
-        if balance_units > THRESHOLD_UNITS or member_id not in self._waiting:
+        if balance_units > THRESHOLD_UNITS:
             return
-        if self._now_ms() < self._waiting[member_id] or member_id in self._tasks:
-            return
-        task = asyncio.create_task(self._checked(member_id), name=f"reload of {member_id}")
-        self._tasks[member_id] = task
-        task.add_done_callback(lambda _: self._tasks.pop(member_id, None))
+        now_ms, until_ms = self._now_ms(), self._waiting.get(member_id)
+        if until_ms is None:
+            self._ask_row(member_id, now_ms)
+        elif now_ms >= until_ms and member_id not in self._tasks:
+            task = asyncio.create_task(self._checked(member_id), name=f"reload of {member_id}")
+            self._tasks[member_id] = task
+            task.add_done_callback(lambda _: self._tasks.pop(member_id, None))
 
     def _balance_changed(self, member_id: str, balance: Balance) -> None:
         self.on_spent(member_id, balance.posted)
 
+    def _ask_row(self, member_id: str, now_ms: int) -> None:
+        """They may have opted in with another process: memory cannot tell, their row can."""
+        if now_ms < self._looked.get(member_id, 0):
+            return
+        self._looked[member_id] = now_ms + ROW_LOOK_MS
+        self._to_look.add(member_id)
+        if self._looker is None or self._looker.done():
+            self._looker = asyncio.create_task(self._look(), name="reload rows")
+
+    async def _look(self) -> None:
+        """Read the rows of all who wait for it at once, and act for those who opted in."""
+        while self._to_look:
+            members = sorted(self._to_look)[:ROWS_PER_STATEMENT]
+            self._to_look.difference_update(members)
+            query = sa.select(_R.member_id).where(_R.member_id.in_(members), _R.state != "off")
+            try:
+                async with self._database.read() as connection:
+                    armed = (await connection.scalars(query)).all()
+            except DatabaseUnavailable:
+                log.exception("who opted in to auto-reload could not be looked up")
+                continue
+            for member_id in armed:
+                self._waiting[member_id] = 0
+                self.on_spent(member_id, 0)
+        now_ms = self._now_ms()
+        self._looked = {m: until_ms for m, until_ms in self._looked.items() if until_ms > now_ms}
+
     async def idle(self) -> None:
         """Wait for the checks that run now."""
+        while self._looker is not None and not self._looker.done():
+            await asyncio.wait([self._looker])
         while self._tasks:
             await asyncio.wait(list(self._tasks.values()))
 
@@ -207,6 +252,9 @@ class Reload:
         """Buy if the row is armed and the balance is at the threshold or below."""
         async with self._wallet.ledger.transaction() as transaction:
             claimed = await self._claim(transaction, member_id)
+        if isinstance(claimed, _Off):
+            self._waiting.pop(member_id, None)
+            return None
         if isinstance(claimed, _Wait):
             if member_id in self._waiting:
                 self._waiting[member_id] = claimed.until_ms
@@ -219,13 +267,13 @@ class Reload:
 
     async def _claim(
         self, transaction: LedgerTransaction, member_id: str
-    ) -> tuple[Order, str] | _Wait | None:
+    ) -> tuple[Order, str] | _Wait | _Off | None:
         """Take the row in flight, with its order and attempt: there is never a second one."""
         connection, now_ms = transaction.connection, transaction.at_ms
         query = sa.select(schema.reloads).where(_R.member_id == member_id).with_for_update()
         row = (await connection.execute(query)).mappings().one_or_none()
         if row is None or row["state"] == "off":
-            return None
+            return _Off()
         if await self._unresolved(transaction, row["order_id"]):
             return _Wait(now_ms + IN_FLIGHT_LOOK_MS)
         if row["state"] == "backoff" and now_ms < row["backoff_until_ms"]:

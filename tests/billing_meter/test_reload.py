@@ -12,8 +12,9 @@ from billing_meter.limits_store import SpendLimits
 from billing_meter.meter import SessionOrder
 from billing_meter.orders import OrderRefused, Orders, OrderState
 from billing_meter.providers import FakeProvider
-from billing_meter.reload import BACKOFF_MS, Reload, ReloadRefused, ReloadSettings
+from billing_meter.reload import BACKOFF_MS, ROW_LOOK_MS, Reload, ReloadRefused, ReloadSettings
 from billing_meter.tariff import Component, Tariff
+from billing_meter.wallet import Wallet
 
 
 class Desk:
@@ -102,6 +103,42 @@ async def test_one_retry_after_a_decline_then_off_until_the_member_acts(house, d
     await desk.second()
     assert len(desk.provider.charges) == 3
     assert (await desk.reload.settings("ann")).state == "armed"
+
+
+async def test_who_opts_in_or_out_with_another_process_is_noticed(house, desk) -> None:
+    """The session is here; the settings page was served by another process of the same ledger."""
+    wallet = Wallet(house.database, utc_now=house.clock.utc)
+    orders = Orders(house.database, wallet, FakeProvider(), utc_now=house.clock.utc)
+    other = Reload(house.database, wallet, orders, utc_now=house.clock.utc)
+    looked = count_looks(desk.reload)
+    await _session(house, 42_300)
+    await desk.second()
+    await desk.second()  # at the threshold: nobody opted in
+    assert len(looked) == 1
+    await other.set_settings("ann", enabled=True, package_id="credits-9")
+    for _ in range(ROW_LOOK_MS // 1_000 - 1):
+        await desk.second()
+    assert (len(looked), desk.provider.charges) == (1, [])
+    await desk.second()
+    assert (len(looked), len(desk.provider.charges)) == (2, 1)
+    await other.set_settings("ann", enabled=False)
+    await house.wallet.ledger.execute(Debit("tip", "ann", "eve", 70_000, "tip", "t"))
+    for _ in range(ROW_LOOK_MS // 1_000):
+        await desk.second()
+    assert (len(looked), len(desk.provider.charges)) == (3, 1)  # it is known to be off again
+
+
+def count_looks(reload: Reload) -> list[str]:
+    """Whoever a reload looks up from now on, whether they opted in."""
+    looked: list[str] = []
+    ask = reload._look
+
+    async def counted() -> None:
+        looked.extend(reload._to_look)
+        await ask()
+
+    reload._look = counted
+    return looked
 
 
 async def test_the_back_off_outlives_a_restart(house, desk) -> None:
