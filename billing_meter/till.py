@@ -21,6 +21,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing_meter import (
+    debts,
     marks_rows,
     schema,
     seals,
@@ -511,7 +512,7 @@ class Till:
         await till_store.write_holds(transaction.connection, holds)
         entries = till_seat.entries_of(steps)
         if entries:
-            await transaction.write(entries)
+            await debts.pay_from(transaction, await transaction.write(entries), entries)
 
     def _apply(self, step: Step) -> None:
         """Durable: take it into memory and open the gates as far as it holds."""

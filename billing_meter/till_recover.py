@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from billing_meter import marks_rows, schema, till_store
+from billing_meter import debts, marks_rows, schema, till_store
 from billing_meter.ledger_store import LedgerTransaction
 from billing_meter.meter import Plan
 from billing_meter.till_store import NOTHING
@@ -69,5 +69,6 @@ async def settle_rows(
         await till_store.write_marks(connection, [mark])
         await till_store.write_holds(connection, [change])
         if settled is not None:
-            await transaction.write([settled.entry])
+            first = await transaction.write([settled.entry])
+            await debts.pay_from(transaction, first, [settled.entry])
     return len(rows)
