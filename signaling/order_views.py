@@ -6,7 +6,6 @@ from msgspec import Struct
 
 from billing_meter.order_store import Order
 
-KEY_HEADER = "Idempotency-Key"
 PRICE_MINOR_MAX = 10**9
 """More cents than any package costs."""
 

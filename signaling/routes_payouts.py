@@ -11,7 +11,7 @@ from billing_meter import payout_rules
 from billing_meter.iban import TYPED_CHARS_MAX, masked
 from billing_meter.payout_rules import HOLDER_CHARS_MAX, Destination, Payout
 from billing_meter.payouts import PayoutRefused
-from signaling.order_views import KEY_HEADER
+from signaling.idempotency import KEY_HEADER, key_of
 from signaling.problem import Problem, refused
 from signaling.routes_earnings import EarnedNow, earned_now
 from signaling.routing import Access, Call, Route, json_reply
@@ -106,7 +106,7 @@ async def ask(call: Call) -> web.Response:
     """Ask for a payout; its units are held until it is paid or given back."""
     body = await call.json(NewPayout)
     take(call.services.limits.purchases, call.account_id, "payouts")
-    key = call.request.headers.get(KEY_HEADER, "")
+    key = key_of(call) or ""
     outcome = await call.services.payouts.request(call.account_id, key, body.units)
     return _reply(outcome, status=201)
 

@@ -10,7 +10,8 @@ from msgspec import Meta, Struct
 from billing_meter.order_refunds import NotRefunded, OrderRefund, RefundState
 from billing_meter.order_store import Order
 from billing_meter.providers import ProviderUnavailable
-from signaling.order_views import KEY_HEADER, PRICE_MINOR_MAX, OrderView, order_view
+from signaling.idempotency import KEY_HEADER, key_of
+from signaling.order_views import PRICE_MINOR_MAX, OrderView, order_view
 from signaling.problem import Problem, refused
 from signaling.routing import Access, Call, Route, json_reply
 
@@ -78,7 +79,7 @@ async def look(call: Call) -> web.Response:
 async def give_back(call: Call) -> web.Response:
     """Take unspent credits and give their money back; repeated with the same key it is the same."""
     body = await call.json(OrderRefundRequest)
-    key = call.request.headers.get(KEY_HEADER)
+    key = key_of(call)
     if not key:
         raise Problem(400, "key_missing", f"Send a unique {KEY_HEADER} with every new refund.")
     order = await _found(call)

@@ -11,7 +11,8 @@ from billing_meter.orders import Method, Order, OrderRefused, OrderState
 from billing_meter.promotions import Price
 from billing_meter.reload import DAILY_CAP_MAX, ReloadRefused, ReloadSettings
 from signaling import wire, wire_out
-from signaling.order_views import KEY_HEADER, PRICE_MINOR_MAX, OrderView, order_view
+from signaling.idempotency import KEY_HEADER, key_of
+from signaling.order_views import PRICE_MINOR_MAX, OrderView, order_view
 from signaling.problem import Problem, refused
 from signaling.routing import Access, Call, Route, json_reply
 from signaling.services import take
@@ -183,7 +184,7 @@ async def create_order(call: Call) -> web.Response:
     """Order a package; repeated with the same key and body it is the same order."""
     member_id = call.account_id
     body = await call.json(NewOrder)
-    key = call.request.headers.get(KEY_HEADER)
+    key = key_of(call)
     if not key:
         raise Problem(400, "key_missing", f"Send a unique {KEY_HEADER} with every new order.")
     take(call.services.limits.purchases, member_id, "orders")

@@ -67,4 +67,4 @@ class Sessions:
 
 def token_hash(token: str) -> str:
     """SHA-256 in hex; enough for random tokens, which cannot be guessed from a list."""
-    return hashlib.sha256(token.encode()).hexdigest()
+    return hashlib.sha256(token.encode(errors="surrogateescape")).hexdigest()

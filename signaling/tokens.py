@@ -74,7 +74,7 @@ class Tokens:
             if not claims["nbf"] - LEEWAY_S <= now_s < claims["exp"] + LEEWAY_S:
                 return None
             return msgspec.convert(claims, Grant)
-        except (jwt.InvalidTokenError, msgspec.ValidationError, TypeError):
+        except (jwt.InvalidTokenError, msgspec.ValidationError, TypeError, UnicodeError):
             return None
 
 

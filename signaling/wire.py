@@ -34,8 +34,10 @@ from signaling.wire_parts import (
     IceUfrag,
     MessageId,
     Pixels,
+    RateUnits,
     Sdp,
     SessionId,
+    SpendUnits,
     Token,
 )
 from signaling.wire_parts import Language as Language
@@ -180,10 +182,10 @@ class PrivateRequest(ClientStruct, tag="private.request"):
     another rate on the server is refused with `price_changed`.
     """
 
-    accepted_units_per_s: Annotated[int, Meta(ge=0)]
+    accepted_units_per_s: RateUnits
     cam2cam: bool = False
     two_way_audio: bool = False
-    spend_limit_units: Annotated[int, Meta(ge=1)] | None = None
+    spend_limit_units: SpendUnits | None = None
 
 
 class PrivateCancel(ClientStruct, tag="private.cancel"):
@@ -207,7 +209,7 @@ class PrivateSwitch(ClientStruct, tag="private.switch"):
 
     component: Surcharge
     on: bool
-    accepted_units_per_s: Annotated[int, Meta(ge=0)] = 0
+    accepted_units_per_s: RateUnits = 0
 
 
 class PrivateEnd(ClientStruct, tag="private.end"):

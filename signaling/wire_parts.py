@@ -7,8 +7,14 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 
 SDP_CHARS_MAX = 32 * 1024
+SPEND_UNITS_MAX = 6 * 10**12
+"""A thousand million credits: more than anybody has, and what is added to it stays below 2^63."""
+RATE_UNITS_PER_S_MAX = 10**6
+"""10,000 credits a minute: more than the dearest session costs with everything switched on."""
 
 Pixels = Annotated[int, Meta(ge=1, le=16_384)]
+SpendUnits = Annotated[int, Meta(ge=1, le=SPEND_UNITS_MAX)]
+RateUnits = Annotated[int, Meta(ge=0, le=RATE_UNITS_PER_S_MAX)]
 MessageId = Annotated[int, Meta(ge=1, le=2**31 - 1)]
 ExpertName = Annotated[str, Meta(min_length=1, max_length=32)]
 Token = Annotated[str, Meta(min_length=1, max_length=256)]

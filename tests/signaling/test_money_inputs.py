@@ -29,7 +29,7 @@ from billing_meter.till import Opened, SessionOrder, Till
 from billing_meter.till_store import SESSION_CHARGE
 from signaling.app import ROUTES
 from signaling.buckets import Buckets
-from signaling.order_views import KEY_HEADER
+from signaling.idempotency import KEY_HEADER
 from signaling.routing import Access, Route
 from tests.billing_meter.fake_stripe import KEY, SECRET, FakeStripe
 
