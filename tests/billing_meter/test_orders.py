@@ -129,6 +129,11 @@ async def test_what_is_unknown_is_refused_by_name(house, orders) -> None:
     mine = await _order(orders)
     assert await orders.pay("bob", mine.order_id, "tok_ok") == OrderRefused("unknown_order")
     assert await orders.order("bob", mine.order_id) is None
+    assert await orders.cancel("bob", mine.order_id) == OrderRefused("unknown_order")
+    assert await orders.order("ann", mine.order_id) == mine
+    cancelled = await orders.cancel("ann", mine.order_id)
+    assert isinstance(cancelled, Order)
+    assert cancelled.state is OrderState.FAILED
     closed = Orders(house.database, house.wallet, NoProvider(), utc_now=house.clock.utc)
     refused = await closed.create("ann", "credits-9", "card", "k")
     assert refused == OrderRefused("unknown_method")

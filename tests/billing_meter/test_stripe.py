@@ -137,6 +137,8 @@ async def test_a_page_past_its_time_is_closed_by_us(shop, stripe) -> None:
 
 async def test_cancelling_closes_the_page(shop, stripe) -> None:
     order = await shop.checkout()
+    assert await shop.orders.cancel("bob", order.order_id) == OrderRefused("unknown_order")
+    assert (stripe.session["status"], (await shop.now(order)).state) == ("open", "created")
     cancelled = await shop.orders.cancel("ann", order.order_id)
     assert (cancelled.state, cancelled.failure) == (OrderState.FAILED, "not_paid")
     assert stripe.session["status"] == "expired"
