@@ -226,6 +226,11 @@ TOLD = [
     ),
     ([(0, ("d", PRICE, WON)), (0, ("d", PRICE, OPEN))], PRICE, "settled"),
     ([(PRICE, None)], 0, OrderState.REFUNDED),
+    # A total that was told late does not fall.
+    ([(800, None), (400, None)], 197, "settled"),
+    # More is given again than the last step took.
+    ([(0, ("d", 500, OPEN)), (400, None), (400, ("d", 500, WON))], 597, "settled"),
+    ([(0, ("d", 500, OPEN)), (0, ("d", 500, WON)), (0, ("e", 500, OPEN))], 497, "settled"),
     # More than there is: of two disputes of the same money only so much as is left.
     ([(0, ("d", 700, OPEN)), (0, ("e", 700, OPEN))], 0, OrderState.CHARGED_BACK),
     ([(0, ("d", 700, OPEN)), (0, ("e", 700, OPEN)), (0, ("d", 700, WON))], 297, "settled"),
