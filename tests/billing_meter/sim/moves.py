@@ -290,7 +290,7 @@ class Moves:
         payment = self.chance.choice(payments)
         if isinstance(payment.result, Pending):
             self.world.bank.end(payment, paid=self.chance.random() < 0.7)
-        elif payment.paid and not payment.refunds and self.chance.random() < 0.3:
+        elif payment.paid and self.chance.random() < 0.3:
             self.world.bank.dispute(payment)
 
     async def money_back(self) -> None:
