@@ -16,9 +16,11 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
+from billing_meter.ledger_store import utc_ms
 from billing_meter.orders import OrderRefused
 from billing_meter.tariff import Tariff
 from rooms.directory import ExpertDetails
+from signaling import staff
 from signaling.accounts import NameTaken, NewAccount
 from signaling.config import Config, ConfigError
 from signaling.programs import Program, running
@@ -42,6 +44,7 @@ class DemoMember:
     username: str
     packages: int
     about: str
+    staff: bool = False
 
 
 EXPERTS = {
@@ -79,6 +82,7 @@ EXPERTS = {
 MEMBERS = (
     DemoMember("mia", 2, "premium, with credits"),
     DemoMember("noah", 0, "basic, no credits yet"),
+    DemoMember("sam", 0, "staff: decides on refunds and payouts, at /staff", staff=True),
 )
 
 
@@ -128,6 +132,9 @@ async def _member(services: Services, member: DemoMember) -> None:
     account = await services.accounts.add(new)
     if isinstance(account, NameTaken):
         raise ConfigError(f"--demo: the name {member.username!r} is taken")
+    if member.staff:
+        async with services.database.write() as connection:
+            await staff.give(connection, account.account_id, "demo", utc_ms(services.utc_now()))
     package = next(p for p in await services.orders.packages() if p.preselected)
     for number in range(member.packages):
         order = await services.orders.create(

@@ -12,7 +12,7 @@ from billing_meter import ledger, schema
 from billing_meter.ledger import Debit
 from billing_meter.ledger_store import Balance
 from billing_meter.meter import SessionOrder
-from billing_meter.refunds import COMPLAINT_CHARS_MAX, Refund, RefundRefused, Refunds
+from billing_meter.refunds import COMPLAINT_CHARS_MAX, Past, Refund, RefundRefused, Refunds
 from billing_meter.statements import reconcile, statement, verify
 from billing_meter.tariff import Tariff
 
@@ -66,6 +66,13 @@ async def test_a_part_goes_back_to_what_was_taken_last(house, refunds) -> None:
     assert await house.wallet.balance("ann") == Balance(105_000 - MINUTE_UNITS + 1_001, 0, 0)
     kept = ledger.share(MINUTE_UNITS - 1_001, 60)
     assert await units(house, ledger.payable_account("eve")) == kept
+    # What whoever decides, and whoever is to be told, finds of it.
+    assert await refunds.decided(limit=9) == [done]
+    assert await refunds.of_sessions({"s1", "none"}) == {"s1": done}
+    assert await refunds.past({"ann", "bob"}) == {"ann": Past(1, 1, 1_001)}
+    assert done.decided_at_ms is not None
+    assert await refunds.decided_since(done.decided_at_ms) == [done]
+    assert await refunds.decided_since(done.decided_at_ms + 1) == []
 
 
 async def test_what_is_owed_is_paid_from_what_comes_back(house, refunds, shop, stripe) -> None:

@@ -6,7 +6,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.schema import DropConstraint
 
-from billing_meter import schema, soak_ledger
+from billing_meter import journal, schema, soak_ledger
 from billing_meter.database import Database
 from billing_meter.ledger import Debit, Hold, PromoGrant, Purchase, TakeBack
 from billing_meter.meter import SessionOrder
@@ -69,6 +69,28 @@ async def test_clean_books_are_clean(books) -> None:
         "orders": 1,
         "spend_windows": 0,
     }
+
+
+async def test_the_journal_comes_out_whole_and_in_order(books, monkeypatch) -> None:
+    """Page by page, refusals included; of one owner what concerns them."""
+    monkeypatch.setattr(journal, "ROWS_PER_STATEMENT", 3)
+
+    async def rows(owner: str | None = None) -> list[dict[str, object]]:
+        pages = [page async for page in journal.journal(books.database, owner)]
+        return [dict(zip(journal.COLUMNS, row, strict=True)) for page in pages for row in page]
+
+    found = await rows()
+    async with books.database.read() as connection:
+        lines = (await connection.execute(sa.select(schema.postings))).all()
+    assert [(row["transfer"], row["account"], row["units"]) for row in found if row["account"]] == [
+        tuple(line) for line in sorted(lines, key=lambda line: (line.transfer, line.account))
+    ]
+    refusals = [row for row in found if row["outcome"] == "refused"]
+    assert [(row["key"], row["account"]) for row in refusals] == [("d2", None)]
+    assert sum(int(str(row["units"])) for row in found if row["account"]) == 0
+    assert await rows("ann") == found
+    assert {row["kind"] for row in await rows("eve")} >= {"surprise", "session_charge"}
+    assert await rows("nobody") == []
 
 
 MONEY_COLUMNS = [
