@@ -21,7 +21,7 @@ from tests.billing_meter.sim.run import Lived, simulate
 from tests.billing_meter.sim.store import InlineStore, ServerStore, SimStore
 
 STEPS = 400
-"""About a hundred sessions in one house."""
+"""About a hundred and fifty sessions in one house."""
 SESSIONS = int(os.environ.get("PARLOUR_SIM_SESSIONS", "10000"))
 SHARDS = 5
 """Side by side; each lives its part of all sessions."""

@@ -81,7 +81,7 @@ def _weighted(moves: Moves) -> list[Move]:
     """How often each is done."""
     often: dict[Move, int] = {
         moves.pass_time: 22,
-        moves.open: 40,
+        moves.open: 70,
         moves.close: 9,
         moves.burst: 12,
         moves.switch: 8,
