@@ -1,6 +1,6 @@
 // The queue of payouts: what experts ask for, the account to pay to, one step at a time.
 
-import { html, useCallback, useEffect, useState } from "../../vendor/preact-htm.js";
+import { html, useCallback, useEffect, useRef, useState } from "../../vendor/preact-htm.js";
 import { errorText, get, post } from "../api.js";
 import { t } from "../i18n.js";
 import { askFirst } from "../ui/confirm.js";
@@ -26,6 +26,7 @@ export function StaffPayouts() {
   const [list, setList] = useState(LISTS[0]);
   const [found, setFound] = useState(/** @type {{ payouts: Item[], more: boolean, provider: boolean } | null} */ (null));
   const [error, setError] = useState(/** @type {string | null} */ (null));
+  const heading = useRef(/** @type {HTMLElement | null} */ (null));
   const load = useCallback(() => {
     let here = true;
     get(`/staff/payouts?state=${list}`).then(
@@ -40,6 +41,10 @@ export function StaffPayouts() {
       here = false;
     };
   }, [list]);
+  // A payout that was decided goes, and the focus would go with it.
+  useEffect(() => {
+    if (found && document.activeElement === document.body) heading.current?.focus();
+  }, [found]);
   useEffect(() => {
     setFound(null);
     const forget = load();
@@ -53,7 +58,7 @@ export function StaffPayouts() {
   }, [load]);
   return html`<section class="staff-refunds" aria-labelledby="staff-payouts-title">
     <div class="staff-head">
-      <h2 id="staff-payouts-title">${t("staff.payouts.title")}</h2>
+      <h2 id="staff-payouts-title" tabindex="-1" ref=${heading}>${t("staff.payouts.title")}</h2>
       <div class="row" role="group" aria-label=${t("staff.payouts.lists")}>
         ${LISTS.map(
           (name) => html`<button
