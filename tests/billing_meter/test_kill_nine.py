@@ -26,6 +26,7 @@ import sqlalchemy as sa
 
 from billing_meter.database import Database
 from billing_meter.ledger_store import LedgerStore
+from billing_meter.marks_rows import durable_rows
 from billing_meter.statements import reconcile, verify
 from billing_meter.sweeper import Sweeper
 from tests.billing_meter import kill_nine_victim as victim
@@ -177,10 +178,14 @@ async def judge_settled(url: str) -> None:
 
 async def judge_charges(url: str, witness: Witness, killed_ns: int) -> None:
     """No acknowledged second lost, no second charged after the media."""
-    async with accountant(url) as rows:
-        sessions = await rows("select session_id, charged_units, private_s from meter_sessions")
-    charged = {session: int(str(units)) for session, units, _ in sessions}
-    private_s = {session: int(str(seconds)) for session, _, seconds in sessions}
+    store = await Database.open(url)
+    try:
+        async with store.read() as connection:
+            sessions = await durable_rows(connection)
+    finally:
+        await store.close()
+    charged = {session: int(row["charged_units"]) for session, row in sessions.items()}
+    private_s = {session: int(row["private_s"]) for session, row in sessions.items()}
     for session, units in witness.marks.items():
         assert charged[session] >= units, f"{session} lost an acknowledged mark"
     for session, opened_ns in witness.opened_ns.items():

@@ -18,6 +18,8 @@ from pathlib import Path
 
 import pytest
 
+from billing_meter.database import Database
+from billing_meter.marks_rows import durable_rows
 from media.api import Answer
 from signaling import wire
 from tests.e2e.bare import Ear, Mouth, People, Visitor, books_are_clean, populate
@@ -135,13 +137,22 @@ def charged(database: Path) -> Charged:
     return found
 
 
-def durable(data: Path, copy: Path) -> Charged:
+async def durable(data: Path, copy: Path) -> Charged:
     """What was durable when the server died, from a copy, so that nothing is mended by looking."""
     shutil.rmtree(copy, ignore_errors=True)
     copy.mkdir()
     for part in data.glob("parlour.db*"):
         shutil.copy(part, copy)
-    return charged(copy / "parlour.db")
+    store = await Database.open(f"sqlite+aiosqlite:///{copy}/parlour.db")
+    try:
+        async with store.read() as connection:
+            rows = await durable_rows(connection)
+    finally:
+        await store.close()
+    return {
+        session: (row["charged_units"], row["private_s"], row["cam2cam_s"], row["two_way_audio_s"])
+        for session, row in rows.items()
+    }
 
 
 def nothing_is_open(server: Server) -> None:
@@ -214,7 +225,7 @@ async def test_kill_nine_of_the_server_never_bills_a_second_too_much(tmp_path: P
         for _ in range(KILLS):
             await one_life(server, lanes, chance)
             # No connection of this process is open now: closing a copied file would drop its locks.
-            marks = durable(data, tmp_path / "copy")
+            marks = await durable(data, tmp_path / "copy")
             await server.start(spare)
             spare = await server.spawn(*WARM)
             nothing_is_open(server)

@@ -12,7 +12,7 @@ import pytest
 from billing_meter import outbox
 
 servers = importlib.import_module("tests.signaling.mail_server")
-mailing = importlib.import_module("tests.signaling.test_mailer")
+mailing = importlib.import_module("tests.signaling.post_office")
 REPO = Path(__file__).resolve().parents[2]
 VICTIM_S = 30.0
 
