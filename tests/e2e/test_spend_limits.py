@@ -53,7 +53,7 @@ async def test_a_session_ends_at_the_limits_that_its_member_set(tmp_path: Path) 
         assert await summary(member, 30_000) == "limit_session"
         assert await summary(scene.expert) == "balance_empty"  # whose limit it was is not theirs
         assert "limit that you set" in await member.see("summary-reason")
-        assert "spend limit" in await scene.expert.see("summary-reason")
+        assert "credits were used up" in await scene.expert.see("summary-reason")
         assert await units(member, "summary-total") == charged_units(scene.server) == 10 * PRIVATE
 
         reply = await member.page.context.request.put(
