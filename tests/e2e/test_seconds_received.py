@@ -15,6 +15,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pytest
 from playwright.async_api import ViewportSize
 
 from tests.e2e.harness import (
@@ -29,6 +30,9 @@ from tests.e2e.harness import (
 )
 from tests.e2e.netns import ADDRESS, Namespace, namespace
 from tests.e2e.people import in_private, phase, summary
+
+# Eight pages that send and decode need both cores, or what begins a session comes too late.
+pytestmark = pytest.mark.alone
 
 PRICES = ("--price", "0.99", "--cam2cam-price", "30", "--two-way-audio-price", "0.50")
 CREDITS = "100"
