@@ -48,12 +48,13 @@ fast: install-dev ## The fast tests
 check: install-dev ## lint, types and the fast tests, beside each other
 	@$(MAKE) --no-print-directory --jobs=3 lint types fast
 
-# The long tests wait most of their time, for packets and browsers: three have room on two cores.
+# What computes comes first; browsers and packets, which mostly wait, would come late beside it.
 # One at a time is handed out, so that no worker sits on a queue while another has none.
 test: install-dev ## Everything: installs what the tests need, then runs all of them
 	scripts/install-test-needs
 	@$(MAKE) --no-print-directory check
-	$(BIN)/pytest -q -n 3 --maxschedchunk=1 -m "(slow or e2e) and not alone"
+	$(BIN)/pytest -q -n 2 --maxschedchunk=1 -m "slow and not e2e and not alone"
+	$(BIN)/pytest -q -n 2 --maxschedchunk=1 -m "e2e and not alone"
 	$(BIN)/pytest -q -m "alone"
 
 fuzz: install-dev ## Every parser and the forward path, five minutes each

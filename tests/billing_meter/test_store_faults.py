@@ -42,7 +42,7 @@ from tests.disks import NEEDS_ROOT, mounted
 from tests.postgres import Cluster, unprivileged
 from tests.stores import PostgresStore, SqliteStore
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.slow, pytest.mark.alone, pytest.mark.timeout(120)]
 SQLITE = "sqlite+aiosqlite:///"
 SHORT_S = 0.4
 """Real seconds: less than what is held at any time pays, which is two at least."""

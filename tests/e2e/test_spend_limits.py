@@ -81,12 +81,12 @@ async def test_lowering_a_limit_ends_a_running_session_and_a_break_starts_none(
         second = await member.page.context.new_page()
         await second.goto(scene.server.url + "/wallet?lang=nb")
         await second.click('[data-testid="limit-day-change"]')
-        await second.fill('[data-testid="limit-day-input"]', "0.60")
+        await second.fill('[data-testid="limit-day-input"]', "0.90")
         await second.click('[data-testid="limit-day-save"]')
         await second.wait_for_selector('[data-testid="limit-day-left"]')
         assert await summary(member, 30_000) == "limit_day"
         assert await summary(scene.expert) == "balance_empty"
-        assert await units(member, "summary-total") == 12 * PRIVATE
+        assert await units(member, "summary-total") == 18 * PRIVATE
 
         await second.select_option('[data-testid="break-days"]', "7")
         await second.click('[data-testid="break-take"]')

@@ -61,20 +61,26 @@ class _Connection:
         self._points = points
         self.dialect = inner.dialect
 
+    async def pass_by(self, point: Point) -> None:
+        """Whose process died while it waited here goes no further."""
+        await self._points.at(point)
+        if self._inner.closed:
+            raise Killed
+
     async def execute(self, *args: Any) -> Any:
-        await self._points.at(Point.STATEMENT)
+        await self.pass_by(Point.STATEMENT)
         return await _answer(self._inner.execute(*args))
 
     async def exec_driver_sql(self, *args: Any) -> Any:
-        await self._points.at(Point.STATEMENT)
+        await self.pass_by(Point.STATEMENT)
         return await _answer(self._inner.exec_driver_sql(*args))
 
     async def scalar(self, *args: Any) -> Any:
-        await self._points.at(Point.STATEMENT)
+        await self.pass_by(Point.STATEMENT)
         return await _answer(self._inner.scalar(*args))
 
     async def scalars(self, *args: Any) -> Any:
-        await self._points.at(Point.STATEMENT)
+        await self.pass_by(Point.STATEMENT)
         return await _answer(self._inner.scalars(*args))
 
 
@@ -121,8 +127,9 @@ class PointedDatabase(Database):
     async def _pointed_write(self) -> AsyncIterator[Any]:
         await self.points.at(Point.ASKED)
         async with self._plain_write() as connection:
-            yield _Connection(connection, self.points)
-            await self.points.at(Point.COMMIT)
+            pointed = _Connection(connection, self.points)
+            yield pointed
+            await pointed.pass_by(Point.COMMIT)
         await self.points.at(Point.DURABLE)
 
     @asynccontextmanager
