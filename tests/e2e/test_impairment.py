@@ -11,9 +11,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import pytest
+
 from tests.e2e.harness import Person
 from tests.e2e.netns import Namespace, namespace
 from tests.e2e.people import Stage, quiet, stage
+
+pytestmark = pytest.mark.alone
 
 FRAMES = 300
 LOSS_PERCENT = 5
