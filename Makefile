@@ -7,7 +7,7 @@ PIP := $(BIN)/pip --disable-pip-version-check
 PIP_PINNED := $(PIP) install --quiet --require-hashes --only-binary=:all:
 
 .DEFAULT_GOAL := help
-.PHONY: help run install install-dev lint types fast check test fuzz nightly prove clean
+.PHONY: help run install install-dev lint types fast check test slow e2e alone fuzz nightly prove clean
 
 # What Python compiles is kept: the tests start it some hundred times.
 unexport PYTHONDONTWRITEBYTECODE
@@ -48,13 +48,20 @@ fast: install-dev ## The fast tests
 check: install-dev ## lint, types and the fast tests, beside each other
 	@$(MAKE) --no-print-directory --jobs=3 lint types fast
 
-# What computes comes first; browsers and packets, which mostly wait, would come late beside it.
-# One at a time is handed out, so that no worker sits on a queue while another has none.
 test: install-dev ## Everything: installs what the tests need, then runs all of them
 	scripts/install-test-needs
 	@$(MAKE) --no-print-directory check
+	@$(MAKE) --no-print-directory --keep-going slow e2e alone
+
+# What computes comes first; browsers and packets, which mostly wait, would come late beside it.
+# One at a time is handed out, so that no worker sits on a queue while another has none.
+slow:
 	$(BIN)/pytest -q -n 2 --maxschedchunk=1 -m "slow and not e2e and not alone"
+
+e2e:
 	$(BIN)/pytest -q -n 2 --maxschedchunk=1 -m "e2e and not alone"
+
+alone:
 	$(BIN)/pytest -q -m "alone"
 
 fuzz: install-dev ## Every parser and the forward path, five minutes each

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
@@ -50,12 +51,18 @@ def test_tooling_is_pinned_without_addresses() -> None:
 
 
 def installed_tsc() -> Path:
-    """The pinned compiler, installed beside its manifest when it is not there yet."""
-    wanted = json.loads((TOOLING / "package.json").read_text())["devDependencies"]["typescript"]
+    """The pinned compiler, installed beside its manifest when it is not there yet.
+
+    Under a lock: tests of other processes want it at the same time, and must not start a compiler
+    that is still being written (ETXTBSY).
+    """
     there = TOOLING / "node_modules" / "typescript" / "package.json"
-    if not there.is_file() or json.loads(there.read_text())["version"] != wanted:
-        command = (program("npm", "npm"), "ci", "--ignore-scripts", "--no-audit", "--no-fund")
-        run(*command, cwd=TOOLING, timeout_s=INSTALL_WAIT_S)
+    with (TOOLING / "package.json").open() as manifest:
+        fcntl.flock(manifest, fcntl.LOCK_EX)
+        wanted = json.load(manifest)["devDependencies"]["typescript"]
+        if not there.is_file() or json.loads(there.read_text())["version"] != wanted:
+            command = (program("npm", "npm"), "ci", "--ignore-scripts", "--no-audit", "--no-fund")
+            run(*command, cwd=TOOLING, timeout_s=INSTALL_WAIT_S)
     return TOOLING / "node_modules" / "typescript" / "bin" / "tsc"
 
 
