@@ -31,6 +31,10 @@ from billing_meter.store_health import StoreHealth, Trouble, trouble_of
 
 METADATA = sa.MetaData()
 """All tables of the process register here (money, rooms, accounts)."""
+ID_CHARS = 64
+"""How long an id of ours may be in a column."""
+KEY_CHARS = 200
+"""The same for a key: an idempotency key, an account's name, another house's id."""
 
 BUSY_TIMEOUT_MS = 5_000
 """How long the writer waits for another process; far below the supervision of a session."""

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from billing_meter.database import METADATA
-
-ID_CHARS = 64
-KEY_CHARS = 200
+from billing_meter.database import ID_CHARS, KEY_CHARS, METADATA
 
 promotions = sa.Table(
     "promotions",

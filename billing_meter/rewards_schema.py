@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from billing_meter.database import METADATA
-
-ID_CHARS = 64
+from billing_meter.database import ID_CHARS, METADATA
 
 reward_cursor = sa.Table(
     "reward_cursor",

@@ -14,7 +14,6 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing_meter import ledger, rewards, schema
-from billing_meter import rewards_schema as tables
 from billing_meter.ledger_rows import insert_missing
 from billing_meter.rewards import NO_RANK, Held
 from billing_meter.row_updates import ROWS_PER_STATEMENT
@@ -68,7 +67,7 @@ class Rewards:
         """Points to the last transfer, those included that no step has counted yet."""
         now_ms = self._wallet.ledger.now_ms()
         month = rewards.month_of(now_ms // rewards.DAY_MS)
-        months = tables.reward_months
+        months = schema.reward_months
         async with self._database.read() as connection:
             counted = await connection.scalar(
                 sa.select(months.c.units).where(
@@ -94,7 +93,7 @@ class Rewards:
             if until <= cursor:
                 return False
             changes = await _changes(connection, cursor, until)
-        table = tables.reward_cursor
+        table = schema.reward_cursor
         moved = (
             sa.update(table)
             .where(table.c.id == CURSOR_ID, table.c.transfer == cursor)
@@ -112,7 +111,7 @@ class Rewards:
 
 async def _cursor(connection: AsyncConnection) -> int:
     """The last transfer that was counted."""
-    return int(await connection.scalar(sa.select(tables.reward_cursor.c.transfer)) or 0)
+    return int(await connection.scalar(sa.select(schema.reward_cursor.c.transfer)) or 0)
 
 
 async def _changes(
@@ -137,7 +136,7 @@ async def _changes(
 
 async def _add(connection: AsyncConnection, changes: list[Change]) -> list[str]:
     """Add the changes to their months; the members who reached a rank."""
-    months = tables.reward_months
+    months = schema.reward_months
     known: dict[tuple[str, int], int] = {}
     for part in _parts({change[0] for change in changes}):
         query = sa.select(months).where(months.c.member_id.in_(part))
@@ -176,7 +175,7 @@ async def _rise(connection: AsyncConnection, reached: Mapping[str, Mapping[str, 
         if at_ms > known.get((member_id, rank), -1)
     }
     key = ("member_id", "rank_name")
-    await _write(connection, tables.reward_ranks, key, "reached_at_ms", new, known)
+    await _write(connection, schema.reward_ranks, key, "reached_at_ms", new, known)
 
 
 async def _write(
@@ -211,7 +210,7 @@ async def _reached(
     connection: AsyncConnection, member_ids: Iterable[str]
 ) -> dict[str, dict[str, int]]:
     """When each member last reached which rank."""
-    table = tables.reward_ranks
+    table = schema.reward_ranks
     found: dict[str, dict[str, int]] = {}
     query = sa.select(table).where(table.c.member_id.in_(list(member_ids)))
     for row in (await connection.execute(query)).mappings():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from billing_meter import schema
-from billing_meter.database import Database
+from billing_meter.database import ID_CHARS, Database
 
 PROBE_PERIOD_S = 5.0
 """How soon trouble is seen while nobody pays: one small write, and one flush of the disk, each."""
@@ -21,7 +21,7 @@ async def probe(database: Database, node: str) -> None:
     The pages are written though they end as they began.
     """
     table = schema.meter_owner
-    name = PROBE_NODE_PREFIX + node[: schema.ID_CHARS - len(PROBE_NODE_PREFIX)]
+    name = PROBE_NODE_PREFIX + node[: ID_CHARS - len(PROBE_NODE_PREFIX)]
     async with database.write() as connection:
         await connection.execute(sa.insert(table).values(node=name, epoch=0, at_ms=0))
         await connection.execute(sa.delete(table).where(table.c.node == name))

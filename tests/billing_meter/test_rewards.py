@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import pytest
 import sqlalchemy as sa
 
-from billing_meter import rewards, rewards_schema, rewards_store
+from billing_meter import rewards, rewards_store, schema
 from billing_meter.database import DatabaseUnavailable
 from billing_meter.ledger import Debit, Posted, Reverse
 from billing_meter.rewards_store import Rewards
@@ -132,7 +132,7 @@ async def test_each_transfer_counts_once_whatever_fails_and_whoever_counts(
             assert all(end is None or isinstance(end, DatabaseUnavailable) for end in ends)
             house.database.fault = None
     await clubs[0].count()
-    table = rewards_schema.reward_months
+    table = schema.reward_months
     async with house.database.read() as connection:
         rows = (await connection.execute(sa.select(table))).all()
     assert {row.month: row.units for row in rows} == spent
