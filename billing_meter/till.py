@@ -13,53 +13,29 @@ import contextlib
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime
-from functools import partial
 
-from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncConnection
-
-from billing_meter import (
-    debts,
-    marks_rows,
-    schema,
-    seals,
-    sessions,
-    till_recover,
-    till_seat,
-    till_store,
-    till_tick,
-)
+from billing_meter import seals, sessions, till_tick
 from billing_meter.database import Database, DatabaseUnavailable
-from billing_meter.ledger_store import (
-    Balance,
-    GuardFailed,
-    LedgerTransaction,
-    hold_row,
-    insert_rows,
-)
+from billing_meter.ledger_store import Balance
 from billing_meter.meter import (
     NS_PER_S,
-    START_NEEDS_S,
     WARNINGS_S,
-    End,
     HeldMedia,
     Leeway,
     MeterEvent,
-    Plan,
-    SessionMeter,
     SessionOrder,
     Summary,
     Ticked,
 )
-from billing_meter.meter_types import FUNDS_CODES
 from billing_meter.tariff import Component
-from billing_meter.till_seat import Seat, Step
-from billing_meter.till_store import Books, Fenced
-from billing_meter.till_tick import STEPS_PER_TURN, Pages, Survey, slices
+from billing_meter.till_register import Register
+from billing_meter.till_seat import Seat
+from billing_meter.till_tick import Survey, slices
 from billing_meter.till_types import Opened, Refused, RefusedCode, Switched
-from billing_meter.wallet import EXPERT_SHARE_PERCENT, Wallet, ensure_expert
+from billing_meter.till_writer import Writer
+from billing_meter.wallet import Wallet
 
 NODE = "node"
 """The name of this process's meter, as long as there is one."""
@@ -98,12 +74,10 @@ class Till:
         self._clock_ns = clock_ns
         self._utc_now = utc_now
         self._on_event = on_event
-        self._node = node
-        self._epoch: int | None = None
-        self._seats: dict[str, Seat] = {}
-        self._pages = Pages()
-        self._by_member: dict[str, set[str]] = {}
-        self._orphans: set[str] = set()
+        self._register = Register()
+        self._writer = Writer(
+            self._ledger, self._register, node, clock_ns=clock_ns, on_lost=self._lost
+        )
         self._summaries: dict[str, Summary] = {}
         self._spent_listeners: list[SpentListener] = []
         self._ticking = False
@@ -121,10 +95,7 @@ class Till:
 
     async def recover(self) -> int:
         """Take the node's sessions over and settle each to its last durable mark; how many."""
-        async with self._ledger.transaction() as transaction:
-            epoch, settled = await till_recover.take_over(transaction, self._node)
-        self._epoch = epoch
-        return settled
+        return await self._writer.recover()
 
     def start(self) -> None:
         """Start the timer."""
@@ -140,15 +111,15 @@ class Till:
             self._timer = None
         if self._tick_task is not None:
             await asyncio.wait([self._tick_task])
-        for seat in self._seats.values():
+        for seat in self._register:
             self._end(seat, "server_stopped")
-        for part in slices(list(self._seats.values())):
-            await self._commit(part)
+        for part in slices(list(self._register)):
+            await self._writer.commit(part)
 
     @property
     def open_sessions(self) -> int:
         """How many sessions this till runs."""
-        return len(self._seats)
+        return len(self._register)
 
     def listen_spent(self, listener: SpentListener) -> None:
         """Call `listener(member_id, balance_units)` for every running session of every tick."""
@@ -187,66 +158,16 @@ class Till:
 
     async def open(self, order: SessionOrder) -> Opened | Refused:
         """Make the session and its first hold durable. Gates are attached afterwards."""
-        if order.session_id in self._seats:
+        if order.session_id in self._register:
             return Refused("already_open")
-        try:
-            if self._epoch is None:
-                await self.recover()
-            async with self._ledger.transaction() as transaction:
-                opened = await self._open_in(transaction, order)
-        except (DatabaseUnavailable, Fenced):
-            log.exception("session %s could not be opened", order.session_id)
-            self._orphans.add(order.session_id)
-            return Refused("ledger_unavailable")
-        except IntegrityError:
-            return Refused("already_open")
+        opened = await self._writer.open(order)
         if isinstance(opened, Refused):
             return opened
         return Opened(opened.meter.snapshot())
 
-    async def _open_in(self, transaction: LedgerTransaction, order: SessionOrder) -> Seat | Refused:
-        connection, at_ms = transaction.connection, transaction.at_ms
-        epoch = await self._owned(transaction, order)
-        percent = await ensure_expert(connection, order.expert_id, at_ms, EXPERT_SHARE_PERCENT)
-        meter = SessionMeter(order, percent)
-        for component in order.wanted:
-            meter.switch(component, True, self._clock_ns())
-        funds = (await transaction.funds([order.member_id]))[order.member_id]
-        plan = meter.plan(funds.available.units, funds.leeway)
-        refusal = funds.refusal(START_NEEDS_S * meter.total_rate)
-        if refusal is not None or not plan.hold_units:
-            return Refused(refusal or FUNDS_CODES[plan.end or End.FUNDS])
-        settled = till_store.settle(
-            order, epoch, percent, Books(order.session_id), plan, funds.available, 0
-        )
-        if settled is None:
-            raise GuardFailed("a first hold moved nothing")
-        hold = hold_row(order.session_id, order.member_id, settled.books.hold, at_ms)
-        await insert_rows(connection, schema.holds, [hold])
-        page = self._pages.with_room()
-        row = till_store.session_row(order, self._node, epoch, page, percent, at_ms)
-        await insert_rows(connection, schema.sessions, [row])
-        await transaction.write([settled.entry])
-        meter.granted(plan, settled.available.units, funds.left(settled.available).leeway)
-        seat = Seat(meter, settled.books, page)
-        transaction.after_commit.append(partial(self._seated, seat))
-        return seat
-
-    async def _owned(self, transaction: LedgerTransaction, order: SessionOrder) -> int:
-        """Our epoch. Taken for dead while we were stopped: a new one; replaced: Fenced."""
-        epoch = self._epoch or 0
-        found = await till_store.owner(transaction.connection, self._node)
-        if found is not None and found[0] == epoch:
-            return epoch
-        if found is None or found[1] != till_store.SWEPT_AT_MS:
-            raise Fenced([order.session_id])
-        epoch, _ = await till_recover.take_over(transaction, self._node)
-        transaction.after_commit.append(partial(setattr, self, "_epoch", epoch))
-        return epoch
-
     def attach(self, session_id: str, component: Component, gate: HeldMedia) -> None:
         """Give a component its gate, or a new one after a reconnect; the old one is closed."""
-        seat = self._seats.get(session_id)
+        seat = self._register.get(session_id)
         if seat is None or not seat.running():
             gate.open_until(0)
             return
@@ -260,53 +181,15 @@ class Till:
 
     async def switch(self, session_id: str, component: Component, on: bool) -> Switched | Refused:
         """Switch a surcharge. On: funded first, opened then. Off: closed first, settled then."""
-        seat = self._seats.get(session_id)
+        seat = self._register.get(session_id)
         if seat is None or not seat.running() or component is Component.PRIVATE:
             return Refused("not_open")
         if not on:
             return await self._switch_off(seat, component)
         if seat.meter.is_on(component):
             return Switched(seat.meter.snapshot())
-        try:
-            async with self._ledger.transaction() as transaction:
-                refused = await self._switch_on_in(transaction, seat, component)
-        except (DatabaseUnavailable, GuardFailed, IntegrityError, Fenced) as error:
-            self._doubt([seat], error)
-            return Refused("ledger_unavailable")
-        except BaseException as error:
-            self._doubt([seat], error)
-            raise
+        refused = await self._writer.switch_on(seat, component)
         return refused or Switched(seat.meter.snapshot())
-
-    async def _switch_on_in(
-        self, transaction: LedgerTransaction, seat: Seat, component: Component
-    ) -> Refused | None:
-        await self._repair(transaction.connection, [seat])
-        funds = (await transaction.funds([seat.member_id]))[seat.member_id]
-        if not seat.running():
-            return Refused("not_open")
-        seat.absorb(self._clock_ns(), transaction.at_ms)
-        meter = seat.meter
-        extra = meter.order.tariff.rate(component)
-        plan = meter.plan(funds.available.units, funds.leeway, extra_rate=extra)
-        if funds.leeway.end is End.ON_BREAK:
-            return Refused("on_break")
-        if plan.hold_units < meter.total_rate + extra:
-            return Refused(FUNDS_CODES[plan.end or End.FUNDS])
-        number = await transaction.next_transfer()
-        step = till_seat.make_step(seat, plan, funds, self._epoch or 0, transaction.at_ms, number)
-        await self._write(transaction, [step])
-
-        def durable() -> None:
-            self._apply(step)
-            now_ns = self._clock_ns()
-            if seat.running():
-                seat.absorb(now_ns, transaction.at_ms)
-                meter.switch(component, True, now_ns)
-                seat.open_gates(now_ns)
-
-        transaction.after_commit.append(durable)
-        return None
 
     async def _switch_off(self, seat: Seat, component: Component) -> Switched:
         now_ns = self._clock_ns()
@@ -317,7 +200,7 @@ class Till:
         seat.meter.switch(component, False, now_ns)
         seat.open_gates(now_ns)
         # The surplus goes back at once if the ledger answers, else with the next renewal.
-        await self._commit([seat], give_back=True)
+        await self._writer.commit([seat], give_back=True)
         return Switched(seat.meter.snapshot())
 
     async def close(self, session_id: str, reason: str) -> Summary:
@@ -326,12 +209,12 @@ class Till:
         Again is harmless and gives the first summary, from the database if need be. When the
         ledger does not answer, ticks repeat the post; the summary stands. KeyError if unknown.
         """
-        seat = self._seats.get(session_id)
+        seat = self._register.get(session_id)
         if seat is None:
             kept = self._summaries.get(session_id)
             return kept or await sessions.stored_summary(self._database, session_id)
         self._end(seat, reason)
-        await self._commit([seat])
+        await self._writer.commit([seat])
         return self._summaries[session_id]
 
     def _end(self, seat: Seat, reason: str) -> None:
@@ -353,7 +236,7 @@ class Till:
         """Look at every session's media: start, pause, resume, run out. Never waits."""
         now = self._clock_ns() if now_ns is None else now_ns
         at_ms = self._ledger.now_ms()
-        for seat in list(self._seats.values()):
+        for seat in self._register:
             if now < seat.calm_until_ns or not seat.running():
                 continue
             if not seat.flows(now):
@@ -376,14 +259,15 @@ class Till:
         except Exception:
             log.exception("a listener failed on %s of session %s", event, session_id)
 
+    def _lost(self, seat: Seat) -> None:
+        self._emit(seat.session_id, seat.meter.lost())
+
     def _funds_changed(self, member_id: str, balance: Balance) -> None:
-        for session_id in self._by_member.get(member_id, ()):
-            seat = self._seats[session_id]
+        for seat in self._register.of_member(member_id):
             self._money_changed(seat, balance.available, seat.meter.leeway)
 
     def _leeway_changed(self, member_id: str, leeway: Leeway) -> None:
-        for session_id in self._by_member.get(member_id, ()):
-            seat = self._seats[session_id]
+        for seat in self._register.of_member(member_id):
             if leeway != seat.meter.leeway:
                 self._money_changed(seat, seat.meter.available_units, leeway)
 
@@ -394,22 +278,6 @@ class Till:
             seat.fresh_until_ns = 0
         if meter.end is not None and meter.renewal_due():
             self._wake.set()
-
-    def _seated(self, seat: Seat) -> None:
-        seat.leased(self._clock_ns())
-        self._seats[seat.session_id] = seat
-        self._pages.add(seat)
-        self._by_member.setdefault(seat.member_id, set()).add(seat.session_id)
-
-    def _unseat(self, session_id: str) -> Seat | None:
-        seat = self._seats.pop(session_id, None)
-        if seat is not None:
-            self._pages.remove(seat)
-            mine = self._by_member[seat.member_id]
-            mine.discard(session_id)
-            if not mine:
-                del self._by_member[seat.member_id]
-        return seat
 
     # --- tick -----------------------------------------------------------------------------
 
@@ -428,11 +296,13 @@ class Till:
                 else:
                     self._close_forgotten(seat, now)
 
-            found = await till_tick.survey(self._pages, now, at_ms, look, len(self._seats))
-            await self._settle_orphans()
-            if self._seats:
+            found = await till_tick.survey(
+                self._register.pages, now, at_ms, look, len(self._register)
+            )
+            await self._writer.settle_orphans()
+            if len(self._register):
                 began_ns = time.perf_counter_ns()
-                durable = await self._commit(found.due, survey=found)
+                durable = await self._writer.commit(found.due, survey=found)
                 self.tick_commits_ns.append(time.perf_counter_ns() - began_ns)
                 if durable:
                     await self._report(found)
@@ -444,83 +314,6 @@ class Till:
         if seat.closing is None and since is not None and now_ns - since > OVER_CLOSES_AFTER_NS:
             end = seat.meter.end
             self._begin_closing(seat, "ledger_unavailable" if end is None else end.value)
-
-    async def _commit(
-        self, seats: Sequence[Seat], *, survey: Survey | None = None, give_back: bool = False
-    ) -> bool:
-        """One transaction for these seats; when one of them is bad, one for each instead.
-
-        Returns whether the survey is durable.
-        """
-        try:
-            await self._try_commit(seats, survey, give_back=give_back)
-        except Fenced as error:
-            self._doubt(seats, error)
-            self._drop_fenced(error)
-            left = [seat for seat in seats if seat.session_id in self._seats]
-            again = left or (survey is not None and self._seats)
-            if again and len(left) < len(seats):
-                return await self._commit(left, survey=survey, give_back=give_back)
-            return False
-        except (DatabaseUnavailable, GuardFailed, IntegrityError, ValueError) as error:
-            self._doubt(seats, error)
-            if isinstance(error, DatabaseUnavailable) or not seats:
-                return False
-            durable = survey is not None and await self._commit((), survey=survey)
-            for seat in seats if durable or len(seats) > 1 else ():
-                await self._commit([seat], give_back=give_back)
-            return durable
-        except BaseException as error:
-            self._doubt(seats, error)
-            raise
-        return True
-
-    async def _try_commit(
-        self, seats: Sequence[Seat], survey: Survey | None, *, give_back: bool
-    ) -> None:
-        async with self._ledger.transaction() as transaction:
-            if survey is not None:
-                await self._mark(transaction, survey)
-            present = [seat for seat in seats if seat.session_id in self._seats]
-            if not present:
-                return
-            await self._repair(transaction.connection, present)
-            funds = await transaction.funds(sorted({seat.member_id for seat in present}))
-            number = await transaction.next_transfer()
-            steps: list[Step] = []
-            for part in slices(present, STEPS_PER_TURN):
-                common = (funds, self._epoch or 0, transaction.at_ms, number)
-                made = till_seat.make_steps(part, *common, give_back=give_back)
-                number += len(till_seat.entries_of(made))
-                steps += made
-                await asyncio.sleep(0)
-            await self._write(transaction, steps)
-            transaction.after_commit += [partial(self._apply, step) for step in steps]
-
-    async def _mark(self, transaction: LedgerTransaction, survey: Survey) -> None:
-        """Every session's seconds, and the owner's sign of life."""
-        connection, epoch = transaction.connection, self._epoch or 0
-        if not await till_store.beat_owner(connection, self._node, epoch, transaction.at_ms):
-            raise Fenced(list(self._seats))
-        if not await marks_rows.write(connection, self._node, epoch, survey.pages):
-            raise Fenced(list(self._seats))
-
-    async def _write(self, transaction: LedgerTransaction, steps: Sequence[Step]) -> None:
-        written = [step for step in steps if step.writes]
-        await till_store.write_marks(transaction.connection, [step.mark for step in written])
-        holds = [step.hold_change(transaction.at_ms) for step in written]
-        await till_store.write_holds(transaction.connection, holds)
-        entries = till_seat.entries_of(steps)
-        if entries:
-            await debts.pay_from(transaction, await transaction.write(entries), entries)
-
-    def _apply(self, step: Step) -> None:
-        """Durable: take it into memory and open the gates as far as it holds."""
-        step.apply()
-        if step.closes:
-            self._unseat(step.seat.session_id)
-        elif step.seat.running():
-            step.seat.refresh(self._clock_ns(), self._ledger.now_ms())
 
     async def _report(self, survey: Survey) -> None:
         """The marks are durable: media may go on for another lease, and people are told."""
@@ -540,55 +333,6 @@ class Till:
                     if warning is not None:
                         self._emit(seat.session_id, warning)
             await asyncio.sleep(0)
-
-    # --- when writes fail -----------------------------------------------------------------
-
-    def _doubt(self, seats: Iterable[Seat], error: BaseException) -> None:
-        log.error("ledger write failed: %s", error)
-        for seat in seats:
-            seat.doubtful = True
-
-    async def _repair(self, connection: AsyncConnection, seats: Sequence[Seat]) -> None:
-        """Read the books of doubtful seats back: the failed write may have taken effect."""
-        doubtful = {seat.session_id: seat for seat in seats if seat.doubtful}
-        if not doubtful:
-            return
-        found = await till_store.read_books(connection, doubtful)
-        for session_id, seat in doubtful.items():
-            state, books = found.get(session_id, ("closed", seat.books))
-            if state == "closed":
-                raise Fenced([session_id])
-            meter = seat.meter
-            plan = Plan(books.posted_units, books.hold.units, meter.end, meter.grant_s)
-            meter.granted(plan, meter.available_units, meter.leeway)
-            seat.books, seat.doubtful = books, False
-            if seat.running():  # less may be held than the gates were opened for
-                seat.refresh(self._clock_ns(), self._ledger.now_ms())
-
-    def _drop_fenced(self, fenced: Fenced) -> None:
-        """Somebody else settled these sessions (or our own close did): cut and forget them."""
-        for session_id in fenced.session_ids:
-            seat = self._unseat(session_id)
-            if seat is None:
-                continue
-            running = seat.running()
-            seat.cut(self._clock_ns(), self._ledger.now_ms())
-            if running:
-                self._emit(session_id, seat.meter.lost())
-
-    async def _settle_orphans(self) -> None:
-        """Sessions whose opening failed without telling whether their row exists."""
-        if not self._orphans or self._epoch is None:
-            return
-        orphans = sorted(self._orphans - self._seats.keys())
-        try:
-            async with self._ledger.transaction() as transaction:
-                await till_recover.settle_rows(
-                    transaction, orphans, self._epoch, "ledger_unavailable"
-                )
-        except DatabaseUnavailable:
-            return
-        self._orphans.clear()
 
 
 def _log_failure(task: asyncio.Task[None]) -> None:

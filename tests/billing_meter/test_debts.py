@@ -74,13 +74,13 @@ async def test_a_debt_waits_for_what_another_session_took(house) -> None:
     await charged_back(house)
     await house.run(4)
     _, _, owed = await stands(house)
-    closing, goes_on = (house.till._seats[name] for name in ("s1", "s2"))
+    closing, goes_on = (house.till._register.get(name) for name in ("s1", "s2"))
     before = goes_on.books
     closing.cut(house.clock.ns(), house.wallet.ledger.now_ms())
     house.till._begin_closing(closing, "member_left")
-    assert await house.till._commit([closing, goes_on])
+    assert await house.till._writer.commit([closing, goes_on])
     after, available, owes = await stands(house)
-    assert house.till._seats == {"s2": goes_on}
+    assert list(house.till._register) == [goes_on]
     assert after > before.hold.units - (goes_on.books.posted_units - before.posted_units)
     assert (available, owes) == (0, owed)
     await house.run(3)
