@@ -10,6 +10,7 @@ from media.aiortc_seam import (
     new_certificate,
 )
 from media.batch import PacketBuffer, srtp_protect
+from media.dtls_tail import RECORD_HEADER_BYTES
 
 RTP = bytes([0x80, 96, 0, 1, 0, 0, 0, 1, 0, 0, 0, 9]) + bytes(range(100))
 
@@ -22,9 +23,10 @@ class Pair:
         wire: Callable[[bytes], bytes | None] = lambda data: data,
         *,
         server_expects: Certificate | None = None,
+        server_certificate: Certificate | None = None,
         client_certificate: Certificate | None = None,
     ) -> None:
-        self.server_certificate = new_certificate()
+        self.server_certificate = server_certificate or new_certificate()
         self.client_certificate = client_certificate or new_certificate()
         self.sent: list[bytes] = []
         self.wire = wire
@@ -64,6 +66,16 @@ class Pair:
 
 def fingerprint(certificate: Certificate) -> Fingerprint:
     return Fingerprint("sha-256", certificate.sha256_fingerprint())
+
+
+def records_of(datagram: bytes) -> list[tuple[int, bytes]]:
+    """The records of a datagram: their content types (RFC 6347 §4.1) and fragments."""
+    found = []
+    while datagram:
+        end = RECORD_HEADER_BYTES + int.from_bytes(datagram[11:RECORD_HEADER_BYTES])
+        found.append((datagram[0], datagram[RECORD_HEADER_BYTES:end]))
+        datagram = datagram[end:]
+    return found
 
 
 def protected(sessions: SrtpSessions) -> tuple[PacketBuffer, int]:

@@ -1,5 +1,6 @@
 """A peer's DTLS: keys on both sides, fingerprints, lost flights, goodbyes."""
 
+import contextlib
 import time
 from itertools import pairwise
 
@@ -19,9 +20,15 @@ from media.aiortc_seam import (
     new_certificate,
 )
 from media.batch import PacketBuffer
-from tests.media.dtls_pair import RTP, Pair, protected
+from tests.media.dtls_pair import RTP, Pair, protected, records_of
 
 WAIT_S = 10
+CHANGE_CIPHER_SPEC, ALERT, HANDSHAKE = 20, 21, 22
+"""Content types of records (RFC 5246 §6.2.1)."""
+SERVER_HELLO, CERTIFICATE = 2, 11
+"""The first byte of a handshake message says which it is (§7.4)."""
+SESSION_ID_LENGTH_AT = 12 + 2 + 32
+"""In a ServerHello: after the header of the message, the version and the random."""
 
 
 def test_both_sides_get_keys_that_fit_and_prefer_aes_128_gcm() -> None:
@@ -73,6 +80,60 @@ def test_a_client_without_a_certificate_gets_no_keys() -> None:
     assert pair.server.srtp is None
     assert pair.server.state is DtlsState.FAILED
     assert not pair.server.feed(pair.sent[0])
+
+
+class Stranger(Certificate):
+    """An end with OpenSSL's own ideas: it keeps sessions, takes tickets, and renegotiates."""
+
+    def _create_ssl_context(self, srtp_profiles: list[SRTPProtectionProfile]) -> SSL.Context:
+        if self._context is None:
+            context = self._context = SSL.Context(SSL.DTLS_METHOD)
+            context.set_session_cache_mode(SSL.SESS_CACHE_BOTH)
+            context.set_verify(SSL.VERIFY_PEER, lambda *args: True)
+            context.use_certificate(self._cert)
+            context.use_privatekey(self._key)
+            context.set_tlsext_use_srtp(b":".join(p.openssl_profile for p in srtp_profiles))
+        return self._context
+
+
+@pytest.mark.parametrize("ours", ["server", "client"])
+def test_a_peer_that_wants_new_keys_gets_a_no(ours: str) -> None:
+    """The keys of SRTP are those of the first handshake: a second one would only cost."""
+    stranger = Stranger.generateCertificate()
+    if ours == "server":
+        pair = Pair(client_certificate=stranger).shake()
+        other = pair.client
+    else:
+        pair = Pair(server_certificate=stranger).shake()
+        other = pair.server
+    assert pair.sessions
+    assert other._connection is not None
+    first = len(pair.sent)
+    other._connection.renegotiate()
+    with contextlib.suppress(SSL.WantReadError):
+        other._connection.do_handshake()
+    other._flush(other._connection)
+    asked, answered, *_ = ([kind for kind, _ in records_of(sent)] for sent in pair.sent[first:])
+    assert (asked, answered) == ([HANDSHAKE], [ALERT])
+
+
+def test_no_session_is_promised_or_resumed() -> None:
+    """Who was here before shakes hands as everybody does, and shows its certificate again."""
+    certificate, stranger = new_certificate(), Stranger.generateCertificate()
+    session = None
+    for _ in range(2):
+        pair = Pair(server_certificate=certificate, client_certificate=stranger)
+        connection = pair.client._open()
+        if session is not None:
+            connection.set_session(session)
+        pair.client._shake(connection)
+        assert pair.sessions
+        session = connection.get_session()
+        _, servers_first, clients, servers_last = map(records_of, pair.sent)
+        (_, hello), (_, certificate_of_server), *_ = servers_first
+        assert (hello[0], hello[SESSION_ID_LENGTH_AT]) == (SERVER_HELLO, 0)
+        assert (certificate_of_server[0], clients[0][1][0]) == (CERTIFICATE, CERTIFICATE)
+        assert servers_last[0][0] == CHANGE_CIPHER_SPEC, "no ticket before it"
 
 
 RIGHT, WRONG = "right", "wrong"

@@ -3,6 +3,7 @@
 import asyncio
 import re
 import socket
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -439,6 +440,28 @@ async def test_a_lost_flight_of_the_server_is_sent_again(stage: Stage) -> None:
     assert caller.lost == 1
     await stage.wait_for(ViewerUp)
     assert not stage.plane._shaking
+
+
+@pytest.mark.parametrize(
+    ("join", "plain"), [(publisher, rtp(1)), (viewer, b"\x80\xc9\x00\x01" + bytes(4))]
+)
+async def test_openssl_answers_until_the_peer_has_shown_that_it_is_done(
+    stage: Stage, join: Callable[[Stage], Awaitable[Caller]], plain: bytes
+) -> None:
+    """Its last flight may be repeated until a packet under the new keys came; junk is none."""
+    caller = await join(stage)
+    (peer,) = stage.plane._peers()
+    packet = caller.protected(plain)
+    for datagram, answers in (
+        (None, True),
+        (packet[:-1] + bytes([packet[-1] ^ 1]), True),
+        (packet, False),
+    ):
+        if datagram is not None:
+            caller.send_raw(datagram)
+        await caller.ice()  # answered after what was sent before it
+        stage.skip(1)
+        assert (peer._dtls._connection is not None) is answers
 
 
 async def test_a_peer_that_vanished_is_closed_after_thirty_seconds(stage: Stage) -> None:
