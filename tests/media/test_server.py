@@ -443,7 +443,9 @@ async def test_a_lost_flight_of_the_server_is_sent_again(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize(
-    ("join", "plain"), [(publisher, rtp(1)), (viewer, b"\x80\xc9\x00\x01" + bytes(4))]
+    ("join", "plain"),
+    [(publisher, rtp(1)), (viewer, b"\x80\xc9\x00\x01" + bytes(4))],
+    ids=["publisher", "viewer"],
 )
 async def test_openssl_answers_until_the_peer_has_shown_that_it_is_done(
     stage: Stage, join: Callable[[Stage], Awaitable[Caller]], plain: bytes
