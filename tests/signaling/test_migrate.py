@@ -10,8 +10,9 @@ import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
-import billing_meter.schema
+import billing_meter.schema  # noqa: F401 - registers its tables
 import signaling.schema  # noqa: F401 - registers its tables
+from billing_meter.database import METADATA
 from signaling import migrate
 
 
@@ -25,7 +26,7 @@ async def test_fresh_database_gets_exactly_the_schema_of_the_code(tmp_path: Path
     engine = sa.create_engine(f"sqlite:///{file}", poolclass=sa.pool.NullPool)
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
-        differences = compare_metadata(context, billing_meter.schema.METADATA)
+        differences = compare_metadata(context, METADATA)
     engine.dispose()
     assert differences == []
 
@@ -35,7 +36,7 @@ async def test_constraints_are_the_same_too(tmp_path: Path) -> None:
     file, made = tmp_path / "p.db", tmp_path / "m.db"
     await migrate.upgrade(url_of(file))
     engine = sa.create_engine(f"sqlite:///{made}", poolclass=sa.pool.NullPool)
-    billing_meter.schema.METADATA.create_all(engine)
+    METADATA.create_all(engine)
     engine.dispose()
 
     def checks(database: Path) -> dict[str, list[str]]:
