@@ -7,6 +7,7 @@ import { askFirst } from "../ui/confirm.js";
 import { credits, dateTime, minorFromText, money } from "../ui/format.js";
 import { Badge, EmptyState, Notice, Spinner } from "../ui/parts.js";
 import { toast } from "../ui/toast.js";
+import { WrittenStep } from "./staff-step.js";
 
 /**
  * @typedef {import("../ui/purchase.js").Order} Order
@@ -38,7 +39,7 @@ export function StaffOrders() {
     }
     setBusy(false);
   };
-  return html`<section class="staff-refunds" aria-labelledby="staff-orders-title">
+  return html`<section class="staff-section" aria-labelledby="staff-orders-title">
     <h2 id="staff-orders-title">${t("staff.orders.title")}</h2>
     <form class="staff-search" onSubmit=${look} role="search">
       <label for="staff-member">${t("staff.orders.member")}</label>
@@ -119,10 +120,7 @@ function Details({ id }) {
 
 /** @param {{ shown: Looked, onGiven: (now: Looked) => void }} props */
 function GiveBack({ shown, onGiven }) {
-  const [text, setText] = useState("");
-  const [wrong, setWrong] = useState(false);
   const { order, member, refundable_minor: most } = shown;
-  const input = `order-part-${order.id}`;
   const ask = (/** @type {number | null} */ minor) => {
     const amount = money(minor ?? most, order.currency);
     const key = newKey(); // of this decision: pressed again after a lost answer, it is the same one
@@ -136,42 +134,32 @@ function GiveBack({ shown, onGiven }) {
         const path = `/staff/orders/${encodeURIComponent(order.id)}/refunds`;
         onGiven(await post(path, body, { idempotencyKey: key }));
         toast(t("staff.refunds.done"), "good");
-        setText("");
       },
     });
   };
-  const part = (/** @type {Event} */ event) => {
-    event.preventDefault();
+  const part = (/** @type {string} */ text) => {
     const minor = minorFromText(text);
-    const usable = minor !== null && minor <= most;
-    setWrong(!usable);
-    if (usable) void ask(minor);
+    if (minor === null || minor > most) return false;
+    void ask(minor);
+    return true;
   };
   return html`<p class="small">
       ${t("staff.orders.possible", { amount: money(most, order.currency), credits: credits(shown.refundable_units) })}
     </p>
-    <div class="refund-actions">
+    <div class="staff-steps">
       <button type="button" class="button button-accent" onClick=${() => void ask(null)} data-testid="order-give-all">
         ${t("staff.refunds.all", { amount: money(most, order.currency) })}
       </button>
-      <form class="refund-part" onSubmit=${part} noValidate>
-        <label for=${input}>${t("staff.orders.part_label", { currency: order.currency })}</label>
-        <input
-          id=${input}
-          class="input numbers"
-          inputmode="decimal"
-          autocomplete="off"
-          value=${text}
-          aria-invalid=${wrong ? "true" : undefined}
-          aria-describedby=${wrong ? `${input}-note` : undefined}
-          onInput=${(/** @type {any} */ event) => setText(event.currentTarget.value)}
-          data-testid="order-part"
-        />
-        <button type="submit" class="button" data-testid="order-part-ask">${t("staff.refunds.part")}</button>
-        ${wrong &&
-        html`<p id=${`${input}-note`} class="field-error" role="alert">
-          ${t("staff.refunds.part_wrong", { amount: money(most, order.currency) })}
-        </p>`}
-      </form>
+      <${WrittenStep}
+        key=${shown.refunds.length}
+        id=${`order-part-${order.id}`}
+        label=${t("staff.orders.part_label", { currency: order.currency })}
+        action=${t("staff.refunds.part")}
+        wrong=${t("staff.refunds.part_wrong", { amount: money(most, order.currency) })}
+        take=${part}
+        testid="order-part-ask"
+        fieldTestid="order-part"
+        amount
+      />
     </div>`;
 }

@@ -1,17 +1,15 @@
 // The queue of payouts: what experts ask for, the account to pay to, one step at a time.
 
-import { html, useCallback, useEffect, useRef, useState } from "../../vendor/preact-htm.js";
-import { errorText, get, post } from "../api.js";
+import { html } from "../../vendor/preact-htm.js";
+import { post } from "../api.js";
 import { t } from "../i18n.js";
 import { askFirst } from "../ui/confirm.js";
 import { creditsText, dateTime, money } from "../ui/format.js";
-import { Badge, EmptyState, ErrorState, Notice, Spinner } from "../ui/parts.js";
+import { Badge, Notice } from "../ui/parts.js";
 import { payoutBadge } from "../ui/payout-badge.js";
 import { toast } from "../ui/toast.js";
-
-/** How old an open queue may be; what a colleague did meanwhile is refused in any case. */
-const REFRESH_MS = 20_000;
-const LISTS = ["open", "closed"];
+import { StaffList } from "./staff-list.js";
+import { WrittenStep } from "./staff-step.js";
 
 /**
  * @typedef {{ id: string, state: string, expert: string, units: number, amount_minor: number, currency: string,
@@ -23,73 +21,19 @@ const LISTS = ["open", "closed"];
  */
 
 export function StaffPayouts() {
-  const [list, setList] = useState(LISTS[0]);
-  const [found, setFound] = useState(/** @type {{ payouts: Item[], more: boolean, provider: boolean } | null} */ (null));
-  const [error, setError] = useState(/** @type {string | null} */ (null));
-  const heading = useRef(/** @type {HTMLElement | null} */ (null));
-  const load = useCallback(() => {
-    let here = true;
-    get(`/staff/payouts?state=${list}`).then(
-      (answer) => {
-        if (!here) return;
-        setFound(answer);
-        setError(null);
-      },
-      (reason) => here && setError(errorText(reason)),
-    );
-    return () => {
-      here = false;
-    };
-  }, [list]);
-  // A payout that was decided goes, and the focus would go with it.
-  useEffect(() => {
-    if (found && document.activeElement === document.body) heading.current?.focus();
-  }, [found]);
-  useEffect(() => {
-    setFound(null);
-    const forget = load();
-    const timer = setInterval(() => {
-      if (document.visibilityState === "visible") load();
-    }, REFRESH_MS);
-    return () => {
-      forget();
-      clearInterval(timer);
-    };
-  }, [load]);
-  return html`<section class="staff-refunds" aria-labelledby="staff-payouts-title">
-    <div class="staff-head">
-      <h2 id="staff-payouts-title" tabindex="-1" ref=${heading}>${t("staff.payouts.title")}</h2>
-      <div class="row" role="group" aria-label=${t("staff.payouts.lists")}>
-        ${LISTS.map(
-          (name) => html`<button
-            key=${name}
-            type="button"
-            class="chip"
-            aria-pressed=${name === list ? "true" : "false"}
-            onClick=${() => setList(name)}
-            data-testid=${`payouts-${name}`}
-          >
-            ${t(`staff.payouts.list.${name}`)}
-          </button>`,
-        )}
-      </div>
-    </div>
-    ${error && html`<${ErrorState} text=${error} onRetry=${load} />`}
-    ${!found && !error && html`<div class="panel tx-loading"><${Spinner} /></div>`}
-    ${found?.payouts.length === 0 &&
-    html`<div class="panel" data-testid="payouts-empty">
-      <${EmptyState} icon="check" heading="h3" title=${t(`staff.payouts.empty.${list}`)} />
-    </div>`}
-    ${found?.payouts.map((item) => html`<${One} key=${item.id} item=${item} provider=${found.provider} onDone=${load} />`)}
-    ${found?.more && html`<p class="muted small">${t(`staff.payouts.more.${list}`)}</p>`}
-  </section>`;
+  return html`<${StaffList}
+    name="payouts"
+    parts=${["open", "closed"]}
+    line=${(/** @type {Item} */ item, /** @type {{ provider: boolean }} */ { provider }, /** @type {() => void} */ done) =>
+      html`<${One} key=${item.id} item=${item} provider=${provider} onDone=${done} />`}
+  />`;
 }
 
 /** @param {Props} props */
 function One({ item, provider, onDone }) {
   const title = `payout-${item.id}`;
-  return html`<article class="panel refund-item" aria-labelledby=${title} data-testid="payout-item" data-payout=${item.id} data-state=${item.state}>
-    <div class="refund-head">
+  return html`<article class="panel staff-item" aria-labelledby=${title} data-testid="payout-item" data-payout=${item.id} data-state=${item.state}>
+    <div class="staff-item-head">
       <h3 id=${title}>${item.expert}</h3>
       <strong class="numbers">${money(item.amount_minor, item.currency)}</strong>
     </div>
@@ -115,7 +59,7 @@ function Facts({ item }) {
     ...(item.reason ? [[t("staff.payouts.reason"), item.reason]] : []),
     [t("staff.payouts.id"), html`<span class="order-id">${item.id}</span>`],
   ];
-  return html`<dl class="facts refund-facts">
+  return html`<dl class="facts staff-facts">
     ${rows.map(([name, value]) => html`<div key=${name}><dt>${name}</dt><dd class="numbers">${value}</dd></div>`)}
   </dl>`;
 }
@@ -132,18 +76,18 @@ function Steps({ item, provider, onDone }) {
   };
   switch (item.state) {
     case "requested":
-      return html`<div class="refund-actions">
+      return html`<div class="staff-steps">
         <${Approve} item=${item} provider=${provider} take=${take} />
         <${Written} item=${item} name="deny" field="reason" optional take=${take} />
       </div>`;
     case "approved":
       if (!item.manual) return html`<p class="muted small">${t("staff.payouts.with_provider")}</p>`;
-      return html`<div class="refund-actions">
+      return html`<div class="staff-steps">
         <${Written} item=${item} name="paid" field="reference" take=${take} />
         <${Written} item=${item} name="failed" field="reason" take=${take} />
       </div>`;
     case "paid":
-      return html`<div class="refund-actions">
+      return html`<div class="staff-steps">
         <${Written} item=${item} name="returned" field="reason" take=${take} />
       </div>`;
     default:
@@ -176,15 +120,9 @@ function Approve({ item, provider, take }) {
  *   take: (step: Step) => Promise<void> }} props
  */
 function Written({ item, name, field, optional = false, take }) {
-  const [text, setText] = useState("");
-  const [wrong, setWrong] = useState(false);
-  const id = `${name}-${item.id}`;
   const amount = money(item.amount_minor, item.currency);
-  const submit = (/** @type {Event} */ event) => {
-    event.preventDefault();
-    const written = text.trim();
-    setWrong(!written && !optional);
-    if (!written && !optional) return;
+  const ask = (/** @type {string} */ written) => {
+    if (!written && !optional) return false;
     void askFirst({
       title: t(`staff.payouts.${name}_title`, { amount }),
       testid: "payout-confirm",
@@ -193,23 +131,16 @@ function Written({ item, name, field, optional = false, take }) {
       content: html`<p>${t(`staff.payouts.${name}_text`, { amount, expert: item.expert })}</p>`,
       run: () => take({ do: name, ...(written ? { [field]: written } : {}) }),
     });
+    return true;
   };
-  return html`<form class="payout-step" onSubmit=${submit} noValidate>
-    <label for=${id}>${t(`staff.payouts.${name}_${field}`)}</label>
-    <input
-      id=${id}
-      class="input"
-      autocomplete="off"
-      maxlength="120"
-      value=${text}
-      aria-invalid=${wrong ? "true" : undefined}
-      aria-describedby=${wrong ? `${id}-note` : undefined}
-      onInput=${(/** @type {any} */ event) => setText(event.currentTarget.value)}
-      data-testid=${`payout-${name}-${field}`}
-    />
-    <button type="submit" class=${`button ${name === "paid" ? "button-accent" : "button-outline"}`} data-testid=${`payout-${name}`}>
-      ${t(`staff.payouts.${name}`)}
-    </button>
-    ${wrong && html`<p id=${`${id}-note`} class="field-error" role="alert">${t(`staff.payouts.${field}_wrong`)}</p>`}
-  </form>`;
+  return html`<${WrittenStep}
+    id=${`${name}-${item.id}`}
+    label=${t(`staff.payouts.${name}_${field}`)}
+    action=${t(`staff.payouts.${name}`)}
+    wrong=${t(`staff.payouts.${field}_wrong`)}
+    take=${ask}
+    look=${name === "paid" ? "button-accent" : "button-outline"}
+    testid=${`payout-${name}`}
+    fieldTestid=${`payout-${name}-${field}`}
+  />`;
 }
