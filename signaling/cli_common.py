@@ -9,7 +9,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, TypeVar
 
 import typer
 
@@ -25,6 +25,7 @@ DataOption = Annotated[Path | None, typer.Option("--data", help="Data directory.
 ByOption = Annotated[str | None, typer.Option(help="Who decides; else the system's user.")]
 NAME_CHARS_MAX: Final = 64
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+State = TypeVar("State", bound=str)
 
 
 class CommandError(Exception):
@@ -56,6 +57,15 @@ async def account_named(config: Config, database: Database, name: str) -> Accoun
     if account is None:
         raise CommandError("no_such_account", f"there is no account {name!r}")
     return account
+
+
+def state_named(text: str, known: Sequence[State], *more: str) -> State:
+    """The state that is called so; CommandError that names all, with `more` that may be said."""
+    for state in known:
+        if state == text:
+            return state
+    names = ", ".join([*more, *known])
+    raise CommandError("bad_state", f"no state {text!r}: {names}")
 
 
 def show(result: Mapping[str, object], as_json: bool) -> None:

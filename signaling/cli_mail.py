@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Annotated, Final
+from typing import Annotated, Final, get_args
 
 import typer
 
@@ -20,6 +20,7 @@ from signaling.cli_common import (
     settings,
     show,
     show_list,
+    state_named,
 )
 from signaling.config import Config
 from signaling.store import opened_store, utc_now
@@ -36,12 +37,7 @@ def mail_list(
     as_json: JsonOption = False,
 ) -> None:
     """Show mails, the newest first; neither addresses nor texts."""
-    wanted: MailState
-    match state:
-        case "dead" | "waiting" | "sent":
-            wanted = state
-        case _:
-            raise CommandError("bad_state", f"no state {state!r}: dead, waiting or sent")
+    wanted: MailState = state_named(state, get_args(MailState))
     found = asyncio.run(_of_state(settings(config, data), wanted))
     show_list("mails", [_shown(mail) for mail in found], as_json)
 

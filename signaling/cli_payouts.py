@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
 from typing import Annotated, Final, TypeVar
 
 import typer
@@ -24,6 +25,7 @@ from signaling.cli_common import (
     settings,
     show,
     show_list,
+    state_named,
     who,
 )
 from signaling.compose_payments import payouts as payouts_of
@@ -74,11 +76,7 @@ def payout_approve(
     as_json: JsonOption = False,
 ) -> None:
     """Let a payout be paid: by the provider, or by you, who then calls `paid` or `failed`."""
-
-    def act(payouts: Payouts) -> Awaitable[Payout | PayoutRefused]:
-        return payouts.approve(payout, who(by), manual=manual)
-
-    _step(act, settings(config, data), as_json)
+    _step(lambda payouts: payouts.approve(payout, who(by), manual=manual), config, data, as_json)
 
 
 @payout_cli.command("deny")
@@ -91,11 +89,7 @@ def payout_deny(
     as_json: JsonOption = False,
 ) -> None:
     """Give an undecided payout back to the expert's earnings."""
-
-    def act(payouts: Payouts) -> Awaitable[Payout | PayoutRefused]:
-        return payouts.deny(payout, who(by), reason)
-
-    _step(act, settings(config, data), as_json)
+    _step(lambda payouts: payouts.deny(payout, who(by), reason), config, data, as_json)
 
 
 @payout_cli.command("paid")
@@ -108,11 +102,7 @@ def payout_paid(
     as_json: JsonOption = False,
 ) -> None:
     """Note that an approved payout was paid by bank transfer."""
-
-    def act(payouts: Payouts) -> Awaitable[Payout | PayoutRefused]:
-        return payouts.paid(payout, reference, who(by))
-
-    _step(act, settings(config, data), as_json)
+    _step(lambda payouts: payouts.paid(payout, reference, who(by)), config, data, as_json)
 
 
 @payout_cli.command("failed")
@@ -125,11 +115,7 @@ def payout_failed(
     as_json: JsonOption = False,
 ) -> None:
     """Note that an approved payout cannot be paid by bank transfer; it is given back."""
-
-    def act(payouts: Payouts) -> Awaitable[Payout | PayoutRefused]:
-        return payouts.failed(payout, reason, who(by))
-
-    _step(act, settings(config, data), as_json)
+    _step(lambda payouts: payouts.failed(payout, reason, who(by)), config, data, as_json)
 
 
 @payout_cli.command("returned")
@@ -142,24 +128,26 @@ def payout_returned(
     as_json: JsonOption = False,
 ) -> None:
     """Note that the bank sent a paid payout back; the expert can have it paid out anew."""
-
-    def act(payouts: Payouts) -> Awaitable[Payout | PayoutRefused]:
-        return payouts.returned(payout, reason, who(by))
-
-    _step(act, settings(config, data), as_json)
+    _step(lambda payouts: payouts.returned(payout, reason, who(by)), config, data, as_json)
 
 
 def _step(
-    act: Callable[[Payouts], Awaitable[Payout | PayoutRefused]], config: Config, as_json: bool
+    act: Callable[[Payouts], Awaitable[Payout | PayoutRefused]],
+    config: Path | None,
+    data: Path | None,
+    as_json: bool,
 ) -> None:
+    """Take one step of a payout and show what became of it."""
+
     async def done(payouts: Payouts, accounts: Accounts) -> dict[str, object] | PayoutRefused:
         outcome = await act(payouts)
         if isinstance(outcome, PayoutRefused):
             return outcome
         return await _shown(outcome, accounts)
 
+    loaded = settings(config, data)
     try:
-        outcome = asyncio.run(_with_payouts(config, done))
+        outcome = asyncio.run(_with_payouts(loaded, done))
     except ValueError as error:
         raise CommandError("bad_text", f"{error}") from None
     if isinstance(outcome, PayoutRefused):
@@ -203,8 +191,4 @@ def _states(text: str) -> tuple[PayoutState, ...]:
         case "all":
             return tuple(PayoutState)
         case _:
-            try:
-                return (PayoutState(text),)
-            except ValueError:
-                known = ", ".join(state.value for state in PayoutState)
-                raise CommandError("bad_state", f"no state {text!r}: open, all, {known}") from None
+            return (state_named(text, tuple(PayoutState), "open", "all"),)

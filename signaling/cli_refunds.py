@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Final, TypeVar
+from typing import Annotated, Final, TypeVar, get_args
 
 import typer
 
@@ -21,6 +21,7 @@ from signaling.cli_common import (
     settings,
     show,
     show_list,
+    state_named,
     who,
 )
 from signaling.config import Config
@@ -40,17 +41,12 @@ def refund_list(
     as_json: JsonOption = False,
 ) -> None:
     """Show requests, the oldest first."""
-    wanted: RefundState
-    match state:
-        case "requested" | "approved" | "denied":
-            wanted = state
-        case _:
-            raise CommandError("bad_state", f"no state {state!r}: requested, approved or denied")
-
-    def look(refunds: Refunds) -> Awaitable[list[Refund]]:
-        return _listed(refunds, wanted)
-
-    found = asyncio.run(_with_refunds(settings(config, data), look))
+    wanted: RefundState = state_named(state, get_args(RefundState))
+    found = asyncio.run(
+        _with_refunds(
+            settings(config, data), lambda refunds: refunds.of_state(wanted, limit=LISTED_MAX)
+        )
+    )
     show_list("refunds", [_shown(refund) for refund in found], as_json)
 
 
@@ -87,19 +83,16 @@ def refund_deny(
 ) -> None:
     """Give nothing back, for good."""
 
-    def deny(refunds: Refunds) -> Awaitable[Refund | RefundRefused]:
-        return refunds.deny(session, who(by))
-
-    _decided(asyncio.run(_with_refunds(settings(config, data), deny)), as_json)
+    decider = who(by)
+    outcome = asyncio.run(
+        _with_refunds(settings(config, data), lambda refunds: refunds.deny(session, decider))
+    )
+    _decided(outcome, as_json)
 
 
 async def _with_refunds(config: Config, act: Callable[[Refunds], Awaitable[T]]) -> T:
     async with opened_store(config) as database:
         return await act(Refunds(LedgerStore(database, utc_now=utc_now)))
-
-
-async def _listed(refunds: Refunds, state: RefundState) -> list[Refund]:
-    return list(await refunds.of_state(state, limit=LISTED_MAX))
 
 
 def _decided(outcome: Refund | RefundRefused, as_json: bool) -> None:

@@ -1,4 +1,4 @@
-"""`parlour staff add|remove|list`: who may decide on refunds. Counts at once while serving."""
+"""`parlour staff add|remove|list`: who decides what staff decides. Counts at once while serving."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ from signaling.cli_common import (
 from signaling.config import Config
 from signaling.store import opened_store, utc_now
 
-staff_cli = typer.Typer(no_args_is_help=True, help="Staff: who decides on refunds.")
+staff_cli = typer.Typer(
+    no_args_is_help=True, help="Staff: who decides on refunds, payouts and purchases."
+)
 NameArgument = Annotated[str, typer.Argument(help="An account's name, as it signs in.")]
 
 

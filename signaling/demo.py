@@ -82,7 +82,7 @@ EXPERTS = {
 MEMBERS = (
     DemoMember("mia", 2, "premium, with credits"),
     DemoMember("noah", 0, "basic, no credits yet"),
-    DemoMember("sam", 0, "staff: decides on refunds and payouts, at /staff", staff=True),
+    DemoMember("sam", 0, "staff: decides on refunds, payouts and purchases, at /staff", staff=True),
 )
 
 
