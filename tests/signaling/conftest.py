@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import shutil
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +25,7 @@ from signaling.passwords import Passwords
 from signaling.services import Services
 from signaling.store import opened_store
 from signaling.tokens import Grant, Tokens, secret_of
+from tests.billing_meter.fake_stripe import KEY, SECRET, FakeStripe
 from tests.signaling.mail_server import mail_server
 from tests.signaling.post_office import Post
 from tests.turns import turn
@@ -112,6 +114,24 @@ class Door:
 def flags() -> dict[str, dict[str, object]]:
     """Configuration of the door; a test may override the fixture."""
     return {}
+
+
+@pytest.fixture
+async def stripe() -> AsyncIterator[FakeStripe]:
+    """Stripe, as far as a door can see it."""
+    made = FakeStripe(lambda: int(time.time()))
+    await made.start()
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+def stripe_flags(stripe: FakeStripe) -> dict[str, dict[str, object]]:
+    """A door that has it behind it: for a test's own `flags`."""
+    return {
+        "money": {"provider": "stripe"},
+        "stripe": {"secret_key": KEY, "webhook_secret": SECRET, "api_base": stripe.url},
+    }
 
 
 @pytest.fixture(scope="session")

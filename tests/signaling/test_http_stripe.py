@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import time
 
 import pytest
 
 from signaling.config import ConfigError, load
-from tests.billing_meter.fake_stripe import KEY, SECRET, FakeStripe
+from tests.billing_meter.fake_stripe import KEY, SECRET
 
 ORDER = {"package": "credits-27", "method": "card"}
 WEBHOOK = "/api/v1/webhooks/stripe"
@@ -16,19 +15,8 @@ UNITS = 167_940
 
 
 @pytest.fixture
-async def stripe():
-    made = FakeStripe(lambda: int(time.time()))
-    await made.start()
-    yield made
-    await made.close()
-
-
-@pytest.fixture
-def flags(stripe) -> dict[str, dict[str, object]]:
-    return {
-        "money": {"provider": "stripe"},
-        "stripe": {"secret_key": KEY, "webhook_secret": SECRET, "api_base": stripe.url},
-    }
+def flags(stripe_flags: dict[str, dict[str, object]]) -> dict[str, dict[str, object]]:
+    return stripe_flags
 
 
 async def _ordered(client) -> dict[str, object]:

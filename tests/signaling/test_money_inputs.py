@@ -31,7 +31,6 @@ from signaling.app import ROUTES
 from signaling.buckets import Buckets
 from signaling.idempotency import KEY_HEADER
 from signaling.routing import Access, Route
-from tests.billing_meter.fake_stripe import KEY, SECRET, FakeStripe
 
 MONEY = ("wallet", "orders", "webhooks", "sessions", "staff", "earnings", "payouts", "studio")
 ELSE = ("accounts", "login", "logout", "reset", "me", "ws-ticket", "experts", "ice-servers")
@@ -194,19 +193,8 @@ class House:
 
 
 @pytest.fixture
-async def stripe():
-    made = FakeStripe(lambda: int(time.time()))
-    await made.start()
-    yield made
-    await made.close()
-
-
-@pytest.fixture
-def flags(stripe) -> dict[str, dict[str, object]]:
-    return {
-        "money": {"provider": "stripe"},
-        "stripe": {"secret_key": KEY, "webhook_secret": SECRET, "api_base": stripe.url},
-    }
+def flags(stripe_flags: dict[str, dict[str, object]]) -> dict[str, dict[str, object]]:
+    return stripe_flags
 
 
 @pytest.fixture
