@@ -19,7 +19,7 @@ import aiohttp
 
 from billing_meter.database import Database
 from billing_meter.statements import reconcile, verify
-from billing_meter.tariff import Tariff
+from billing_meter.tariff import Component, Tariff
 from billing_meter.units import UNITS_PER_CREDIT
 from billing_meter.wallet import Wallet
 from media.api import Answer
@@ -194,6 +194,12 @@ class Visitor:
         assert isinstance(reply, wire.MediaAnswer), reply
         return Mouth(await Ear(Answer(reply.sdp, "", "")).connect(), label)
 
+    async def streams(self, name: str, key: str, label: bytes) -> tuple[Mouth, str]:
+        """On air as an encoder is, over WHIP; with the address of the resource."""
+        status, resource, answer = await self.offers_over_http(f"/whip/{name}", "sendonly", key)
+        assert status == 201, answer
+        return Mouth(await Ear(Answer(answer, "", "")).connect(), label), resource
+
     async def offers_over_http(
         self, path: str, direction: str, bearer: str | None = None
     ) -> tuple[int, str, str]:
@@ -211,6 +217,37 @@ class Visitor:
             await asyncio.wait([self._reader])
             await self._socket.close()
         await self.http.close()
+
+
+async def meet(name: str, expert: Visitor, *others: Visitor) -> None:
+    """All are in the expert's room, which is on air."""
+    for visitor in (expert, *others):
+        await visitor.open()
+        entered = await visitor.say(wire.RoomEnter(expert=name))
+        assert isinstance(entered, wire.RoomEntered), entered
+    await expert.hears(wire.RoomState, lambda m: m.expert.state == "live_free")
+
+
+async def ask(
+    expert: Visitor, member: Visitor, *, cam2cam: bool = False, two_way_audio: bool = False
+) -> str:
+    """The member asks for a private session, and it rings; the session."""
+    rate = TARIFF.rate(Component.PRIVATE)
+    rate += TARIFF.rate(Component.CAM2CAM) * cam2cam
+    rate += TARIFF.rate(Component.TWO_WAY_AUDIO) * two_way_audio
+    ringing = await member.say(
+        wire.PrivateRequest(accepted_units_per_s=rate, cam2cam=cam2cam, two_way_audio=two_way_audio)
+    )
+    assert isinstance(ringing, wire.PrivateState), ringing
+    session = ringing.session.session
+    await expert.hears(wire.PrivateIncoming, lambda m: m.session.session == session)
+    return session
+
+
+async def accept(expert: Visitor, session: str) -> None:
+    """The expert takes the request."""
+    answer = await expert.say(wire.PrivateAccept(session=session))
+    assert isinstance(answer, wire.Ack), answer
 
 
 # --- media --------------------------------------------------------------------------------------

@@ -17,10 +17,19 @@ from pathlib import Path
 import pytest
 
 from billing_meter.meter_types import LEASE_S
-from media.api import Answer
 from signaling import wire
 from tests.disks import NEEDS_ROOT, Disk, mounted
-from tests.e2e.bare import Ear, Mouth, People, Visitor, books_are_clean, populate
+from tests.e2e.bare import (
+    Ear,
+    Mouth,
+    People,
+    Visitor,
+    accept,
+    ask,
+    books_are_clean,
+    meet,
+    populate,
+)
 from tests.e2e.harness import Server, running_server
 
 PRIVATE = b"priv"
@@ -42,10 +51,8 @@ def readiness(server: Server) -> tuple[int, str]:
 
 async def private(expert: Visitor, member: Visitor) -> tuple[str, Ear]:
     """Asked for, accepted, and heard; the session and the member's ear."""
-    ringing = await member.say(wire.PrivateRequest(accepted_units_per_s=RATE))
-    assert isinstance(ringing, wire.PrivateState), ringing
-    session = ringing.session.session
-    assert isinstance(await expert.say(wire.PrivateAccept(session=session)), wire.Ack)
+    session = await ask(expert, member)
+    await accept(expert, session)
     ear = await member.watches()
     await ear.hears(PRIVATE, 10)
     return session, ear
@@ -55,13 +62,8 @@ async def on_air(server: Server, people: People) -> tuple[Visitor, Visitor, Mout
     """The expert streams, both are in the room."""
     expert = Visitor(server.url, people.token("luna"))
     member = Visitor(server.url, people.token("mia"))
-    status, _, answer = await expert.offers_over_http("/whip/luna", "sendonly", people.keys["luna"])
-    assert status == 201, answer
-    mouth = Mouth(await Ear(Answer(answer, "", "")).connect(), PRIVATE)
-    for visitor in (expert, member):
-        await visitor.open()
-        await visitor.say(wire.RoomEnter(expert="luna"))
-    await expert.hears(wire.RoomState, lambda m: m.expert.state == "live_free")
+    mouth, _ = await expert.streams("luna", people.keys["luna"], PRIVATE)
+    await meet("luna", expert, member)
     return expert, member, mouth
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from media.api import Answer
 from signaling import wire
-from tests.e2e.bare import Ear, Mouth, Visitor, books_are_clean, populate
+from tests.e2e.bare import Ear, Mouth, Visitor, accept, ask, books_are_clean, populate
 from tests.e2e.harness import Server, running_server
 from tests.e2e.hostile_client import EVIL, Hostile
 from tests.media.callers import Caller, offer
@@ -73,9 +73,7 @@ async def free_room(data: Path) -> AsyncIterator[Scene]:
         )
         for visitor in (expert, member, guest, basic, player):
             stack.push_async_callback(visitor.close)
-        status, resource, answer = await expert.offers_over_http(f"/whip/{EXPERT}", "sendonly", key)
-        assert status == 201
-        air = Mouth(await Ear(Answer(answer, "", "")).connect(), FREE)
+        air, resource = await expert.streams(EXPERT, key, FREE)
         stack.push_async_callback(air.close)
         await expert.open()
         resume = (await member.open()).resume
@@ -101,14 +99,9 @@ async def free_room(data: Path) -> AsyncIterator[Scene]:
 
 async def begin_private(scene: Scene) -> wire.SessionView:
     """With Cam2Cam and two-way audio; active when this returns."""
-    asked = wire.PrivateRequest(
-        accepted_units_per_s=sum(RATES.values()), cam2cam=True, two_way_audio=True
-    )
-    assert isinstance(await scene.member.say(asked), wire.PrivateState)
-    incoming = await scene.expert.hears(wire.PrivateIncoming)
-    session = incoming.session.session
+    session = await ask(scene.expert, scene.member, cam2cam=True, two_way_audio=True)
     assert not scene.sealed
-    assert isinstance(await scene.expert.say(wire.PrivateAccept(session=session)), wire.Ack)
+    await accept(scene.expert, session)
     return await scene.member.phase("active")
 
 

@@ -20,9 +20,18 @@ import pytest
 
 from billing_meter.database import Database
 from billing_meter.marks_rows import durable_rows
-from media.api import Answer
 from signaling import wire
-from tests.e2e.bare import Ear, Mouth, People, Visitor, books_are_clean, populate
+from tests.e2e.bare import (
+    Ear,
+    Mouth,
+    People,
+    Visitor,
+    accept,
+    ask,
+    books_are_clean,
+    meet,
+    populate,
+)
 from tests.e2e.harness import Server, read_store
 from tests.media.callers import Caller
 
@@ -61,28 +70,17 @@ class Lane:
         expert = Visitor(self.url, self.people.token(name))
         member = Visitor(self.url, self.people.token(f"member-{self.number}"))
         self.visitors += [expert, member]
-        key = self.people.keys[name]
-        status, _, answer = await expert.offers_over_http(f"/whip/{name}", "sendonly", key)
-        assert status == 201, answer
-        self.mouths.append(Mouth(await Ear(Answer(answer, "", "")).connect(), PRIVATE))
-        for visitor in (expert, member):
-            await visitor.open()
-            await visitor.say(wire.RoomEnter(expert=name))
+        mouth, _ = await expert.streams(name, self.people.keys[name], PRIVATE)
+        self.mouths.append(mouth)
         member.listeners.append(self._hear)
-        await expert.hears(wire.RoomState, lambda m: m.expert.state == "live_free")
+        await meet(name, expert, member)
         await asyncio.sleep(wait_s)
         await self._private(expert, member, both_ways=self.number % 2 == 1)
 
     async def _private(self, expert: Visitor, member: Visitor, *, both_ways: bool) -> None:
         """The member watches from the connecting on, so all that it hears is private."""
-        rate = 449 if both_ways else 299
-        asked = wire.PrivateRequest(
-            accepted_units_per_s=rate, cam2cam=both_ways, two_way_audio=both_ways
-        )
-        ringing = await member.say(asked)
-        assert isinstance(ringing, wire.PrivateState), ringing
-        session = ringing.session.session
-        assert isinstance(await expert.say(wire.PrivateAccept(session=session)), wire.Ack)
+        session = await ask(expert, member, cam2cam=both_ways, two_way_audio=both_ways)
+        await accept(expert, session)
         self.session = session
         self.accepted.set()
         self.member_ear = await member.watches()

@@ -10,9 +10,8 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from media.api import Answer
 from signaling import wire
-from tests.e2e.bare import Ear, Mouth, Visitor
+from tests.e2e.bare import Mouth, Visitor, accept, ask, meet
 from tests.e2e.harness import PARLOUR, PASSWORD, REPO, Server
 from tests.media.callers import Caller
 from tests.postgres import Cluster
@@ -61,22 +60,14 @@ async def credits_left(visitor: Visitor) -> int:
     return int(balance["available_units"]) + int(balance["held_units"])
 
 
-async def private(expert: Visitor, member: Visitor, key: str) -> tuple[str, int, list[Mouth]]:
-    """On air, asked, accepted, three seconds paid; (session, units shown, who still talks)."""
-    status, _, answer = await expert.offers_over_http("/whip/luna", "sendonly", key)
-    assert status == 201, answer
-    mouths = [Mouth(await Ear(Answer(answer, "", "")).connect(), b"priv")]
-    for visitor in (expert, member):
-        await visitor.open()
-        await visitor.say(wire.RoomEnter(expert="luna"))
-    await expert.hears(wire.RoomState, lambda m: m.expert.state == "live_free")
-    ringing = await member.say(wire.PrivateRequest(accepted_units_per_s=RATE))
-    assert isinstance(ringing, wire.PrivateState), ringing
-    session = ringing.session.session
-    assert isinstance(await expert.say(wire.PrivateAccept(session=session)), wire.Ack)
+async def private(expert: Visitor, member: Visitor, key: str) -> tuple[int, Mouth]:
+    """On air, asked, accepted, three seconds paid; the units shown, and who still talks."""
+    mouth, _ = await expert.streams("luna", key, b"priv")
+    await meet("luna", expert, member)
+    await accept(expert, await ask(expert, member))
     await member.watches()
     hud = await member.hears(wire.PrivateHud, lambda m: m.cost_units >= 3 * RATE)
-    return session, hud.cost_units, mouths
+    return hud.cost_units, mouth
 
 
 @pytest.mark.slow
@@ -92,10 +83,9 @@ async def test_register_buy_talk_crash_and_prove(
         member = await registered(server.url)
         await buy(member)
         expert = Visitor(server.url, str(server.cli("token", "luna")["token"]))
-        _session, shown, mouths = await private(expert, member, key)
+        shown, mouth = await private(expert, member, key)
         await server.kill()
-        for mouth in mouths:
-            await mouth.close()
+        await mouth.close()
         for visitor in (expert, member):
             await visitor.close()
         await Caller.all_vanish()
