@@ -14,8 +14,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-import cffi
 from pylibsrtp import _binding
+
+from media.mmsg import MSG_DONTWAIT, libc_ffi, sendmmsg
 
 SLOT_BYTES: Final = 1_728
 """A plain packet with our own header extensions and SRTP's trailer (at most 144 bytes), and not a
@@ -39,24 +40,6 @@ UDP_SEGMENT: Final = 103
 CONTROL: Final = struct.Struct("@QiiH6x")
 """struct cmsghdr and the segment size."""
 CONTROL_BYTES: Final = 18
-_DONTWAIT: Final = socket.MSG_DONTWAIT
-
-libc_ffi = cffi.FFI()
-libc_ffi.cdef(
-    """
-    struct iovec { void *iov_base; size_t iov_len; };
-    struct msghdr {
-        void *msg_name; uint32_t msg_namelen;
-        struct iovec *msg_iov; size_t msg_iovlen;
-        void *msg_control; size_t msg_controllen;
-        int msg_flags;
-    };
-    struct mmsghdr { struct msghdr msg_hdr; unsigned int msg_len; };
-    int sendmmsg(int fd, struct mmsghdr *messages, unsigned int count, int flags);
-    """
-)
-_libc: Any = libc_ffi.dlopen(None)
-_sendmmsg: Any = _libc.sendmmsg
 
 srtp_ffi: Any = _binding.ffi
 srtp_protect: Any = _binding.lib.srtp_protect
@@ -314,7 +297,7 @@ class BatchSender:
 
     def flush(self, messages: Any, count: int) -> int:
         """Hand prepared messages to the kernel: how many it took."""
-        taken = int(_sendmmsg(self._fd, messages, count, _DONTWAIT))
+        taken = int(sendmmsg(self._fd, messages, count, MSG_DONTWAIT))
         if taken == count:
             return count
         return self._flush_rest(messages, count, taken)
@@ -337,7 +320,7 @@ class BatchSender:
                     position += 1
             if position >= count:
                 break
-            taken = int(_sendmmsg(self._fd, messages + position, count - position, _DONTWAIT))
+            taken = int(sendmmsg(self._fd, messages + position, count - position, MSG_DONTWAIT))
         return total
 
     def _refuse(self, position: int, code: int) -> None:

@@ -23,10 +23,10 @@ from media.batch import (
     UDP_SEGMENT,
     BatchSender,
     Lane,
-    libc_ffi,
     srtp_ffi,
     srtp_protect,
 )
+from media.mmsg import libc_ffi
 from media.rewrite import Segment
 from media.ring import Packet
 

@@ -34,11 +34,11 @@ from media.batch import (
     Lane,
     Shape,
     Slab,
-    libc_ffi,
     srtp_ffi,
     srtp_protect,
 )
 from media.header_columns import HeaderColumns
+from media.mmsg import libc_ffi
 
 FRAME_WAIT_NS: Final = 5_000_000
 """How long the first packets of a frame wait for the last. A picture is not shown any later for it,

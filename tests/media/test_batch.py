@@ -19,6 +19,7 @@ from media.batch import SEGMENTS, SLOTS, BatchSender, Destination, Lane, PacketB
 from media.burst import Burst, written
 from media.fanout import FanOut
 from media.links import CodecFormat, ViewerTrack
+from media.mmsg import libc_ffi
 from media.rewrite import Segment
 from media.ring import Packet
 from media.rtp import URI_ABS_SEND_TIME, URI_VIDEO_ORIENTATION
@@ -341,15 +342,15 @@ def test_a_burst_writes_what_single_packets_are_written_as(data: st.DataObject) 
 
 def refuse_cut_messages(monkeypatch: pytest.MonkeyPatch) -> None:
     """A way out without checksum offload takes no control message (udp(7): EIO)."""
-    real = batch._sendmmsg
+    real = batch.sendmmsg
 
     def sendmmsg(fd: int, messages: Any, count: int, flags: int) -> int:
         if messages[0].msg_hdr.msg_controllen:
-            batch.libc_ffi.errno = errno.EIO
+            libc_ffi.errno = errno.EIO
             return -1
         return int(real(fd, messages, count, flags))
 
-    monkeypatch.setattr(batch, "_sendmmsg", sendmmsg)
+    monkeypatch.setattr(batch, "sendmmsg", sendmmsg)
 
 
 def ssrcs(receiver: socket.socket) -> list[int]:
@@ -362,11 +363,11 @@ def outcomes(monkeypatch: pytest.MonkeyPatch, results: list[int]) -> None:
     def sendmmsg(fd: int, messages: Any, count: int, flags: int) -> int:
         result = results.pop(0)
         if result < 0:
-            batch.libc_ffi.errno = -result
+            libc_ffi.errno = -result
             return -1
         return min(result, count)
 
-    monkeypatch.setattr(batch, "_sendmmsg", sendmmsg)
+    monkeypatch.setattr(batch, "sendmmsg", sendmmsg)
 
 
 @pytest.mark.parametrize(
@@ -392,7 +393,7 @@ def test_what_the_kernel_does_not_take_is_dropped_and_counted(
     errors: int,
 ) -> None:
     outcomes(monkeypatch, results)
-    messages = batch.libc_ffi.new("struct mmsghdr[]", 10)
+    messages = libc_ffi.new("struct mmsghdr[]", 10)
     assert sender.flush(messages, 10) == taken
     assert (sender.dropped_full, sender.send_errors) == (full, errors)
     assert results == []
@@ -405,10 +406,10 @@ def test_a_really_full_socket_never_blocks(receiver: socket.socket) -> None:
         peer.bind(path)
         out.connect(path)
         sender = BatchSender(out)
-        iovec = batch.libc_ffi.new("struct iovec *")
-        iovec.iov_base = batch.libc_ffi.cast("void *", sender.slabs[0].address)
+        iovec = libc_ffi.new("struct iovec *")
+        iovec.iov_base = libc_ffi.cast("void *", sender.slabs[0].address)
         iovec.iov_len = 1_000
-        messages = batch.libc_ffi.new("struct mmsghdr[]", 1_000)
+        messages = libc_ffi.new("struct mmsghdr[]", 1_000)
         for n in range(1_000):
             messages[n].msg_hdr.msg_iov = iovec
             messages[n].msg_hdr.msg_iovlen = 1

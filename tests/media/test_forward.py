@@ -21,6 +21,7 @@ from media.api import (
     SourceUp,
 )
 from media.links import CodecFormat
+from media.mmsg import libc_ffi
 from media.outlet import REPLAY_BURST_PACKETS
 from media.publisher import PACKETS_BURST_MAX, SSRCS_MAX
 from tests.media.farends import (
@@ -235,17 +236,17 @@ def test_a_kernel_that_does_not_cut_messages_gets_them_one_by_one(
     publisher = world.publisher()
     watchers = [watching(world, f"v{n}") for n in range(9)]
     publisher.video(KEY, 100, 0)
-    really = batch._sendmmsg
+    really = batch.sendmmsg
     calls: list[int] = []
 
     def sendmmsg(fd: int, messages: Any, count: int, flags: int) -> int:
         calls.append(count)
         if messages[0].msg_hdr.msg_iovlen > 1:
-            batch.libc_ffi.errno = code
+            libc_ffi.errno = code
             return -1
         return int(really(fd, messages, count, flags))
 
-    monkeypatch.setattr(batch, "_sendmmsg", sendmmsg)
+    monkeypatch.setattr(batch, "sendmmsg", sendmmsg)
     for start in (101, 104):
         world.batching = True
         for n in range(3):
