@@ -5,7 +5,7 @@ import { t, tn } from "../i18n.js";
 import { useSession } from "../session.js";
 import { languageName } from "../ui/format.js";
 import { Icon } from "../ui/icons.js";
-import { EmptyState, ErrorState, isLive } from "../ui/parts.js";
+import { EmptyState, ErrorState, isLive, Select } from "../ui/parts.js";
 import { CardSkeleton, categoryName, ExpertCard } from "./expert-card.js";
 import { filterFromQuery, matches, NO_FILTER, queryFromFilter, SORTS, valuesOf } from "./grid.js";
 import { useExperts, useOrder } from "./home-data.js";
@@ -28,19 +28,10 @@ function Chip({ pressed, onPress, icon, testid, children }) {
 }
 
 /** @param {{ id: string, label: string, value: string, options: [string, string][], onChoose: (value: string) => void }} props */
-function Select({ id, label, value, options, onChoose }) {
+function FilterSelect({ id, label, value, options, onChoose }) {
   return html`<label class="filter-select" for=${id}>
     <span>${label}</span>
-    <select
-      id=${id}
-      class="select"
-      data-testid=${id}
-      onChange=${(/** @type {any} */ event) => onChoose(event.currentTarget.value)}
-    >
-      ${options.map(
-        ([code, text]) => html`<option key=${code} value=${code} selected=${code === value}>${text}</option>`,
-      )}
-    </select>
+    <${Select} id=${id} value=${value} options=${options} onChoose=${onChoose} />
   </label>`;
 }
 
@@ -80,14 +71,14 @@ function FilterBar({ experts, filter, onFilter }) {
       </div>
       <div class="filter-selects">
         ${languages.length > 1 &&
-        html`<${Select}
+        html`<${FilterSelect}
           id="filter-language"
           label=${t("home.language")}
           value=${filter.language}
           options=${[["", t("home.any_language")], ...languages.map((code) => [code, languageName(code)])]}
           onChoose=${(/** @type {string} */ language) => onFilter({ language })}
         />`}
-        <${Select}
+        <${FilterSelect}
           id="sort"
           label=${t("home.sort")}
           value=${filter.sort}

@@ -5,7 +5,7 @@ import { post } from "../api.js";
 import { t } from "../i18n.js";
 import { askFirst } from "../ui/confirm.js";
 import { creditsText, dateTime, money } from "../ui/format.js";
-import { Badge, Notice } from "../ui/parts.js";
+import { Badge, Facts, Notice } from "../ui/parts.js";
 import { payoutBadge } from "../ui/payout-badge.js";
 import { toast } from "../ui/toast.js";
 import { StaffList } from "./staff-list.js";
@@ -38,13 +38,13 @@ function One({ item, provider, onDone }) {
       <strong class="numbers">${money(item.amount_minor, item.currency)}</strong>
     </div>
     <p class="row"><${Badge} kind=${payoutBadge(item.state)}>${t(`staff.payouts.state.${item.state}`)}<//></p>
-    <${Facts} item=${item} />
+    <${PayoutFacts} item=${item} />
     <${Steps} item=${item} provider=${provider} onDone=${onDone} />
   </article>`;
 }
 
 /** @param {{ item: Item }} props */
-function Facts({ item }) {
+function PayoutFacts({ item }) {
   const by = (/** @type {string | undefined} */ name, /** @type {number | undefined} */ atMs) =>
     t("staff.payouts.by", { name: name ?? "", time: dateTime(atMs ?? 0) });
   const rows = [
@@ -59,9 +59,7 @@ function Facts({ item }) {
     ...(item.reason ? [[t("staff.payouts.reason"), item.reason]] : []),
     [t("staff.payouts.id"), html`<span class="order-id">${item.id}</span>`],
   ];
-  return html`<dl class="facts staff-facts">
-    ${rows.map(([name, value]) => html`<div key=${name}><dt>${name}</dt><dd class="numbers">${value}</dd></div>`)}
-  </dl>`;
+  return html`<${Facts} rows=${rows} />`;
 }
 
 /** @param {Props} props */

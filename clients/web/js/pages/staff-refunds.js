@@ -5,7 +5,7 @@ import { post } from "../api.js";
 import { has, t, tn } from "../i18n.js";
 import { askFirst } from "../ui/confirm.js";
 import { clock, credits, creditsText, dateTime, timeOfDay, unitsFromText } from "../ui/format.js";
-import { Badge, Notice } from "../ui/parts.js";
+import { Badge, Facts, Notice } from "../ui/parts.js";
 import { SessionLines } from "../ui/session-lines.js";
 import { toast } from "../ui/toast.js";
 import { StaffList } from "./staff-list.js";
@@ -39,13 +39,13 @@ function Request({ item, onDecided }) {
     </div>
     <blockquote class="staff-complaint" data-testid="refund-complaint">${item.complaint}</blockquote>
     <${SessionLines} lines=${item.facts.lines} total=${item.charged_units} />
-    <${Facts} item=${item} />
+    <${SessionFacts} item=${item} />
     ${item.state === "requested" ? html`<${Decide} item=${item} onDecided=${onDecided} />` : html`<${Decided} item=${item} />`}
   </article>`;
 }
 
 /** @param {{ item: Item }} props */
-function Facts({ item }) {
+function SessionFacts({ item }) {
   const { facts, past } = item;
   const lost = facts.open_ms - facts.held_ms;
   const end = `staff.end.${facts.reason}`;
@@ -68,9 +68,7 @@ function Facts({ item }) {
     ],
     [t("staff.refunds.id"), html`<span class="order-id">${item.session}</span>`],
   ];
-  return html`<dl class="facts staff-facts">
-    ${rows.map(([name, value]) => html`<div key=${name}><dt>${name}</dt><dd class="numbers">${value}</dd></div>`)}
-  </dl>`;
+  return html`<${Facts} rows=${rows} />`;
 }
 
 /** @param {{ item: Item }} props */

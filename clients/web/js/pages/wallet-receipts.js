@@ -6,9 +6,9 @@ import { t } from "../i18n.js";
 import { useSession } from "../session.js";
 import { openDialog } from "../ui/dialog.js";
 import { credits, dateTime, money } from "../ui/format.js";
-import { Badge, ErrorState, Spinner } from "../ui/parts.js";
+import { Badge, ErrorState, Facts, Spinner } from "../ui/parts.js";
 import { failureKey } from "../ui/purchase.js";
-import { Facts, methodName } from "../ui/purchase-steps.js";
+import { methodName } from "../ui/purchase-steps.js";
 
 /** @typedef {import("../ui/purchase.js").Order} Order */
 

@@ -5,7 +5,7 @@ import { get } from "../api.js";
 import { has, t, tn } from "../i18n.js";
 import { AutoReloadSwitch, changeAutoReload, useAutoReload } from "../ui/auto-reload.js";
 import { credits, creditsText, money } from "../ui/format.js";
-import { Notice } from "../ui/parts.js";
+import { Notice, Select } from "../ui/parts.js";
 import { toast } from "../ui/toast.js";
 
 const DAILY_CAPS = [1, 2, 3, 5, 10];
@@ -14,14 +14,7 @@ const DAILY_CAPS = [1, 2, 3, 5, 10];
 function SettingSelect({ id, label, value, options, onChoose }) {
   return html`<div class="field">
     <label for=${id}>${label}</label>
-    <select
-      id=${id}
-      class="select"
-      data-testid=${id}
-      onChange=${(/** @type {any} */ event) => onChoose(event.currentTarget.value)}
-    >
-      ${options.map(([code, text]) => html`<option key=${code} value=${code} selected=${code === value}>${text}</option>`)}
-    </select>
+    <${Select} id=${id} value=${value} options=${options} onChoose=${onChoose} />
   </div>`;
 }
 

@@ -4,6 +4,7 @@ import { html, useEffect, useState } from "../../vendor/preact-htm.js";
 import { get } from "../api.js";
 import { t } from "../i18n.js";
 import { dateOnly } from "../ui/format.js";
+import { Facts } from "../ui/parts.js";
 
 /**
  * @typedef {{ name: string, points: number }} Rank
@@ -35,11 +36,7 @@ export function RewardsBox({ version }) {
     <details class="rewards-all small">
       <summary>${t("rewards.how")}</summary>
       <p class="muted">${t("rewards.text")}</p>
-      <dl class="facts">
-        ${club.ranks.map(
-          (one) => html`<div key=${one.name}><dt>${t(`rank.${one.name}`)}</dt><dd class="numbers">${t("rewards.from", { points: one.points })}</dd></div>`,
-        )}
-      </dl>
+      <${Facts} rows=${club.ranks.map((one) => [t(`rank.${one.name}`), t("rewards.from", { points: one.points })])} />
     </details>
   </section>`;
 }

@@ -34,6 +34,28 @@ export function PresenceDot({ state }) {
   </span>`;
 }
 
+/** @param {{ rows: [string, any][] }} props names and what they are, below one another */
+export function Facts({ rows }) {
+  return html`<dl class="facts">
+    ${rows.map(([name, value]) => html`<div key=${name}><dt>${name}</dt><dd class="numbers">${value}</dd></div>`)}
+  </dl>`;
+}
+
+/**
+ * A choice between words; its label is its caller's.
+ * @param {{ id: string, value: string, options: [string, string][], onChoose: (value: string) => void }} props
+ */
+export function Select({ id, value, options, onChoose }) {
+  return html`<select
+    id=${id}
+    class="select"
+    data-testid=${id}
+    onChange=${(/** @type {any} */ event) => onChoose(event.currentTarget.value)}
+  >
+    ${options.map(([code, text]) => html`<option key=${code} value=${code} selected=${code === value}>${text}</option>`)}
+  </select>`;
+}
+
 /** @param {{ label?: string }} props */
 export function Spinner({ label }) {
   return html`<span class="spinner" role="status"><span class="visually-hidden">${label ?? t("state.loading")}</span></span>`;

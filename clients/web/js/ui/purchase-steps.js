@@ -5,7 +5,7 @@ import { has, t } from "../i18n.js";
 import { ownedUnits, useSession } from "../session.js";
 import { credits, creditsText, dateTime, money } from "./format.js";
 import { Icon } from "./icons.js";
-import { Badge, Notice, Spinner } from "./parts.js";
+import { Badge, Facts, Notice, Spinner } from "./parts.js";
 
 const UNITS_PER_CREDIT = 6_000;
 /** The test provider's cards; a real provider has a page of its own. */
@@ -124,15 +124,6 @@ export function PackageStep({ heading, packages, method, chosen, onChoose, onBac
       </button>
     </div>
   <//>`;
-}
-
-/** @param {{ rows: [string, any][] }} props */
-export function Facts({ rows }) {
-  return html`<dl class="facts">
-    ${rows.map(
-      ([name, value]) => html`<div key=${name}><dt>${name}</dt><dd class="numbers">${value}</dd></div>`,
-    )}
-  </dl>`;
 }
 
 /** @param {any} props */
