@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import datetime as dt
-import os
 from pathlib import Path
 
 from billing_meter.database import Database
 from billing_meter.ledger import Debit, Posted, Reverse
 from billing_meter.ledger_store import LedgerStore
-from tests.e2e.axe import check
-from tests.e2e.harness import Person, Server, chromium, person, running_server
+from tests.e2e.harness import Server, chromium, person, running_server
 from tests.e2e.people import units
+from tests.e2e.pictures import picture
 
 CREDIT = 6_000
-PICTURES = os.environ.get("PARLOUR_PICTURES")
-"""A directory for pictures of what was built; none are kept without it."""
 EARNED = (("rose", 40, 40), ("ring", 200, 9), ("song", 30, 3), ("dance", 90, 2), ("wave", 25, 0))
 """Surprises: a name, its price in credits, how many days ago."""
 
@@ -40,16 +37,6 @@ async def surprises(server: Server) -> None:
         assert isinstance(await LedgerStore(database, utc_now=lambda: now).execute(back), Posted)
     finally:
         await database.close()
-
-
-async def picture(visitor: Person, name: str) -> None:
-    for width in (1280, 390):
-        await visitor.page.set_viewport_size({"width": width, "height": 900})
-        await check(visitor, f"{name} at {width}")
-        if PICTURES is not None:
-            path = Path(PICTURES) / f"{name}-{width}.png"
-            await visitor.page.screenshot(path=str(path), full_page=True)
-    await visitor.page.set_viewport_size({"width": 1280, "height": 900})
 
 
 async def test_an_expert_is_paid_what_is_final(tmp_path: Path) -> None:
@@ -81,7 +68,7 @@ async def test_an_expert_is_paid_what_is_final(tmp_path: Path) -> None:
             await luna.click("period-day")
             await luna.page.click('[aria-controls^="span-day-"]')  # a month's would vanish with it
             assert "Pending until" in await luna.see("earnings-lines")
-            await picture(luna, "earnings")
+            await picture(luna, "earnings", checked=True)
 
             await luna.click("payout-ask")
             assert "€210.00" in await luna.see("payout-confirm")
@@ -93,7 +80,7 @@ async def test_an_expert_is_paid_what_is_final(tmp_path: Path) -> None:
             await sam.sign_in("sam")
             await sam.open("/staff#payouts")
             assert "NO9386011117947" in await sam.see("payout-iban")
-            await picture(sam, "staff-payouts")
+            await picture(sam, "staff-payouts", checked=True)
             await sam.click("payout-approve")
             await sam.click("confirm")
             await sam.see("payouts-empty")
@@ -103,5 +90,5 @@ async def test_an_expert_is_paid_what_is_final(tmp_path: Path) -> None:
             await luna.open("/earnings?lang=nb")
             assert "Betalt" in await luna.see("payout")
             assert await units(luna, "earned-in_payout") == 0
-            await picture(luna, "earnings-nb")
+            await picture(luna, "earnings-nb", checked=True)
         server.books_are_clean()

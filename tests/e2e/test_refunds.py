@@ -6,16 +6,8 @@ from pathlib import Path
 
 from tests.e2e.axe import check
 from tests.e2e.harness import STEP_WAIT_MS, Person
-from tests.e2e.people import (
-    accept,
-    ask_private,
-    charged_units,
-    held_ms_reaches,
-    in_private,
-    stage,
-    summary,
-    units,
-)
+from tests.e2e.people import held_ms_reaches, stage, units
+from tests.e2e.pictures import picture
 
 STAFF = "sam"
 
@@ -32,13 +24,9 @@ async def test_a_session_is_asked_back_by_keyboard_and_a_part_of_it_given(tmp_pa
     async with stage(tmp_path) as scene:
         scene.server.member(STAFF, "0")
         member, staff = scene.member, await scene.newcomer()
-        await ask_private(member)
-        await accept(scene.expert)
-        await in_private(member)
+        await scene.begin_private()
         await held_ms_reaches(member, 3_000, 15)
-        await member.click("end-session")
-        assert await summary(member) == "member_left"
-        charged = charged_units(scene.server)
+        charged = await scene.end_private()
         left = 20 * 6_000 - charged
 
         await member.open("/wallet")
@@ -65,7 +53,7 @@ async def test_a_session_is_asked_back_by_keyboard_and_a_part_of_it_given(tmp_pa
         await staff.open("/staff")
         assert await staff.see("refund-complaint") == "There was no sound."
         assert await units(staff, "refund-charged") == charged
-        await check(staff, "staff's queue of refunds")
+        await picture(staff, "staff-refunds", checked=True)
         await staff.page.fill(staff.by("refund-part"), "0,05")
         await staff.click("refund-part-ask")
         await staff.click("confirm")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from tests.e2e.axe import check
@@ -17,10 +16,9 @@ from tests.e2e.people import (
     summary,
     units,
 )
+from tests.e2e.pictures import picture, snapshot
 
 PRIVATE = 299
-PICTURES = os.environ.get("PARLOUR_PICTURES")
-"""A directory for pictures of what was built; none are kept without it."""
 
 
 async def set_limit(member: Person, span: str, credits_text: str) -> None:
@@ -28,16 +26,6 @@ async def set_limit(member: Person, span: str, credits_text: str) -> None:
     await member.page.fill(member.by(f"limit-{span}-input"), credits_text)
     await member.click(f"limit-{span}-save")
     await member.page.wait_for_selector(member.by(f"limit-{span}-input"), state="detached")
-
-
-async def picture(member: Person, name: str) -> None:
-    if PICTURES is None:
-        return
-    for width in (1280, 390):
-        await member.page.set_viewport_size({"width": width, "height": 900})
-        path = Path(PICTURES) / f"{name}-{width}.png"
-        await member.page.screenshot(path=str(path), full_page=True)
-    await member.page.set_viewport_size({"width": 1280, "height": 900})
 
 
 async def test_a_session_ends_at_the_limits_that_its_member_set(tmp_path: Path) -> None:
@@ -94,8 +82,7 @@ async def test_lowering_a_limit_ends_a_running_session_and_a_break_starts_none(
         told = await second.wait_for_selector('[data-testid="break-until"]')
         assert told is not None
         assert "pause til" in await told.inner_text()
-        if PICTURES is not None:
-            await second.screenshot(path=f"{PICTURES}/limits-nb.png", full_page=True)
+        await snapshot(second, "limits-nb")
         await enter_room(member)
         await ask_private(member)
         assert "Du har tatt en pause" in await member.see("failure")

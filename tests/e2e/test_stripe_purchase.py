@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,10 +12,9 @@ import pytest
 from tests.billing_meter.fake_stripe import KEY, SECRET, FakeStripe
 from tests.e2e.axe import check
 from tests.e2e.harness import Person, Server, chromium, person, running_server
+from tests.e2e.pictures import picture
 
 pytestmark = pytest.mark.e2e
-PICTURES = os.environ.get("PARLOUR_PICTURES")
-"""A directory for pictures of what was built; none are kept without it."""
 COMPLETED = "checkout.session.completed"
 CONFIG = """
 [money]
@@ -152,12 +150,3 @@ async def test_free_credits_by_a_card_check(tmp_path: Path) -> None:
         assert len(stripe.sessions) == 1
         assert stripe.charges == {}
         server.books_are_clean()
-
-
-async def picture(member: Person, name: str) -> None:
-    if PICTURES is None:
-        return
-    for width in (1280, 390):
-        await member.page.set_viewport_size({"width": width, "height": 900})
-        await member.page.screenshot(path=f"{PICTURES}/{name}-{width}.png")
-    await member.page.set_viewport_size({"width": 1280, "height": 800})
