@@ -16,6 +16,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from argon2 import PasswordHasher
 
 from billing_meter.tariff import Tariff
+from billing_meter.till import Opened, SessionOrder, Till
 from rooms.directory import ExpertDetails
 from signaling import compose, migrate, staff, wire
 from signaling.accounts import Account, NewAccount
@@ -85,6 +86,14 @@ class Door:
         async with self.services.database.write() as connection:
             assert await staff.give(connection, account.account_id, "test", 1)
         return account
+
+    async def ended_session(self, name: str, member: Account, expert: Account) -> None:
+        """A private session that cost nothing: it was opened and closed."""
+        till = Till(self.services.database, self.services.wallet, on_event=lambda *_: None)
+        await till.recover()
+        order = SessionOrder(name, member.account_id, expert.account_id, Tariff())
+        assert isinstance(await till.open(order), Opened)
+        await till.close(name, "member_left")
 
     async def signed_in(self, name: str) -> TestClient:
         """A browser in which this account is signed in."""

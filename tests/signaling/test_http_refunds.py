@@ -11,7 +11,6 @@ from billing_meter.ledger import Debit, Posted
 from billing_meter.ledger_store import LedgerStore
 from billing_meter.refunds import Refund, Refunds
 from billing_meter.tariff import Component, Tariff
-from billing_meter.till import Opened, SessionOrder, Till
 from billing_meter.till_store import SESSION_CHARGE
 from signaling import staff
 
@@ -25,11 +24,7 @@ async def ended(door) -> object:
     member = await door.member("mia", credits_units=60_000)
     await door.member("noah")
     expert, _ = await door.expert("luna")
-    till = Till(door.services.database, door.services.wallet, on_event=lambda name, event: None)
-    await till.recover()
-    order = SessionOrder("session-1", member.account_id, expert.account_id, Tariff(), None)
-    assert isinstance(await till.open(order), Opened)
-    await till.close("session-1", "member_left")
+    await door.ended_session("session-1", member, expert)
     return door
 
 

@@ -308,18 +308,11 @@ async def test_studio_refusals(door, problem, monkeypatch) -> None:
 
 
 async def test_a_session_is_seen_by_its_two_people_only(door, problem) -> None:
-    from billing_meter.tariff import Tariff
-    from billing_meter.till import Opened, SessionOrder, Till
-
     member = await door.member("mia", credits_units=60_000)
     await door.member("noah")
     expert, _ = await door.expert("luna")
     await door.expert("orion")
-    till = Till(door.services.database, door.services.wallet, on_event=lambda name, event: None)
-    await till.recover()
-    order = SessionOrder("session-1", member.account_id, expert.account_id, Tariff(), None)
-    assert isinstance(await till.open(order), Opened)
-    await till.close("session-1", "member_left")
+    await door.ended_session("session-1", member, expert)
     path = "/api/v1/sessions/session-1"
     mine = await (await (await door.signed_in("mia")).get(path)).json()
     assert (mine["expert"], mine["member"], mine["reason"]) == ("luna", "mia", "member_left")

@@ -24,8 +24,6 @@ from msgspec import inspect
 
 from billing_meter import schema
 from billing_meter.ledger import Debit, Posted
-from billing_meter.tariff import Tariff
-from billing_meter.till import Opened, SessionOrder, Till
 from billing_meter.till_store import SESSION_CHARGE
 from signaling.app import ROUTES
 from signaling.buckets import Buckets
@@ -216,12 +214,7 @@ async def house(door, stripe) -> House:
     await orders.pay(owner.account_id, order.order_id)
     assert stripe.pay(stripe.session["id"])
     await orders.check(owner.account_id, order.order_id)
-    services = door.services
-    till = Till(services.database, services.wallet, on_event=lambda *_: None, node="test")
-    await till.recover()
-    session = SessionOrder("s-1", owner.account_id, host.account_id, Tariff())
-    assert isinstance(await till.open(session), Opened)
-    await till.close("s-1", "member_left")
+    await door.ended_session("s-1", owner, host)
     debit = Debit("d", owner.account_id, host.account_id, 2_990, SESSION_CHARGE, "session:s-1")
     assert isinstance(await ledger.execute(debit), Posted)
     made.ids = {"order": order.order_id, "session": "s-1"}
