@@ -11,6 +11,7 @@ for each order. (A Python that starts is dearer than all of a victim's life.)
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import signal
 import socket
@@ -95,11 +96,9 @@ async def live(till: Till, wallet: Wallet, session_id: str, n: int) -> None:
     say("open", session_id, fast_ns())
     till.attach(session_id, Component.PRIVATE, SteadyGate())
     till.attach(session_id, Component.CAM2CAM, SteadyGate())
-    while n % 2:
-        await till.switch(session_id, Component.CAM2CAM, True)
-        await asyncio.sleep(0.05 * n)
-        await till.switch(session_id, Component.CAM2CAM, False)
-        await asyncio.sleep(0.03)
+    for on in itertools.cycle((True, False)) if n % 2 else ():
+        await till.switch(session_id, Component.CAM2CAM, on)
+        await asyncio.sleep(0.05 * n if on else 0.03)
 
 
 def nursery(orders: socket.socket) -> None:

@@ -1,7 +1,6 @@
 """Clients for the tests of the media plane: a small one of our own, and aiortc as a stranger."""
 
 import asyncio
-import fractions
 import itertools
 import re
 import secrets
@@ -14,10 +13,10 @@ import aioice.ice
 import av
 import pytest
 from aiortc import (
-    MediaStreamTrack,
     RTCConfiguration,
     RTCPeerConnection,
     RTCSessionDescription,
+    VideoStreamTrack,
 )
 
 from media.aiortc_seam import (
@@ -399,23 +398,20 @@ async def viewer(
 # --- aiortc as the client ------------------------------------------------------------------------
 
 
-class Picture(MediaStreamTrack):
+class Picture(VideoStreamTrack):
     """A small moving picture, fast enough to be decoded within a test."""
-
-    kind = "video"
 
     def __init__(self) -> None:
         super().__init__()
         self._count = 0
 
     async def recv(self) -> av.VideoFrame:
-        await asyncio.sleep(0.05)
+        pts, time_base = await self.next_timestamp()
         frame = av.VideoFrame(160, 120, "yuv420p")
         for number, plane in enumerate(frame.planes):
             level = (self._count * 7 + number * 40) % 256
             plane.update(bytes([level]) * plane.buffer_size)
-        frame.pts = self._count * 4_500
-        frame.time_base = fractions.Fraction(1, 90_000)
+        frame.pts, frame.time_base = pts, time_base
         self._count += 1
         return frame
 
