@@ -281,14 +281,13 @@ class Writer:
 
     async def settle_orphans(self) -> None:
         """Sessions whose opening failed without telling whether their row exists."""
-        if not self._orphans or self._epoch is None:
+        orphans = self._orphans.copy()
+        if not orphans or self._epoch is None:
             return
-        orphans = sorted(name for name in self._orphans if name not in self._register)
+        left = sorted(name for name in orphans if name not in self._register)
         try:
             async with self._ledger.transaction() as transaction:
-                await till_recover.settle_rows(
-                    transaction, orphans, self._epoch, "ledger_unavailable"
-                )
+                await till_recover.settle_rows(transaction, left, self._epoch, "ledger_unavailable")
         except DatabaseUnavailable:
             return
-        self._orphans.clear()
+        self._orphans -= orphans  # another one may have come meanwhile

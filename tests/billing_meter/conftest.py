@@ -171,7 +171,10 @@ class House:
 
 
 class FaultyDatabase(Database):
-    """Fails writes on demand: before they begin, at the end (rolled back), or after the commit."""
+    """Fails writes on demand: before they begin, at the end (rolled back), or after the commit.
+
+    What `fault` is when a write is asked for, is what becomes of it.
+    """
 
     fault: str | None = None
 
@@ -180,13 +183,14 @@ class FaultyDatabase(Database):
 
     @asynccontextmanager
     async def _faulty(self) -> AsyncIterator[AsyncConnection]:
-        if self.fault == "before":
+        fault = self.fault
+        if fault == "before":
             raise DatabaseUnavailable("disk is gone")
         async with super().write() as connection:
             yield connection
-            if self.fault == "during":
+            if fault == "during":
                 raise DatabaseUnavailable("disk is full")
-        if self.fault == "after":
+        if fault == "after":
             raise DatabaseUnavailable("no answer, but it was written")
 
 

@@ -26,6 +26,7 @@ from billing_meter.sessions import session_record
 from billing_meter.statements import reconcile, verify
 from billing_meter.tariff import Component, Tariff
 from billing_meter.till import Opened, Refused, Switched
+from tests.turns import turn
 
 MS = 1_000_000
 S = 1_000 * MS
@@ -328,7 +329,25 @@ async def test_an_opening_without_an_answer_leaves_nothing_behind(house) -> None
     assert await house.till.open(order()) == Refused("ledger_unavailable")
     house.database.fault = None
     await house.till.tick()
-    assert await house.wallet.balance("ann") == (await house.wallet.balance("ann"))
+    assert (await house.wallet.balance("ann")).held_units == 0
+
+
+async def test_nor_does_one_while_another_is_being_settled(house) -> None:
+    await house.fund("ann", PACKAGE)
+    await house.till.recover()
+    house.database.fault = "after"
+    assert await house.till.open(order()) == Refused("ledger_unavailable")
+    house.database.fault = None
+    async with house.database.write():
+        house.database.fault = "after"
+        opening = asyncio.create_task(house.till.open(order("s2")))
+        await turn()
+        house.database.fault = None
+        ticking = asyncio.create_task(house.till.tick())
+        await turn()  # it knows of the first only, and waits behind the second
+    assert await opening == Refused("ledger_unavailable")
+    await ticking
+    await house.till.tick()
     assert (await house.wallet.balance("ann")).held_units == 0
 
 
