@@ -12,17 +12,8 @@ from billing_meter.ledger import Debit, Hold, Posted
 from billing_meter.order_refunds import NotRefunded, OrderRefund, Refundable
 from billing_meter.order_store import OrderState
 from billing_meter.providers import ProviderUnavailable
-from tests.billing_meter.stripe_shop import Shop
 
 UNITS, PRICE = 167_940, 2_799
-
-
-@pytest.fixture
-async def shop(house, stripe):
-    made = Shop(house, stripe)
-    yield made
-    await made.sound()
-    await made.close()
 
 
 def given_back(stripe) -> int:

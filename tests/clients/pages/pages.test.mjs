@@ -15,23 +15,10 @@ import {
   valuesOf,
 } from "../../../clients/web/js/pages/grid.js";
 import { safeNext } from "../../../clients/web/js/pages/next.js";
+import { card } from "../fixtures.mjs";
 
 /** @param {string} name */
-const expert = (name, change = {}) => ({
-  name,
-  display_name: name,
-  headline: "",
-  categories: ["tarot"],
-  languages: ["en"],
-  state: "live_free",
-  notice: null,
-  has_sound: true,
-  cam2cam: true,
-  two_way_audio: true,
-  prices: { private: 299, cam2cam: 100, two_way_audio: 50 },
-  viewers: 0,
-  ...change,
-});
+const expert = (name, change = {}) => card({ name, display_name: name, headline: "", viewers: 0, ...change });
 
 test("live experts come first in every sort, then busy, then absent", () => {
   const all = [
