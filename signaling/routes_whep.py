@@ -4,20 +4,9 @@ from __future__ import annotations
 
 from aiohttp import hdrs, web
 
+from signaling import sdp_http
 from signaling.problem import Problem
 from signaling.routing import Access, Call, Route
-from signaling.sdp_http import (
-    FRAGMENT_TYPE,
-    OFFER_REFUSALS,
-    PATCH_REFUSALS,
-    SDP_TYPE,
-    add_links,
-    answer_reply,
-    gone,
-    offer_of,
-    options_reply,
-    patch_ice,
-)
 
 
 async def watch(call: Call) -> web.Response:
@@ -25,29 +14,31 @@ async def watch(call: Call) -> web.Response:
     profile = call.services.experts.expert_by_name(call.path["expert"])
     if profile is None:
         raise Problem(404, "no_such_expert", "There is no expert with this name.")
-    offer = await offer_of(call)
+    offer = await sdp_http.offer_of(call)
     outcome = await call.services.house.watch_public(profile.name, offer)
-    return answer_reply(call, outcome, f"/whep/{profile.name}")
+    return sdp_http.answer_reply(call, outcome, f"/whep/{profile.name}")
 
 
 async def end(call: Call) -> web.Response:
     """Stop receiving; knowing the unguessable address is the permission."""
     if not call.services.house.end_public(call.path["expert"], call.path["resource"]):
-        raise gone()
+        raise sdp_http.gone()
     return web.Response(status=200)
 
 
 async def patch(call: Call) -> web.Response:
     """Trickle candidates (204) or restart ICE (200), with `If-Match`."""
     ways = call.services.house.ways
-    return await patch_ice(call, ways.of_player(call.path["expert"], call.path["resource"]))
+    return await sdp_http.patch_ice(
+        call, ways.of_player(call.path["expert"], call.path["resource"])
+    )
 
 
 async def options(call: Call) -> web.Response:
     """What may be sent here, and the ICE servers for players that must know them early."""
-    response = options_reply(call)
+    response = sdp_http.options_reply(call)
     if hdrs.ACCESS_CONTROL_REQUEST_METHOD not in call.request.headers:
-        add_links(call, response)
+        sdp_http.add_links(call, response)
     return response
 
 
@@ -58,10 +49,10 @@ ROUTES = (
         watch,
         "Watch a free stream over WHEP",
         access=Access.RESOURCE,
-        body=SDP_TYPE,
-        reply=SDP_TYPE,
+        body=sdp_http.SDP_TYPE,
+        reply=sdp_http.SDP_TYPE,
         status=201,
-        refusals=(*OFFER_REFUSALS, "404 no_such_expert", "409 not_live"),
+        refusals=(*sdp_http.OFFER_REFUSALS, "404 no_such_expert", "409 not_live"),
     ),
     Route("OPTIONS", "/whep/{expert}", options, "What WHEP takes", access=Access.RESOURCE),
     Route(
@@ -85,9 +76,9 @@ ROUTES = (
         patch,
         "Trickle candidates (204) or restart ICE (200)",
         access=Access.RESOURCE,
-        body=FRAGMENT_TYPE,
-        reply=FRAGMENT_TYPE,
+        body=sdp_http.FRAGMENT_TYPE,
+        reply=sdp_http.FRAGMENT_TYPE,
         headers=("If-Match",),
-        refusals=PATCH_REFUSALS,
+        refusals=sdp_http.PATCH_REFUSALS,
     ),
 )

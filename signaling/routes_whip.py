@@ -5,36 +5,25 @@ from __future__ import annotations
 from aiohttp import web
 
 from rooms.directory import ExpertProfile
+from signaling import sdp_http
 from signaling.identity import bearer_token
 from signaling.problem import Problem
 from signaling.routing import Access, Call, Route
-from signaling.sdp_http import (
-    FRAGMENT_TYPE,
-    OFFER_REFUSALS,
-    PATCH_REFUSALS,
-    SDP_TYPE,
-    add_links,
-    answer_reply,
-    gone,
-    offer_of,
-    options_reply,
-    patch_ice,
-)
 
 
 async def publish(call: Call) -> web.Response:
     """Take an offer; 409 while somebody else is publishing to this room."""
     profile = await _expert_by_key(call)
-    offer = await offer_of(call)
+    offer = await sdp_http.offer_of(call)
     outcome = await call.services.house.publish_encoder(profile.expert_id, offer)
-    return answer_reply(call, outcome, f"/whip/{profile.name}")
+    return sdp_http.answer_reply(call, outcome, f"/whip/{profile.name}")
 
 
 async def end(call: Call) -> web.Response:
     """End the publication. 200 and not 204: OBS logs anything else as an error."""
     profile = await _expert_by_key(call)
     if not call.services.house.end_encoder(profile.expert_id, call.path["resource"]):
-        raise gone()
+        raise sdp_http.gone()
     return web.Response(status=200)
 
 
@@ -42,17 +31,17 @@ async def patch(call: Call) -> web.Response:
     """Trickle candidates (204) or restart ICE (200), with `If-Match`."""
     profile = await _expert_by_key(call)
     ways = call.services.house.ways
-    return await patch_ice(call, ways.of_encoder(profile.expert_id, call.path["resource"]))
+    return await sdp_http.patch_ice(call, ways.of_encoder(profile.expert_id, call.path["resource"]))
 
 
 async def options(call: Call) -> web.Response:
     """What may be sent here. With the stream key also the ICE servers, for clients that must know
     them before they make an offer (RFC 9725 §4.6); a preflight never has it.
     """
-    response = options_reply(call)
+    response = sdp_http.options_reply(call)
     key = bearer_token(call.request)
     if key is not None and call.services.experts.expert_with_key(call.path["expert"], key):
-        add_links(call, response)
+        sdp_http.add_links(call, response)
     return response
 
 
@@ -94,10 +83,10 @@ ROUTES = (
         publish,
         "Publish over WHIP",
         access=Access.STREAM_KEY,
-        body=SDP_TYPE,
-        reply=SDP_TYPE,
+        body=sdp_http.SDP_TYPE,
+        reply=sdp_http.SDP_TYPE,
         status=201,
-        refusals=(*_REFUSALS, *OFFER_REFUSALS, "409 already_publishing"),
+        refusals=(*_REFUSALS, *sdp_http.OFFER_REFUSALS, "409 already_publishing"),
     ),
     Route("OPTIONS", "/whip/{expert}", options, "What WHIP takes", access=Access.RESOURCE),
     Route(
@@ -121,9 +110,9 @@ ROUTES = (
         patch,
         "Trickle candidates (204) or restart ICE (200)",
         access=Access.STREAM_KEY,
-        body=FRAGMENT_TYPE,
-        reply=FRAGMENT_TYPE,
+        body=sdp_http.FRAGMENT_TYPE,
+        reply=sdp_http.FRAGMENT_TYPE,
         headers=("If-Match",),
-        refusals=(*_REFUSALS, *PATCH_REFUSALS),
+        refusals=(*_REFUSALS, *sdp_http.PATCH_REFUSALS),
     ),
 )
