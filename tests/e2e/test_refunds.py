@@ -9,7 +9,7 @@ from tests.e2e.harness import STEP_WAIT_MS, Person
 from tests.e2e.people import held_ms_reaches, stage, units
 from tests.e2e.pictures import picture
 
-STAFF = "sam"
+STAFF, TITLE = "sam", "staff-refunds-title"
 
 
 async def balance(member: Person, wanted: int) -> None:
@@ -53,11 +53,13 @@ async def test_a_session_is_asked_back_by_keyboard_and_a_part_of_it_given(tmp_pa
         await staff.open("/staff")
         assert await staff.see("refund-complaint") == "There was no sound."
         assert await units(staff, "refund-charged") == charged
+        assert await staff.page.evaluate("document.activeElement === document.body")
         await picture(staff, "staff-refunds", checked=True)
         await staff.page.fill(staff.by("refund-part"), "0,05")
         await staff.click("refund-part-ask")
         await staff.click("confirm")
         await staff.see("refunds-empty")
+        await staff.page.wait_for_function(f"document.activeElement.id === '{TITLE}'")
         approved = '[data-testid="refund-state"][data-state="approved"]'
         await member.page.wait_for_selector(approved, timeout=STEP_WAIT_MS)
         await balance(member, left + 300)

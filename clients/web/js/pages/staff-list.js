@@ -31,9 +31,15 @@ export function StaffList({ name, parts, line }) {
       (reason) => mine === asked.current && setError(errorText(reason)),
     );
   }, [name, part]);
-  // An item that was decided goes, and the focus would go with it.
+  // An item that was decided goes, and the focus would go with it. Nothing else moves the focus.
+  const decided = useRef(false);
+  const done = () => {
+    decided.current = true;
+    load();
+  };
   useEffect(() => {
-    if (answer && document.activeElement === document.body) heading.current?.focus();
+    if (decided.current && document.activeElement === document.body) heading.current?.focus();
+    decided.current = false;
   }, [answer]);
   useEffect(() => {
     setAnswer(null);
@@ -72,7 +78,7 @@ export function StaffList({ name, parts, line }) {
     html`<div class="panel" data-testid=${`${name}-empty`}>
       <${EmptyState} icon="check" heading="h3" title=${t(`staff.${name}.empty.${part}`)} />
     </div>`}
-    ${items?.map((/** @type {any} */ item) => line(item, answer, load))}
+    ${items?.map((/** @type {any} */ item) => line(item, answer, done))}
     ${answer?.more && html`<p class="muted small">${t(`staff.${name}.more.${part}`)}</p>`}
   </section>`;
 }
