@@ -40,9 +40,7 @@ def staff_add(
     as_json: JsonOption = False,
 ) -> None:
     """Make an account staff."""
-    if not asyncio.run(_change(settings(config, data), name, who(by), give=True)):
-        raise CommandError("already_staff", f"{name!r} is staff already")
-    show({"name": name, "staff": True}, as_json)
+    _decide(name, who(by), settings(config, data), as_json, is_staff=True)
 
 
 @staff_cli.command("remove")
@@ -54,9 +52,7 @@ def staff_remove(
     as_json: JsonOption = False,
 ) -> None:
     """Take the role away. What was decided stays decided."""
-    if not asyncio.run(_change(settings(config, data), name, who(by), give=False)):
-        raise CommandError("not_staff", f"{name!r} is not staff")
-    show({"name": name, "staff": False}, as_json)
+    _decide(name, who(by), settings(config, data), as_json, is_staff=False)
 
 
 @staff_cli.command("list")
@@ -65,6 +61,13 @@ def staff_list(
 ) -> None:
     """Show who is or was staff, and who decided so."""
     show_list("staff", asyncio.run(_roles(settings(config, data))), as_json)
+
+
+def _decide(name: str, by: str, config: Config, as_json: bool, *, is_staff: bool) -> None:
+    if not asyncio.run(_change(config, name, by, give=is_staff)):
+        code, text = ("already_staff", "staff already") if is_staff else ("not_staff", "not staff")
+        raise CommandError(code, f"{name!r} is {text}")
+    show({"name": name, "staff": is_staff}, as_json)
 
 
 async def _change(config: Config, name: str, by: str, *, give: bool) -> bool:
