@@ -12,10 +12,13 @@ from billing_meter.ledger import (
     Entry,
     Outcome,
     Posted,
+    PostHold,
     PromoGrant,
     Purchase,
     Refused,
     Request,
+    Reverse,
+    VoidHold,
 )
 from billing_meter.payout_rules import PAYOUT_KINDS
 
@@ -68,6 +71,50 @@ def credit_entry(request: Purchase | PromoGrant) -> Entry:
         kind, source, given = "promo_grant", ledger.PROMO_COST, Draw(promo=request.units)
     parts = [*ledger.member_parts(request.member_id, given), (source, -request.units)]
     return entry_of(request, kind, parts, given, request.units, member_id=request.member_id)
+
+
+def resolve_entry(
+    request: PostHold | VoidHold, member_id: str, inside: Draw, used: Draw, share_percent: int
+) -> Entry:
+    """The transfer that ends a hold: `used` of what is inside is spent, the rest goes back."""
+    parts = ledger.member_parts(member_id, inside - used)
+    parts.append((ledger.held_account(member_id), -inside.units))
+    expert_id, kind = None, "hold_void"
+    if isinstance(request, PostHold):
+        expert_id, kind = request.expert_id, request.kind
+        expert_units = ledger.share(used.units, share_percent)
+        parts += ledger.earned_parts(expert_id, used.units, expert_units)
+    return entry_of(
+        request,
+        kind,
+        parts,
+        used,
+        used.units,
+        member_id=member_id,
+        expert_id=expert_id,
+        hold_id=request.hold_id,
+    )
+
+
+def reversal_entry(
+    request: Reverse, row: Mapping[str, Any], lines: Mapping[str, int], done: Draw
+) -> Entry:
+    """The transfer that takes a part of the transfer `row` back, of which `done` went already."""
+    after = ledger.unwind(done.units + request.units, Draw(row["promo_units"], row["paid_units"]))
+    back = after - done
+    given = row["kind"] in CREDIT_KINDS
+    parts = ledger.member_parts(row["member_id"], Draw() - back if given else back)
+    parts += counter_parts(lines, row["member_id"], row["units"], done.units, request.units)
+    return entry_of(
+        request,
+        "reversal",
+        parts,
+        back,
+        request.units,
+        member_id=row["member_id"],
+        expert_id=row["expert_id"],
+        reverses=request.transfer,
+    )
 
 
 def counter_parts(

@@ -37,12 +37,13 @@ from billing_meter.ledger import (
 from billing_meter.ledger_entries import (
     CREDIT_KINDS,
     FINAL_KINDS,
-    counter_parts,
     credit_entry,
     debit_entry,
     entry_of,
     head_row,
     outcome_of,
+    resolve_entry,
+    reversal_entry,
 )
 from billing_meter.ledger_rows import (
     Balance,
@@ -373,26 +374,10 @@ class LedgerTransaction:
         await self.connection.execute(
             sa.update(table).where(table.c.hold_id == request.hold_id).values(change)
         )
-        parts = ledger.member_parts(member_id, rest)
-        parts.append((ledger.held_account(member_id), -inside.units))
-        expert_id = None
+        percent = 0
         if isinstance(request, PostHold):
-            expert_id = request.expert_id
-            percent = await self._share_percent(expert_id)
-            expert_units = ledger.share(used.units, percent)
-            parts += ledger.earned_parts(expert_id, used.units, expert_units)
-        kind = request.kind if isinstance(request, PostHold) else "hold_void"
-        entry = entry_of(
-            request,
-            kind,
-            parts,
-            used,
-            used.units,
-            member_id=member_id,
-            expert_id=expert_id,
-            hold_id=request.hold_id,
-        )
-        return entry, member_id
+            percent = await self._share_percent(request.expert_id)
+        return resolve_entry(request, member_id, inside, used, percent), member_id
 
     async def _reverse(self, request: Reverse) -> tuple[Entry | str, str | None]:
         table = schema.transfers
@@ -405,27 +390,11 @@ class LedgerTransaction:
         done = await self._reversed(request.transfer)
         if done.units + request.units > row["units"]:
             return "exceeds_transfer", member_id
-        drawn = Draw(row["promo_units"], row["paid_units"])
-        before, after = done, ledger.unwind(done.units + request.units, drawn)
-        back = after - before
-        parts: list[tuple[str, int]] = []
-        sign = 1 if row["kind"] not in CREDIT_KINDS else -1
-        if sign < 0:
+        entry = reversal_entry(request, dict(row), lines, done)
+        if row["kind"] in CREDIT_KINDS:
             available = (await read_buckets(self.connection, [member_id]))[member_id]
-            if back.promo > available.promo or back.paid > available.paid:
+            if entry.draw.promo > available.promo or entry.draw.paid > available.paid:
                 return "insufficient_credits", member_id
-        parts += ledger.member_parts(member_id, back if sign > 0 else Draw() - back)
-        parts += counter_parts(lines, member_id, row["units"], done.units, request.units)
-        entry = entry_of(
-            request,
-            "reversal",
-            parts,
-            back,
-            request.units,
-            member_id=member_id,
-            expert_id=row["expert_id"],
-            reverses=request.transfer,
-        )
         return entry, member_id
 
     async def _take_back(self, request: TakeBack) -> tuple[Entry | str, str | None]:
