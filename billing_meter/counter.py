@@ -4,8 +4,9 @@ A surprise or a message is paid at once and somebody waits for the answer. A tra
 for each costs a disk's flush each; here whoever asks while one is under way shares the next one.
 Nobody waits for company: a debit that comes alone leaves alone.
 
-Each debit has its own outcome. Within a transaction they are decided in the order in which they
-came, so that two who want a member's last credits get what they would get one after the other.
+Each debit has its own outcome (`sales.py`). Within a transaction they are decided in the order in
+which they came, so that two who want a member's last credits get what they would get one after the
+other.
 """
 
 from __future__ import annotations
@@ -15,18 +16,17 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Final
 
-from sqlalchemy.exc import IntegrityError
-
-from billing_meter import ledger
+from billing_meter import features, ledger
 from billing_meter.database import DatabaseUnavailable
-from billing_meter.ledger import Debit, Entry, Outcome, Posted, Refused
-from billing_meter.ledger_entries import debit_entry
-from billing_meter.ledger_store import Funds, GuardFailed, LedgerStore, LedgerTransaction
+from billing_meter.features import Buy
+from billing_meter.ledger import Debit, Outcome, Posted, Refused
+from billing_meter.ledger_store import LedgerStore
+from billing_meter.sales import Also, Sale, Sold, sell_all
 
 DEBITS_PER_COMMIT_MAX: Final = 128
 """About ten milliseconds of work: who comes next waits so long, and the meter's tick too."""
 
-_Waiting = tuple[Debit, asyncio.Future[Outcome]]
+_Waiting = tuple[Sale, asyncio.Future[Sold]]
 
 
 class Counter:
@@ -43,8 +43,21 @@ class Counter:
         Who is cancelled while waiting does not know whether it took effect; the key tells.
         """
         ledger.checked(request)
-        answer: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        self._waiting.append((request, answer))
+        sold = await self._ask(Sale(request))
+        if isinstance(sold, Refused):
+            return sold
+        return Posted(sold.transfer, sold.units, sold.draw, replayed=sold.replayed)
+
+    async def buy(self, buy: Buy, also: Also | None = None) -> Sold:
+        """Debit the price and, in the same transaction, write what it bought and `also`.
+
+        Outcomes and exceptions are those of `debit`, and what `also` raises.
+        """
+        return await self._ask(Sale(features.checked(buy).debit, buy, also))
+
+    async def _ask(self, sale: Sale) -> Sold:
+        answer: asyncio.Future[Sold] = asyncio.get_running_loop().create_future()
+        self._waiting.append((sale, answer))
         if self._task is None:
             self._task = asyncio.create_task(self._serve(), name="counter")
         return await answer
@@ -63,17 +76,14 @@ class Counter:
             self._waiting.clear()
 
     async def _settle(self, batch: Sequence[_Waiting]) -> None:
-        requests = [request for request, _ in batch]
         try:
-            try:
-                outcomes = await self._together(requests)
-            except DatabaseUnavailable as error:
-                if not error.lost:
-                    raise
-                outcomes = await self._together(requests)  # the keys tell what took effect
-        except (GuardFailed, IntegrityError):
-            await self._one_by_one(batch)
+            outcomes = await self._together([sale for sale, _ in batch])
         except Exception as error:  # noqa: BLE001 it is for those who asked
+            # What one of them broke it breaks for itself; a store that fails fails for all.
+            alone = len(batch) == 1 or isinstance(error, DatabaseUnavailable)
+            if not alone:
+                await self._one_by_one(batch)
+                return
             for _, answer in batch:
                 if not answer.done():
                     answer.set_exception(error)
@@ -82,69 +92,22 @@ class Counter:
                 if not answer.done():
                     answer.set_result(outcome)
 
-    async def _together(self, requests: Sequence[Debit]) -> list[Outcome]:
+    async def _together(self, sales: Sequence[Sale]) -> list[Sold]:
+        """When the connection is lost, they are asked once more: keys tell what took effect."""
+        try:
+            return await self._sell(sales)
+        except DatabaseUnavailable as error:
+            if not error.lost:
+                raise
+        return await self._sell(sales)
+
+    async def _sell(self, sales: Sequence[Sale]) -> list[Sold]:
         async with self._store.transaction() as transaction:
-            return await debit_all(transaction, requests)
+            return await sell_all(transaction, sales)
 
     async def _one_by_one(self, batch: Sequence[_Waiting]) -> None:
-        """What one debit breaks it breaks for itself; keys tell what took effect after all."""
-        for request, answer in batch:
+        """Each in a transaction of its own; keys tell what took effect after all."""
+        for sale, answer in batch:
             if answer.done():
                 continue  # cancelled: nobody waits, and nothing is taken for nobody
-            try:
-                outcome = await self._store.execute(request)
-            except Exception as error:  # noqa: BLE001 it is its caller's
-                if not answer.done():
-                    answer.set_exception(error)
-            else:
-                if not answer.done():
-                    answer.set_result(outcome)
-
-
-async def debit_all(transaction: LedgerTransaction, requests: Sequence[Debit]) -> list[Outcome]:
-    """Decide debits in their order and write them in as few statements as one would need."""
-    known = await transaction.known(requests)
-    fresh = {request.key: request for request in reversed(requests) if request.key not in known}
-    funds = await transaction.funds(sorted({request.member_id for request in fresh.values()}))
-    shares = await transaction.shares(request.expert_id for request in fresh.values())
-    entries: list[Entry] = []
-    outcomes: list[Outcome | int] = []  # an index into `entries` while its number is not known
-    places: dict[str, int] = {}
-    for request in requests:
-        if request.key in known:
-            outcomes.append(known[request.key])
-        elif request.key in places:
-            same = entries[places[request.key]].request_hash == ledger.hash_of(request)
-            outcomes.append(places[request.key] if same else Refused("key_reused"))
-        else:
-            places[request.key] = len(entries)
-            outcomes.append(len(entries))
-            entries.append(_decide(request, funds, shares))
-    first = await transaction.write(entries) if entries else 0
-    told: list[Outcome] = []
-    heard: set[int] = set()
-    for outcome in outcomes:
-        if isinstance(outcome, int):
-            told.append(_told(entries[outcome], first + outcome, replayed=outcome in heard))
-            heard.add(outcome)
-        else:
-            told.append(outcome)
-    return told
-
-
-def _decide(request: Debit, funds: dict[str, Funds], shares: dict[str, int]) -> Entry:
-    """One debit after those before it, whose units are gone from `funds`."""
-    mine = funds[request.member_id]
-    drawn = ledger.draw(request.units, mine.available)
-    refusal = mine.refusal(request.units)
-    if drawn is None or refusal is not None:
-        code = refusal or "insufficient_credits"
-        return ledger.refusal_entry(request, code, request.member_id)
-    funds[request.member_id] = mine.left(mine.available - drawn)
-    return debit_entry(request, drawn, shares[request.expert_id])
-
-
-def _told(entry: Entry, transfer: int, *, replayed: bool) -> Outcome:
-    if entry.refusal is not None:
-        return Refused(entry.refusal, replayed=replayed)
-    return Posted(transfer, entry.units, entry.draw, replayed=replayed)
+            await self._settle([(sale, answer)])

@@ -16,9 +16,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing_meter import ledger, schema
 from billing_meter.database import Database
+from billing_meter.features import Feature
 
 Owner = Literal["member", "expert"]
 SESSION_SUBJECT = "session:"
+REFUNDED_KINDS = frozenset({feature.value for feature in Feature})
+"""What a reversal is called in a history by what it takes back: `content_refund`, for example."""
 NEWEST = 2**63 - 1
 _X, _L, _S = schema.transfers.c, schema.postings.c, schema.sessions.c
 
@@ -27,7 +30,8 @@ _X, _L, _S = schema.transfers.c, schema.postings.c, schema.sessions.c
 class StatementLine:
     """One change; a private session is one line however many grants it took.
 
-    `id` is the number of its last transfer: lines are in its order. `units` is signed.
+    `id` is the number of its last transfer: lines are in its order. `units` is signed. `expert_id`:
+    of whom something was bought, or to whom it was paid.
     """
 
     id: int
@@ -36,6 +40,7 @@ class StatementLine:
     subject: str | None
     units: int
     balance_after_units: int
+    expert_id: str | None = None
 
 
 def accounts_of(owner: Owner, owner_id: str) -> list[str]:
@@ -49,6 +54,12 @@ def accounts_of(owner: Owner, owner_id: str) -> list[str]:
             ]
         case "expert":
             return [ledger.payable_account(owner_id), ledger.payout_account(owner_id)]
+
+
+def shown_kind(kind: str, subject: str | None) -> str:
+    """What a line is called: a reversal of something bought is its refund."""
+    about = (subject or "").partition(":")[0]
+    return f"{about}_refund" if kind == "reversal" and about in REFUNDED_KINDS else kind
 
 
 async def transactions(
@@ -78,27 +89,30 @@ async def _lines_of_their_own(
         sa.select(sa.func.sum(_L.units)).where(_L.transfer == _X.transfer, mine).scalar_subquery()
     )
     each = (
-        sa.select(_X.transfer, _X.at_ms, _X.kind, _X.subject, units.label("units"))
+        sa.select(_X.transfer, _X.at_ms, _X.kind, _X.subject, units.label("units"), _X.expert_id)
         .where(_X.member_id == member_id, schema.LINES_OF_THEIR_OWN, _X.transfer < before)
         .subquery()
     )
     query = sa.select(each).where(each.c.units != 0).order_by(each.c.transfer.desc()).limit(limit)
     rows = await connection.execute(query)
-    return [StatementLine(row[0], row[1], row[2], row[3], int(row[4]), 0) for row in rows]
+    return [
+        StatementLine(row[0], row[1], shown_kind(row[2], row[3]), row[3], int(row[4]), 0, row[5])
+        for row in rows
+    ]
 
 
 async def _sessions(
     connection: AsyncConnection, member_id: str, before: int, limit: int
 ) -> list[StatementLine]:
     query = (
-        sa.select(_S.last_charge, _X.at_ms, _X.subject, _S.posted_units)
+        sa.select(_S.last_charge, _X.at_ms, _X.subject, _S.posted_units, _S.expert_id)
         .select_from(schema.sessions.join(schema.transfers, _X.transfer == _S.last_charge))
         .where(_S.member_id == member_id, _S.last_charge < before)
         .order_by(_S.last_charge.desc())
         .limit(limit)
     )
     rows = await connection.execute(query)
-    return [StatementLine(row[0], row[1], "session", row[2], -row[3], 0) for row in rows]
+    return [StatementLine(row[0], row[1], "session", row[2], -row[3], 0, row[4]) for row in rows]
 
 
 async def _balance_before(connection: AsyncConnection, member_id: str, before: int | None) -> int:

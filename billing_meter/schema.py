@@ -31,11 +31,13 @@ from billing_meter.orders_schema import (
 from billing_meter.outbox_schema import outbox
 from billing_meter.payouts_schema import payout_destinations, payouts
 from billing_meter.people_schema import experts, members, spend_controls, spend_limits
+from billing_meter.purchases_schema import access, purchases
 from billing_meter.rewards_schema import reward_cursor, reward_months, reward_ranks
 
 __all__ = [
     "LINES_OF_THEIR_OWN",
     "TABLES",
+    "access",
     "accounts",
     "attempts",
     "cards",
@@ -55,6 +57,7 @@ __all__ = [
     "payouts",
     "postings",
     "promotions",
+    "purchases",
     "refunds",
     "reloads",
     "reversals",

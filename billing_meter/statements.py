@@ -6,14 +6,21 @@ Also the door to the proofs: `verify` and `reconcile` are re-exported for the co
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing_meter import schema
 from billing_meter.database import Database
-from billing_meter.history import SESSION_SUBJECT, Owner, StatementLine, accounts_of, transactions
+from billing_meter.history import (
+    SESSION_SUBJECT,
+    Owner,
+    StatementLine,
+    accounts_of,
+    shown_kind,
+    transactions,
+)
 from billing_meter.seals import seal
 from billing_meter.verify import Finding, Report, reconcile, verify
 
@@ -30,8 +37,8 @@ __all__ = [
     "verify",
 ]
 
-_Change = tuple[int, int, str, str | None, int]
-"""Transfer, at_ms, kind, subject, signed units."""
+_Change = tuple[int, int, str, str | None, str | None, int]
+"""Transfer, at_ms, kind, subject, expert, signed units."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,19 +77,17 @@ async def statement(
 def _lines(rows: Sequence[_Change], opening: int) -> list[StatementLine]:
     """Merge the transfers of each session, then run the balance along."""
     merged: dict[str, StatementLine] = {}
-    for transfer, at_ms, kind, subject, units in rows:
-        name, shown = f"transfer:{transfer}", kind
+    for transfer, at_ms, kind, subject, expert_id, units in rows:
+        name, shown = f"transfer:{transfer}", shown_kind(kind, subject)
         if subject is not None and subject.startswith(SESSION_SUBJECT) and kind != "reversal":
             name, shown = subject, "session"
         before = merged.pop(name, None)
         total = units + (0 if before is None else before.units)
-        merged[name] = StatementLine(transfer, at_ms, shown, subject, total, 0)
+        merged[name] = StatementLine(transfer, at_ms, shown, subject, total, 0, expert_id)
     lines, balance = [], opening
     for line in merged.values():
         balance += line.units
-        lines.append(
-            StatementLine(line.id, line.at_ms, line.kind, line.subject, line.units, balance)
-        )
+        lines.append(replace(line, balance_after_units=balance))
     return lines
 
 
@@ -92,22 +97,23 @@ async def _changes(
     table, lines = schema.transfers, schema.postings
     mine = table.c.member_id if owner == "member" else table.c.expert_id
     total = sa.func.sum(lines.c.units)
+    head = (table.c.transfer, table.c.at_ms, table.c.kind, table.c.subject, table.c.expert_id)
     query = (
-        sa.select(table.c.transfer, table.c.at_ms, table.c.kind, table.c.subject, total)
+        sa.select(*head, total)
         .select_from(table.join(lines))
         .where(
             mine == owner_id,
             lines.c.account.in_(accounts_of(owner, owner_id)),
             table.c.at_ms >= from_ms,
         )
-        .group_by(table.c.transfer, table.c.at_ms, table.c.kind, table.c.subject)
+        .group_by(*head)
         .having(total != 0)
         .order_by(table.c.transfer)
     )
     if to_ms is not None:
         query = query.where(table.c.at_ms < to_ms)
     rows = await connection.execute(query)
-    return [(row[0], row[1], row[2], row[3], int(row[4])) for row in rows]
+    return [(row[0], row[1], row[2], row[3], row[4], int(row[5])) for row in rows]
 
 
 async def _total(

@@ -3,7 +3,7 @@
 `verify` looks at the ledger alone: numbering, double entry, each transfer's own figures, balances
 as replayed from the first posting, holds, the hash chain. `reconcile` compares the ledger with
 what caused it: private sessions and their held seconds, refunds, payouts, orders and payment
-attempts, and with what spend limits count.
+attempts, what members bought of experts and the access that it gives, and with what spend limits count.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from billing_meter import (
     schema,
     seals,
     verify_payouts,
+    verify_purchases,
 )
 from billing_meter.database import Database
 from billing_meter.payout_rules import PAYOUT_KINDS
@@ -216,8 +217,9 @@ async def reconcile(database: Database) -> Report:
         refunds = await _check_refunds(connection, findings)
         orders = await _check_orders(connection, findings)
         payouts, unlike = await verify_payouts.problems(connection)
+        purchases, unpaid = await verify_purchases.problems(connection)
         windows, wrong = await limits_rows.wrong_windows(connection)
-    findings += [Finding(code, subject, detail) for code, subject, detail in unlike]
+    findings += [Finding(*problem) for problem in (*unlike, *unpaid)]
     findings += [
         Finding("spend_window", f"member:{member}", f"the {span} counts {counted}, not {told}")
         for member, span, counted, told in wrong
@@ -227,6 +229,7 @@ async def reconcile(database: Database) -> Report:
         "refunds": refunds,
         "payouts": payouts,
         "orders": orders,
+        "purchases": purchases,
         "spend_windows": windows,
     }
     return Report(checked, tuple(findings[:FINDINGS_MAX]))

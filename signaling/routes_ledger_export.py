@@ -101,7 +101,7 @@ def _row(line: StatementLine, sessions: Sessions) -> list[Cell]:
     return [
         dt.datetime.fromtimestamp(line.at_ms // 1_000, dt.UTC).isoformat(),
         line.kind,
-        session.expert if session else None,
+        sessions.expert_of(line),
         *parts,
         credits_text(line.units),
         credits_text(line.balance_after_units),

@@ -44,7 +44,8 @@ class PrivateLine(Struct, kw_only=True, omit_defaults=True):
 class Transaction(Struct, kw_only=True, omit_defaults=True):
     """One change of the balance; a private session is one, however long it was.
 
-    `private` is there for sessions and for what was given back for one.
+    `private` is there for sessions and for what was given back for one; `expert` names whom the
+    line is about.
     """
 
     id: int
@@ -52,6 +53,7 @@ class Transaction(Struct, kw_only=True, omit_defaults=True):
     kind: str
     units: int
     balance_after_units: int
+    expert: str | None = None
     private: PrivateLine | None = None
 
 
@@ -71,6 +73,12 @@ class Sessions:
     refunds: Mapping[str, Refund]
     names: Mapping[str, str]
     now_ms: int
+
+    def expert_of(self, line: StatementLine) -> str | None:
+        """Whom a line is about, or None."""
+        record = self.records.get(session_of(line) or "")
+        expert_id = line.expert_id if record is None else record.expert_id
+        return None if expert_id is None else self.names.get(expert_id)
 
     def private_line(self, session_id: str | None) -> PrivateLine | None:
         """One session, or None where there is none."""
@@ -131,10 +139,11 @@ async def sessions_of(call: Call, lines: Sequence[StatementLine]) -> Sessions:
     services = call.services
     ids = {found for line in lines if (found := session_of(line)) is not None}
     records = await session_records(services.database, ids)
+    experts = {line.expert_id for line in lines if line.expert_id is not None}
     return Sessions(
         records=records,
         refunds=await Refunds(services.wallet.ledger).of_sessions(ids),
-        names=await services.accounts.names({one.expert_id for one in records.values()}),
+        names=await services.accounts.names(experts | {one.expert_id for one in records.values()}),
         now_ms=utc_ms(services.utc_now()),
     )
 
@@ -156,6 +165,7 @@ def _transaction(line: StatementLine, sessions: Sessions) -> Transaction:
         kind=line.kind,
         units=line.units,
         balance_after_units=line.balance_after_units,
+        expert=sessions.expert_of(line),
         private=sessions.private_line(session_of(line)),
     )
 

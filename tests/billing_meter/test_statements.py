@@ -66,6 +66,7 @@ async def test_clean_books_are_clean(books) -> None:
         "sessions": 2,
         "refunds": 0,
         "payouts": 0,
+        "purchases": 0,
         "orders": 1,
         "spend_windows": 0,
     }

@@ -3,7 +3,8 @@
 /**
  * @typedef {{ session: string, expert: string, started_at_ms: number, ended_at_ms?: number, total_units: number,
  *   lines: import("../ui/session-lines.js").Line[], refund?: import("./wallet-refund.js").Standing }} PrivateLine
- * @typedef {{ id: number, at_ms: number, kind: string, units: number, private?: PrivateLine }} Movement
+ * @typedef {{ id: number, at_ms: number, kind: string, units: number, expert?: string,
+ *   private?: PrivateLine }} Movement
  * @typedef {{ items: Movement[], next: number | null }} Page newest first
  */
 

@@ -86,8 +86,7 @@ function Table({ shown, onAsked }) {
 }
 
 /** @param {Movement} item */
-function titleOf({ kind, private: session }) {
-  const expert = session?.expert;
+function titleOf({ kind, expert }) {
   if (expert && has(`tx.kind_with.${kind}`)) return t(`tx.kind_with.${kind}`, { expert });
   return t(`tx.kind.${has(`tx.kind.${kind}`) ? kind : "other"}`);
 }

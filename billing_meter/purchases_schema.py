@@ -1,0 +1,58 @@
+"""The tables of what members bought of experts, and of the access that it gives."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from billing_meter.database import ID_CHARS, METADATA
+
+purchases = sa.Table(
+    "feature_purchases",
+    METADATA,
+    sa.Column(
+        "transfer",
+        sa.BigInteger,
+        sa.ForeignKey("ledger_transfers.transfer"),
+        primary_key=True,
+        autoincrement=False,
+    ),
+    sa.Column("member_id", sa.String(ID_CHARS), nullable=False),
+    sa.Column("expert_id", sa.String(ID_CHARS), nullable=False),
+    sa.Column("feature", sa.String(16), nullable=False),
+    sa.Column("object_id", sa.String(ID_CHARS), nullable=False),
+    sa.Column("units", sa.BigInteger, nullable=False),
+    sa.Column("at_ms", sa.BigInteger, nullable=False),
+    sa.Column("refund_transfer", sa.BigInteger, sa.ForeignKey("ledger_transfers.transfer")),
+    sa.Column("refunded_at_ms", sa.BigInteger),
+    sa.Column("refunded_by", sa.String(ID_CHARS)),
+    sa.CheckConstraint("units > 0", name="ck_feature_purchases_units"),
+    sa.CheckConstraint(
+        "(refund_transfer IS NULL) = (refunded_at_ms IS NULL)"
+        " AND (refund_transfer IS NULL) = (refunded_by IS NULL)",
+        name="ck_feature_purchases_refund",
+    ),
+    sa.Index("ix_feature_purchases_expert", "expert_id", "feature", "at_ms"),
+    sa.Index("ix_feature_purchases_member", "member_id", "transfer"),
+)
+"""A row for each purchase, written with its transfer; `units` is the price at which it was made."""
+
+access = sa.Table(
+    "feature_access",
+    METADATA,
+    sa.Column(
+        "transfer",
+        sa.BigInteger,
+        sa.ForeignKey("feature_purchases.transfer"),
+        primary_key=True,
+        autoincrement=False,
+    ),
+    sa.Column("member_id", sa.String(ID_CHARS), nullable=False),
+    sa.Column("feature", sa.String(16), nullable=False),
+    sa.Column("object_id", sa.String(ID_CHARS), nullable=False),
+    sa.Column("from_ms", sa.BigInteger, nullable=False),
+    sa.Column("until_ms", sa.BigInteger, nullable=False),
+    sa.CheckConstraint("from_ms <= until_ms", name="ck_feature_access_window"),
+    sa.Index("ix_feature_access_member", "member_id", "feature", "object_id", "until_ms"),
+)
+"""Who may see what, and when: [from_ms, until_ms), written with the purchase that gives it. An
+object that its expert takes down stays in here: whoever paid keeps the access."""

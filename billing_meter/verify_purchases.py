@@ -1,0 +1,105 @@
+"""Reconciliation of purchases: the journal, what was bought, what was given back, the access."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from billing_meter import features, schema
+from billing_meter.access_rows import Place
+from billing_meter.features import TERMS, Feature
+
+Problem = tuple[str, str, str]
+"""(code, subject, detail)."""
+_P, _A, _X = schema.purchases.c, schema.access.c, schema.transfers.c
+
+
+async def problems(connection: AsyncConnection) -> tuple[int, list[Problem]]:
+    """How many purchases there are, and what is wrong with them."""
+    back = schema.transfers.alias("back")
+    query = (
+        sa.select(
+            schema.purchases,
+            _X.key,
+            _X.kind,
+            _X.outcome,
+            _X.subject,
+            _X.units.label("transfer_units"),
+            _X.member_id.label("transfer_member"),
+            _X.expert_id.label("transfer_expert"),
+            _A.member_id.label("access_member"),
+            _A.feature.label("access_feature"),
+            _A.object_id.label("access_object"),
+            _A.from_ms,
+            _A.until_ms,
+            sa.select(sa.func.coalesce(sa.func.sum(back.c.units), 0))
+            .where(back.c.reverses == _P.transfer, back.c.outcome == "posted")
+            .scalar_subquery()
+            .label("back_units"),
+            sa.select(back.c.reverses)
+            .where(back.c.transfer == _P.refund_transfer)
+            .scalar_subquery()
+            .label("back_of"),
+        )
+        .select_from(
+            schema.purchases.outerjoin(schema.transfers, _X.transfer == _P.transfer).outerjoin(
+                schema.access, _A.transfer == _P.transfer
+            )
+        )
+        .order_by(_P.transfer)
+    )
+    found: list[Problem] = []
+    places: dict[Place, list[tuple[int, int]]] = {}
+    known: set[int] = set()
+    for row in (await connection.execute(query)).mappings():
+        known.add(row["transfer"])
+        subject = f"purchase:{row['transfer']}"
+        found += [("purchase_wrong", subject, problem) for problem in purchase_problems(row)]
+        if row["from_ms"] is not None and row["until_ms"] > row["from_ms"]:
+            place = (row["member_id"], Feature(row["feature"]), row["object_id"])
+            places.setdefault(place, []).append((row["from_ms"], row["until_ms"]))
+    for (member_id, feature, object_id), windows in places.items():
+        if any(one[1] > two[0] for one, two in pairwise(sorted(windows))):
+            detail = f"{member_id} has {feature.value} {object_id} twice at once"
+            found.append(("access_wrong", f"member:{member_id}", detail))
+    bought = sa.select(_X.transfer).where(
+        _X.key.like(f"{features.KEY_PREFIX}%"), _X.outcome == "posted"
+    )
+    found += [
+        ("purchase_missing", f"transfer:{transfer}", "was paid, and nothing was bought")
+        for transfer in await connection.scalars(bought)
+        if transfer not in known
+    ]
+    return len(known), found
+
+
+def purchase_problems(row: sa.RowMapping) -> Iterator[str]:
+    """Where a purchase, its transfers and its access disagree."""
+    feature = Feature(row["feature"])
+    about = features.subject(feature, row["object_id"])
+    if row["outcome"] != "posted" or not row["key"].startswith(features.KEY_PREFIX):
+        yield "its transfer is missing or another's"
+        return
+    if (row["kind"], row["subject"]) != (feature.value, about):
+        yield f"its transfer is {row['kind']} of {row['subject']}"
+    paid = (row["transfer_units"], row["transfer_member"], row["transfer_expert"])
+    if paid != (row["units"], row["member_id"], row["expert_id"]):
+        yield f"costs {row['units']}, its transfer has {paid}"
+    refunded = row["refund_transfer"] is not None
+    if row["back_units"] != (row["units"] if refunded else 0):
+        yield f"{row['back_units']} of {row['units']} units went back, refunded: {refunded}"
+    if refunded and row["back_of"] != row["transfer"]:
+        yield "its refund is another's"
+    lasts_ms = TERMS[feature].lasts_ms
+    if (lasts_ms is None) != (row["from_ms"] is None):
+        yield "gives access that it should not, or none"
+    elif lasts_ms is not None:
+        place = (row["access_member"], row["access_feature"], row["access_object"])
+        if place != (row["member_id"], feature.value, row["object_id"]):
+            yield f"gives access to {place}"
+        given_ms = row["until_ms"] - row["from_ms"]
+        if given_ms > lasts_ms or (given_ms != lasts_ms and not refunded):
+            yield f"gives {given_ms} ms of {lasts_ms}"

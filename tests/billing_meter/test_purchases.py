@@ -1,0 +1,346 @@
+"""Purchases of features: debit, access and the seller's row in one transaction, on both stores."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import pytest
+import sqlalchemy as sa
+
+from billing_meter import ledger, schema
+from billing_meter.database import DatabaseUnavailable
+from billing_meter.features import CONTENT_MS, DAY_MS, STORY_MS, Buy, Feature
+from billing_meter.ledger import Debit, Draw, Posted, Refused
+from billing_meter.ledger_rows import Balance
+from billing_meter.ledger_store import LedgerTransaction
+from billing_meter.limits import Span
+from billing_meter.limits_store import SpendLimits
+from billing_meter.purchases import Purchase, Purchases
+from billing_meter.sales import Bought
+from billing_meter.statements import reconcile, statement, transactions, verify
+
+CREDIT = 6_000
+DAY_S = 24 * 3_600
+
+
+def rose(key: str = "k", units: int = CREDIT, **others) -> Buy:
+    return Buy(
+        key, "ann", "eve", Feature.SURPRISE, "rose", units, **({"price_units": units} | others)
+    )
+
+
+def story(key: str = "k", units: int = 5 * CREDIT) -> Buy:
+    return Buy(key, "ann", "eve", Feature.STORY, "eve", units, units)
+
+
+def album(key: str = "k", units: int = 10 * CREDIT, name: str = "album") -> Buy:
+    return Buy(key, "ann", "eve", Feature.CONTENT, name, units, units)
+
+
+def letter(key: str = "k", units: int = 9_000, name: str = "m1") -> Buy:
+    return Buy(key, "ann", "eve", Feature.MESSAGE, name, units, units)
+
+
+@pytest.fixture
+async def shop(house) -> AsyncIterator[Purchases]:
+    yield Purchases(house.wallet)
+    assert (await verify(house.database)).findings == ()
+    assert (await reconcile(house.database)).findings == ()
+
+
+async def bought(shop: Purchases, buy: Buy, also=None) -> Bought:
+    answer = await shop.buy(buy, also)
+    assert isinstance(answer, Bought), answer
+    return answer
+
+
+async def balance(house) -> int:
+    return (await house.wallet.balance("ann")).available
+
+
+async def rows(house) -> int:
+    async with house.database.read() as connection:
+        return int(
+            await connection.scalar(sa.select(sa.func.count()).select_from(schema.purchases)) or 0
+        )
+
+
+async def test_a_surprise_is_a_debit_with_its_kind(house, shop) -> None:
+    await house.fund("ann", 20_000)
+    one = await bought(shop, rose())
+    assert one.access is None
+    again = await bought(shop, rose())
+    assert again == replace(one, replayed=True)
+    assert await shop.buy(rose(units=CREDIT + 1)) == Refused("key_reused")
+    [line] = await transactions(house.database, "ann", limit=1)
+    assert (line.kind, line.units, line.subject) == ("surprise", -CREDIT, "surprise:rose")
+    assert await balance(house) == 20_000 - CREDIT
+    made = await shop.one(one.transfer)
+    assert made is not None
+    assert (made.member_id, made.units, made.refund_transfer) == ("ann", CREDIT, None)
+    assert await shop.of_member("ann") == [made]
+    assert await shop.of_member("ann", before=made.transfer) == []
+
+
+async def test_what_is_refused_stays_refused_and_writes_nothing(house, shop) -> None:
+    """No premium, another price, a price below the least, no credits: no row, no debit."""
+    told: list[str] = []
+
+    async def also(transaction: LedgerTransaction, answer: Bought) -> None:
+        told.append("written")
+
+    refusals = {
+        rose("a"): "premium_required",
+        letter("b"): "premium_required",
+        story("c"): "insufficient_credits",
+        letter("d", 8_999): "price_out_of_range",
+        rose("e", price_units=CREDIT + 1): "price_changed",
+    }
+    for buy, code in refusals.items():
+        assert await shop.buy(buy, also) == Refused(code)
+    await house.fund("ann", 60_000)
+    for buy, code in refusals.items():
+        assert await shop.buy(buy, also) == Refused(code, replayed=True)
+    assert told == []
+    assert await rows(house) == 0
+    assert await balance(house) == 60_000
+    await bought(shop, rose("f"), also)
+    assert told == ["written"]
+
+
+async def test_a_lost_answer_is_found_again_though_the_price_has_changed(house, shop) -> None:
+    await house.fund("ann", 60_000)
+    one = await bought(shop, rose())
+    again = await shop.buy(rose(price_units=2 * CREDIT))
+    assert again == replace(one, replayed=True)
+
+
+async def test_a_story_pass_is_seven_days_and_a_second_one_follows_it(house, shop) -> None:
+    await house.fund("ann", 200_000)
+    now_ms = house.wallet.ledger.now_ms()
+    one = await bought(shop, story("1"))
+    assert one.access is not None
+    assert (one.access.from_ms, one.access.until_ms) == (now_ms, now_ms + STORY_MS)
+    for at_ms, open_then in (
+        (now_ms - 1, False),
+        (now_ms, True),
+        (now_ms + STORY_MS - 1, True),
+        (now_ms + STORY_MS, False),
+    ):
+        assert await shop.may_see("ann", Feature.STORY, "eve", at_ms) is open_then
+    assert not await shop.may_see("ann", Feature.STORY, "gus", now_ms)
+    assert not await shop.may_see("bob", Feature.STORY, "eve", now_ms)
+    assert not await shop.may_see("ann", Feature.CONTENT, "eve", now_ms)
+    house.clock.advance(DAY_S)
+    await bought(shop, story("2"))
+    assert dict(await shop.until("ann", Feature.STORY, ["eve", "gus"])) == {
+        "eve": now_ms + 2 * STORY_MS
+    }
+    house.clock.advance(13 * DAY_S - 0.001)
+    assert await shop.may_see("ann", Feature.STORY, "eve")
+    house.clock.advance(0.001)
+    assert not await shop.may_see("ann", Feature.STORY, "eve")
+    three = await bought(shop, story("3"))
+    assert three.access is not None
+    assert three.access.from_ms == now_ms + 2 * STORY_MS
+
+
+async def test_content_is_ninety_days_and_never_paid_twice(house, shop) -> None:
+    await house.fund("ann", 300_000)
+    now_ms = house.wallet.ledger.now_ms()
+    await bought(shop, album("1"))
+    assert await shop.buy(album("2")) == Refused("already_entitled")
+    both = await asyncio.gather(*(shop.buy(album(key, name="video")) for key in ("3", "4", "5")))
+    assert sorted(type(one).__name__ for one in both) == ["Bought", "Refused", "Refused"]
+    assert await balance(house) == 300_000 - 2 * 10 * CREDIT
+    house.clock.advance(90 * DAY_S - 0.001)
+    assert await shop.buy(album("6")) == Refused("already_entitled")
+    house.clock.advance(0.001)
+    again = await bought(shop, album("7"))
+    assert again.access is not None
+    assert again.access.from_ms == now_ms + CONTENT_MS
+
+
+async def test_the_sellers_row_is_written_with_the_debit_or_not_at_all(house, shop) -> None:
+    await house.fund("ann", 9_000 + 8_999)
+    key = schema.outbox  # any table will do for a seller's row
+
+    def row(name: str) -> dict[str, object]:
+        return {
+            "event_id": name,
+            "kind": "message",
+            "member_id": "ann",
+            "facts": "{}",
+            "at_ms": 0,
+            "state": "waiting",
+            "tries": 0,
+            "next_at_ms": 0,
+        }
+
+    def writes(name: str, fails: bool = False):
+        async def also(transaction: LedgerTransaction, answer: Bought) -> None:
+            assert not answer.replayed
+            await transaction.connection.execute(sa.insert(key), [row(name)])
+            if fails:
+                raise LookupError(name)
+
+        return also
+
+    with pytest.raises(LookupError, match="m0"):
+        await shop.buy(letter("0", name="m0"), writes("m0", fails=True))
+    bad, good, poor = await asyncio.gather(
+        shop.buy(letter("1"), writes("m1", fails=True)),
+        shop.buy(letter("2", name="m2"), writes("m2")),
+        shop.buy(letter("3", name="m3"), writes("m3")),
+        return_exceptions=True,
+    )
+    assert isinstance(bad, LookupError)
+    assert isinstance(good, Bought)
+    assert poor == Refused("insufficient_credits")
+    assert (await bought(shop, letter("2", name="m2"), writes("m2"))).replayed
+    async with house.database.read() as connection:
+        assert list(await connection.scalars(sa.select(key.c.event_id))) == ["m2"]
+    assert await balance(house) == 8_999
+
+
+@pytest.mark.parametrize(("fault", "taken"), [("before", 0), ("during", 0), ("after", 1)])
+async def test_without_an_answer_the_key_tells(house, shop, fault, taken) -> None:
+    await house.fund("ann", 60_000)
+    house.database.fault = fault
+    with pytest.raises(DatabaseUnavailable):
+        await shop.buy(album())
+    house.database.fault = None
+    assert await rows(house) == taken
+    told = await bought(shop, album())
+    assert told.replayed is bool(taken)
+    assert told.access is not None
+    assert told.access.transfer == told.transfer
+    assert await balance(house) == 0
+
+
+async def test_a_refund_goes_back_to_its_buckets_and_ends_the_access(house, shop) -> None:
+    await house.fund("ann", 50_000)
+    await house.wallet.grant_promo("ann", 20_000, "gift", "gift")
+    before = await house.wallet.balance("ann")
+    one = await bought(shop, album())
+    assert one.draw == Draw(20_000, 40_000)
+    house.clock.advance(DAY_S)
+    back = await shop.refund(one.transfer, "staff")
+    assert isinstance(back, Purchase)
+    assert back.refunded_by == "staff"
+    assert await shop.refund(one.transfer, "staff") == Refused("already_refunded", replayed=True)
+    assert await shop.refund(4_711, "staff") == Refused("unknown_purchase")
+    assert await house.wallet.balance("ann") == before == Balance(50_000, 20_000, 0)
+    assert not await shop.may_see("ann", Feature.CONTENT, "album")
+    assert await shop.may_see("ann", Feature.CONTENT, "album", house.wallet.ledger.now_ms() - 1)
+    async with house.database.read() as connection:
+        table = schema.accounts.c
+        query = sa.select(table.units).where(table.account == ledger.payable_account("eve"))
+        assert await connection.scalar(query) == 0
+    lines = await transactions(house.database, "ann", limit=2)
+    assert [(line.kind, line.units) for line in lines] == [
+        ("content_refund", 60_000),
+        ("content", -60_000),
+    ]
+    made = await statement(house.database, "ann", 0, 2**53)
+    assert made.findings == ()
+    assert (await bought(shop, album("again"))).access is not None
+
+
+async def test_a_refund_in_the_middle_moves_what_follows(house, shop) -> None:
+    await house.fund("ann", 100_000)
+    now_ms = house.wallet.ledger.now_ms()
+    first = await bought(shop, story("1"))
+    await bought(shop, story("2"))
+    house.clock.advance(3 * DAY_S)
+    await asyncio.gather(*(shop.refund(first.transfer, "staff") for _ in range(3)))
+    assert await balance(house) == 100_000 - 5 * CREDIT
+    assert dict(await shop.until("ann", Feature.STORY, ["eve"])) == {"eve": now_ms + 10 * DAY_MS}
+    windows = await shop.windows("ann", Feature.STORY, "eve")
+    assert [(w.from_ms - now_ms, w.until_ms - now_ms) for w in windows] == [
+        (0, 3 * DAY_MS),
+        (3 * DAY_MS, 10 * DAY_MS),
+    ]
+
+
+async def test_spend_limits_and_breaks_hold_for_purchases(house, shop) -> None:
+    await house.fund("ann", 200_000)
+    limits = SpendLimits(house.database, house.wallet.ledger)
+    await limits.set_limit("ann", Span.DAY, 60_000)
+    await bought(shop, album("1", 59_999))
+    assert await shop.buy(rose("2", 2)) == Refused("limit_day")
+    await bought(shop, rose("3", 1))
+    await limits.take_break("ann", 1)
+    assert await shop.buy(rose("4", 1)) == Refused("on_break")
+
+
+async def test_what_was_sent_counts_until_it_is_given_back(house, shop) -> None:
+    await house.fund("ann", 60_000)
+    now_ms = house.wallet.ledger.now_ms()
+    one = await bought(shop, rose("1", 5_000))
+    house.clock.advance(60)
+    await bought(shop, rose("2", 7_000))
+    assert dict(await shop.sent("eve", Feature.SURPRISE, now_ms)) == {"ann": 12_000}
+    assert dict(await shop.sent("eve", Feature.SURPRISE, now_ms + 1)) == {"ann": 7_000}
+    await shop.refund(one.transfer, "staff")
+    assert dict(await shop.sent("eve", Feature.SURPRISE, now_ms)) == {"ann": 7_000}
+    assert dict(await shop.sent("eve", Feature.MESSAGE, now_ms)) == {}
+
+
+async def test_debits_and_purchases_share_a_transaction(house, shop) -> None:
+    """A debit takes what the album would have cost: who came first has it."""
+    await house.fund("ann", 60_000)
+    tip = Debit("tip", "ann", "eve", 1, "tip", "t")
+    first, second, third = await asyncio.gather(
+        house.wallet.counter.debit(tip), shop.buy(album()), shop.buy(rose("r"))
+    )
+    assert isinstance(first, Posted)
+    assert second == Refused("insufficient_credits")
+    assert isinstance(third, Bought)
+
+
+TAMPERED = {
+    "purchase_wrong": [
+        sa.update(schema.purchases).values(units=1),
+        sa.update(schema.purchases).values(object_id="other"),
+        sa.update(schema.purchases).values(feature="story"),
+        sa.update(schema.access).values(until_ms=schema.access.c.until_ms + 1),
+        sa.update(schema.access).values(until_ms=schema.access.c.until_ms - 1),
+        sa.update(schema.access).values(object_id="album"),
+        sa.delete(schema.access),
+        sa.update(schema.purchases).values(
+            refund_transfer=schema.purchases.c.transfer, refunded_at_ms=1, refunded_by="x"
+        ),
+    ],
+    "access_wrong": [
+        sa.update(schema.access)
+        .where(schema.access.c.feature == "story", schema.access.c.from_ms > 1_767_300_000_000)
+        .values(from_ms=schema.access.c.from_ms - 1, until_ms=schema.access.c.until_ms - 1)
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("code", "change"), [(code, change) for code, some in TAMPERED.items() for change in some]
+)
+async def test_rows_that_lie_are_named(house, code, change) -> None:
+    shop = Purchases(house.wallet)
+    await house.fund("ann", 200_000)
+    await bought(shop, album("1"))
+    await bought(shop, album("2", name="video"))
+    await bought(shop, story("3"))
+    await bought(shop, story("4"))
+    async with house.database.write() as connection:
+        await connection.execute(change)
+    assert code in {finding.code for finding in (await reconcile(house.database)).findings}
+
+
+async def test_a_purchase_without_its_row_is_named(house) -> None:
+    await house.fund("ann", 200_000)
+    await bought(Purchases(house.wallet), rose())
+    async with house.database.write() as connection:
+        await connection.execute(sa.delete(schema.purchases))
+    [finding] = (await reconcile(house.database)).findings
+    assert finding.code == "purchase_missing"
