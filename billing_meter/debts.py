@@ -31,7 +31,8 @@ async def pay_from(transaction: LedgerTransaction, first: int, entries: Sequence
         part = min(units, there[member_id].paid)
         if part:
             transfer, entry = came[member_id]
-            request = PayDebt(f"debt:{transfer}", member_id, part, f"hold:{entry.hold_id}")
+            about = f"hold:{entry.hold_id}" if entry.hold_id else entry.subject or ""
+            request = PayDebt(f"debt:{transfer}", member_id, part, about)
             outcome = await transaction.execute(request)
             assert isinstance(outcome, Posted)
 

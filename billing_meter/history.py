@@ -17,10 +17,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from billing_meter import ledger, schema
 from billing_meter.database import Database
 from billing_meter.features import Feature
+from billing_meter.group_rules import GROUP_KIND
 
 Owner = Literal["member", "expert"]
 SESSION_SUBJECT = "session:"
-REFUNDED_KINDS = frozenset({feature.value for feature in Feature})
+REFUNDED_KINDS = frozenset({GROUP_KIND, *(feature.value for feature in Feature)})
 """What a reversal is called in a history by what it takes back: `content_refund`, for example."""
 NEWEST = 2**63 - 1
 _X, _L, _S = schema.transfers.c, schema.postings.c, schema.sessions.c

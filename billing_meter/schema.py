@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
+from billing_meter.groups_schema import groups, pledges
 from billing_meter.ledger_schema import (
     LINES_OF_THEIR_OWN,
     accounts,
@@ -45,6 +46,7 @@ __all__ = [
     "experts",
     "free_claims",
     "free_marks",
+    "groups",
     "head",
     "holds",
     "marks",
@@ -55,6 +57,7 @@ __all__ = [
     "outbox",
     "payout_destinations",
     "payouts",
+    "pledges",
     "postings",
     "promotions",
     "purchases",

@@ -3,7 +3,8 @@
 `verify` looks at the ledger alone: numbering, double entry, each transfer's own figures, balances
 as replayed from the first posting, holds, the hash chain. `reconcile` compares the ledger with
 what caused it: private sessions and their held seconds, refunds, payouts, orders and payment
-attempts, what members bought of experts and the access that it gives, and with what spend limits count.
+attempts, what members bought of experts and the access that it gives, group sessions and the
+contributions to them, and with what spend limits count.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from billing_meter import (
     reversal_rows,
     schema,
     seals,
+    verify_groups,
     verify_payouts,
     verify_purchases,
 )
@@ -218,8 +220,9 @@ async def reconcile(database: Database) -> Report:
         orders = await _check_orders(connection, findings)
         payouts, unlike = await verify_payouts.problems(connection)
         purchases, unpaid = await verify_purchases.problems(connection)
+        groups, astray = await verify_groups.problems(connection)
         windows, wrong = await limits_rows.wrong_windows(connection)
-    findings += [Finding(*problem) for problem in (*unlike, *unpaid)]
+    findings += [Finding(*problem) for problem in (*unlike, *unpaid, *astray)]
     findings += [
         Finding("spend_window", f"member:{member}", f"the {span} counts {counted}, not {told}")
         for member, span, counted, told in wrong
@@ -230,6 +233,7 @@ async def reconcile(database: Database) -> Report:
         "payouts": payouts,
         "orders": orders,
         "purchases": purchases,
+        "groups": groups,
         "spend_windows": windows,
     }
     return Report(checked, tuple(findings[:FINDINGS_MAX]))

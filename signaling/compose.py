@@ -13,6 +13,8 @@ import structlog
 
 from billing_meter.database import Database
 from billing_meter.free_credits import FreeCredits
+from billing_meter.group_watch import BEAT_PERIOD_S, GroupWatch
+from billing_meter.groups import Groups
 from billing_meter.ledger_store import utc_ms
 from billing_meter.limits_store import SpendLimits
 from billing_meter.rewards_store import Rewards
@@ -155,7 +157,9 @@ async def running(services: Services, till: Till) -> AsyncIterator[None]:
     async def forgotten() -> None:
         await services.orders.close_forgotten()
 
-    sweeper = Sweeper(services.wallet.ledger, node=services.node)
+    ledger, node = services.wallet.ledger, services.node
+    sweeper, groups = Sweeper(ledger, node=node), Groups(ledger, node=node)
+    group_watch = GroupWatch(ledger, groups, node=node)
     decoder = StillDecoder()
 
     async def thumbnails() -> None:
@@ -166,6 +170,9 @@ async def running(services: Services, till: Till) -> AsyncIterator[None]:
     settled = await till.recover()
     if settled:
         log.info("sessions of the former run settled", sessions=settled)
+    settled = await groups.recover()
+    if settled:
+        log.info("groups of the former run settled", groups=settled)
     try:
         await services.media.start()
     except OSError as error:
@@ -182,6 +189,7 @@ async def running(services: Services, till: Till) -> AsyncIterator[None]:
                 every(REWARDS_PERIOD_S, "count points", services.rewards.count),
                 every(WATCH_PERIOD_S, "watch refunds", services.refund_watch.look),
                 every(SWEEP_PERIOD_S, "sweep silent meters", sweeper.sweep),
+                every(BEAT_PERIOD_S, "settle groups of silent owners", group_watch.look),
                 every(THUMBNAIL_STEP_S, "thumbnails", thumbnails),
                 every(FORGOTTEN_PERIOD_S, "close forgotten orders", forgotten),
                 every(PAYOUTS_PERIOD_S, "payouts on their way", services.payouts.resume),

@@ -67,6 +67,7 @@ async def test_clean_books_are_clean(books) -> None:
         "refunds": 0,
         "payouts": 0,
         "purchases": 0,
+        "groups": 0,
         "orders": 1,
         "spend_windows": 0,
     }
