@@ -12,6 +12,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from billing_meter.features import Feature
 from billing_meter.ledger_store import LedgerStore
 from billing_meter.meter import Exhausted, LedgerLost, SpendLimit, Ticked
 from billing_meter.order_store import OrderState
@@ -19,6 +20,7 @@ from billing_meter.orders import Orders
 from billing_meter.payout_rules import PayoutState
 from billing_meter.payouts import Payouts
 from billing_meter.providers import FakeProvider
+from billing_meter.purchases import Purchases
 from billing_meter.seals import seal
 from billing_meter.sessions import session_record
 from billing_meter.statements import reconcile, statement, verify
@@ -26,6 +28,8 @@ from billing_meter.sweeper import Sweeper
 from billing_meter.tariff import Component
 from billing_meter.wallet import Wallet
 from tests.billing_meter.sim.oracle import Life
+from tests.billing_meter.sim.shelf import ACCESS, PURCHASES, replay
+from tests.billing_meter.sim.shows import GROUPS, Show
 from tests.billing_meter.sim.store import Point, PointedDatabase
 from tests.billing_meter.sim.world import World
 
@@ -35,6 +39,7 @@ OPEN_HOLDS = sa.text(
     " FROM ledger_holds WHERE state = 'open'"
 )
 SURCHARGES = (Component.CAM2CAM, Component.TWO_WAY_AUDIO)
+LETTERS = sa.text("SELECT event_id FROM outbox WHERE kind = 'letter'")
 DAY_MS = 24 * 60 * 60 * 1_000
 RELOADS_A_DAY = 3
 DEAD_OWNER = "server_stopped"
@@ -93,6 +98,11 @@ class Judge:
     exact: int = 0
     """Of those, how many had to agree to the second."""
 
+    shows: dict[str, Show] = field(default_factory=dict)
+    bought: dict[int, tuple[str, int]] = field(default_factory=dict)
+    """Transfer → (member, units) of purchases that nobody asked back."""
+    letters: set[str] = field(default_factory=set)
+    """Messages whose senders heard that they were sent."""
     day: int = 0
     """The latest calendar day that was reached."""
     spent_before: Counter[str] = field(default_factory=Counter)
@@ -103,6 +113,7 @@ class Judge:
         self.wallet = Wallet(self.database, utc_now=utc)
         self.orders = Orders(self.database, self.wallet, FakeProvider(), utc_now=utc)
         self.payouts = Payouts(self.wallet.ledger)
+        self.purchases = Purchases(self.wallet)
         self.sweeper = Sweeper(
             LedgerStore(self.database, utc_now=utc), node="other", clock_ns=self.world.clock.ns
         )
@@ -113,6 +124,7 @@ class Judge:
         """Everything that can be told from two small queries and the people's own records."""
         self.hear()
         accounts, holds = await self._look()
+        await self._groups(holds)
         assert sum(accounts.values()) == 0, "the books do not balance"
         held: defaultdict[str, int] = defaultdict(int)
         for hold in holds.values():
@@ -131,6 +143,16 @@ class Judge:
                 self._covered(life, hold)
         self._earned(accounts, holds)
         self._within_limits(holds, held)
+
+    async def _groups(self, holds: dict[str, Any]) -> None:
+        """Every group that people know of is as they know it."""
+        going = [show for show in self.shows.values() if not show.over]
+        if not going:
+            return
+        async with self.database.read() as connection:
+            rows = {row.group_id: row for row in await connection.execute(GROUPS)}
+        for show in going:
+            show.seen(rows[show.name], holds)
 
     async def _look(self) -> tuple[dict[str, int], dict[str, Any]]:
         async with self.database.read() as connection:
@@ -206,15 +228,24 @@ class Judge:
     def _spent(self, holds: dict[str, Any]) -> Counter[str]:
         """What each member has spent so far; nothing that came back is taken off."""
         spent = self.book.spent + self.book.charged
+        for show in self.shows.values():
+            spent += show.spent()
         for hold in holds.values():
             spent[hold.member_id] += hold.posted_units
         return spent
+
+    def _back(self) -> Counter[str]:
+        """What staff gave back of sessions and purchases, and what groups did not show."""
+        back = Counter(self.book.back)
+        for show in self.shows.values():
+            back += show.back()
+        return back
 
     def _earned(self, accounts: dict[str, int], holds: dict[str, Any]) -> None:
         """Experts and the platform have what members spent, less what came back, to the unit."""
         earned = accounts["platform:revenue"] + accounts["platform:payout_clearing"]
         earned += sum(n for account, n in accounts.items() if account.startswith("expert:"))
-        wanted = self._spent(holds).total() - self.book.back.total()
+        wanted = self._spent(holds).total() - self._back().total()
         assert earned == wanted, f"{earned} units earned, {wanted} spent"
 
     def _within_limits(self, holds: dict[str, Any], held: dict[str, int]) -> None:
@@ -241,7 +272,8 @@ class Judge:
         assert (await verify(self.database)).findings == ()
         assert (await reconcile(self.database)).findings == ()
         accounts, holds = await self._look()
-        spent = self._spent(holds)
+        spent, back = self._spent(holds), self._back()
+        await self._shelves(members)
         for member in members:
             orders = await self.orders.list(member, limit=1_000)
             kept = sum(
@@ -252,9 +284,31 @@ class Judge:
             names = ("paid", "promo", "held", "debt")
             have = sum(accounts.get(f"member:{member}:{name}", 0) for name in names)
             book = self.book
-            wanted = book.added[member] + kept + book.back[member] - spent[member]
+            wanted = book.added[member] + kept + back[member] - spent[member]
             assert have == wanted, f"{member} has {have}, by their own records {wanted}"
             self._reloads(orders)
+
+    async def _shelves(self, members: tuple[str, ...]) -> None:
+        """Who may see what, by an independent count; every message is there, and no other."""
+        async with self.database.read() as connection:
+            rows = list(await connection.execute(PURCHASES))
+            given = {row.transfer: (row[1], row[2]) for row in await connection.execute(ACCESS)}
+            letters = set(await connection.scalars(LETTERS))
+        assert letters == self.letters, "a message was stored unpaid, or paid and lost"
+        wanted = replay(rows)
+        assert given == wanted, "somebody has other days than were paid"
+        standing = {row.transfer for row in rows if row.refund_transfer is None}
+        assert standing == self.bought.keys(), "a purchase that nobody made, or one that is gone"
+        now_ms, experts = self.world.clock.now_ms(), ("eve", "gus")
+        for member in members:
+            told = await self.purchases.until(member, Feature.STORY, experts, now_ms)
+            mine = {
+                row.object_id
+                for row in rows
+                if (row.member_id, row.feature) == (member, "story")
+                and wanted[row.transfer][0] <= now_ms < wanted[row.transfer][1]
+            }
+            assert set(told) == mine, f"{member} may see stories of {set(told)}, paid for {mine}"
 
     def _reloads(self, orders: Any) -> None:
         reloads = [order for order in orders if order.origin == "auto_reload"]

@@ -7,6 +7,7 @@ import random
 import uuid
 from dataclasses import dataclass
 
+from tests.billing_meter.sim.features import FeatureMoves
 from tests.billing_meter.sim.judge import Calm, Judge
 from tests.billing_meter.sim.moves import EXPERTS, MEMBERS, Move, Moves
 from tests.billing_meter.sim.store import SimStore
@@ -57,8 +58,9 @@ async def simulate(store: SimStore, seed: int, steps: int, monkeypatch) -> Lived
 
 async def _live(world: World, judge: Judge, steps: int) -> Lived:
     moves = Moves(world, judge)
+    features = FeatureMoves(moves)
     await _settle_in(world, moves)
-    weighted = _weighted(moves)
+    weighted = _weighted(moves, features)
     for count in range(steps):
         process = await world.alive()
         for _ in range(world.chance.choice(FAULTS_PER_STEP)):
@@ -72,12 +74,12 @@ async def _live(world: World, judge: Judge, steps: int) -> Lived:
         except BaseException as error:
             error.add_note(f"after step {count + 1}")
             raise
-    await _leave(world, moves, judge)
+    await _leave(world, moves, features, judge)
     digest = await judge.digest()
     return Lived(judge.sessions, judge.exact, world.deaths, digest)
 
 
-def _weighted(moves: Moves) -> list[Move]:
+def _weighted(moves: Moves, features: FeatureMoves) -> list[Move]:
     """How often each is done."""
     often: dict[Move, int] = {
         moves.pass_time: 22,
@@ -92,7 +94,7 @@ def _weighted(moves: Moves) -> list[Move]:
         moves.webhook: 4,
         moves.bank_moves: 2,
         moves.refund: 3,
-        moves.pledge: 4,
+        moves.pledge: 2,
         moves.resume: 2,
         moves.reload: 1,
         moves.gift: 1,
@@ -106,6 +108,7 @@ def _weighted(moves: Moves) -> list[Move]:
         moves.seal: 1,
         moves.stall: 1,
         moves.kill: 1,
+        **features.weighted(),
     }
     return [move for move, times in often.items() for _ in range(times)]
 
@@ -127,7 +130,7 @@ async def _calm_down(world: World) -> None:
     await (await world.alive()).reload.idle()
 
 
-async def _leave(world: World, moves: Moves, judge: Judge) -> None:
+async def _leave(world: World, moves: Moves, features: FeatureMoves, judge: Judge) -> None:
     """Everybody leaves, every payment ends, every event arrives; then the last word."""
     bank = world.bank
     bank.calm = True
@@ -136,6 +139,7 @@ async def _leave(world: World, moves: Moves, judge: Judge) -> None:
         if life.seated:
             await process.till.close(life.order.session_id, "member_left")
     await process.till.tick()
+    await features.leave(process)
     await judge.step()
     assert not world.lives, "somebody left in peace, and their session is open"
     world.clock.step(30 * 24 * 3_600)  # later than every pledge, however the calendar was set

@@ -16,7 +16,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from billing_meter import promotion_store, schema
+from billing_meter.features import Buy, Feature
 from billing_meter.free_credits import Claim
+from billing_meter.group_rules import GroupTerms
 from billing_meter.ledger import Debit, Hold, PostHold, VoidHold
 from billing_meter.limits import Span
 from billing_meter.meter import SessionOrder
@@ -26,6 +28,7 @@ from billing_meter.seals import seal
 from billing_meter.statements import reconcile, verify
 from billing_meter.tariff import Component, Tariff
 from tests.billing_meter.sim.bank import Bank, Payment
+from tests.billing_meter.sim.features import letter
 from tests.billing_meter.sim.judge import Calm, Judge
 from tests.billing_meter.sim.moves import Moves, one_try
 from tests.billing_meter.sim.oracle import Life
@@ -66,6 +69,9 @@ class Stage(World):
 
     def new_points(self) -> Points:
         return Countdown(self)
+
+    async def recover_groups(self, process: Process) -> None:
+        """Not by itself: a scene says when a group's owner counts as dead."""
 
 
 @dataclass(frozen=True)
@@ -210,6 +216,55 @@ async def tips(play: Play) -> None:
     await play.ask(lambda p: p.wallet.ledger.expire_holds())
 
 
+async def features(play: Play) -> None:
+    """A surprise, two passes of which the first goes back, content that is refused the second time,
+    a message with its row, a message that nobody can pay."""
+    for key, feature, thing, units in (
+        ("rose", Feature.SURPRISE, "rose", 4_001),
+        ("story-1", Feature.STORY, "eve", 3_001),
+        ("story-2", Feature.STORY, "eve", 3_002),
+        ("album-1", Feature.CONTENT, "album", 6_001),
+        ("album-2", Feature.CONTENT, "album", 6_001),
+        ("letter", Feature.MESSAGE, "m1", 9_001),
+        ("too-dear", Feature.CONTENT, "film", 3_000_000),
+    ):
+        buy = Buy(key, "ann", "eve", feature, thing, units, units)
+        also = letter(key) if feature is Feature.MESSAGE else None
+        sold = await play.ask(lambda p, buy=buy, also=also: p.purchases.buy(buy, also))
+        if key == "story-1":
+            first = sold.transfer
+    play.stage.clock.step(3_600)
+    await play.ask(lambda p: p.purchases.refund(first, "staff"))
+
+
+async def groups(play: Play) -> None:
+    """Four groups: shown in part, called off, short of its goal, left by a process that died."""
+    terms = GroupTerms(36_000, 12_000, 180_000, 60_000, allow_late=True)
+
+    async def opened(name: str) -> None:
+        await play.ask(lambda p: p.groups.schedule(name, "eve", terms))
+        await play.ask(lambda p: p.groups.open(name))
+
+    async def give(name: str, member: str, units: int, key: str) -> None:
+        await play.ask(lambda p: p.groups.contribute(name, member, units, key))
+
+    await opened("shown")
+    await give("shown", "bob", 6_000, "g1")
+    await give("shown", "ann", 30_001, "g2")
+    await give("shown", "bob", 12_001, "g3")
+    await play.ask(lambda p: p.groups.beat({"shown": 61_000}))
+    await play.ask(lambda p: p.groups.finish("shown", 90_000, "expert_lost"))
+    for name, step in (("off", "cancel"), ("short", "time_up")):
+        await opened(name)
+        await give(name, "ann", 12_000, name)
+        await play.ask(lambda p, name=name, step=step: getattr(p.groups, step)(name))
+    await opened("left")
+    await give("left", "ann", 12_002, "g6")
+    await play.ask(lambda p: p.groups.start("left"))
+    await play.ask(lambda p: p.groups.beat({"left": 45_000}))
+    await play.ask(lambda p: p.groups.recover())
+
+
 async def reload(play: Play) -> None:
     """The balance falls to the threshold, and the member had opted in."""
     await play.ask(lambda p: p.reload.set_settings("ann", enabled=True, token="tok_any"))
@@ -283,6 +338,8 @@ SCENES: tuple[Scene, ...] = (
     limits,
     session,
     tips,
+    features,
+    groups,
     reload,
     refund,
     money_back,
@@ -346,6 +403,14 @@ async def _rows(database: PointedDatabase) -> dict[str, list[tuple[Any, ...]]]:
         "claims": (schema.free_claims, "member_id state"),
         "mails": (schema.outbox, "kind"),
         "members": (schema.members, "member_id"),
+        "purchases": (schema.purchases, "member_id feature object_id units refunded_by"),
+        "access": (schema.access, "member_id feature object_id"),
+        "groups": (
+            schema.groups,
+            "group_id state reason pledged_units captured_units refunded_units goal_pledge"
+            " start_pledge",
+        ),
+        "pledges": (schema.pledges, "pledge_id group_id member_id units state refunded_units"),
     }
     rows = {}
     async with database.read() as connection:

@@ -11,12 +11,14 @@ from typing import Any
 
 from billing_meter.database import Database, DatabaseUnavailable
 from billing_meter.free_credits import FreeCredits
+from billing_meter.groups import Groups
 from billing_meter.limits_store import SpendLimits
 from billing_meter.meter import MeterEvent
 from billing_meter.order_refunds import OrderRefunds
 from billing_meter.orders import Orders
 from billing_meter.payout_providers import FakePayoutProvider
 from billing_meter.payouts import Payouts
+from billing_meter.purchases import Purchases
 from billing_meter.refunds import Refunds
 from billing_meter.reload import Reload
 from billing_meter.till import Till
@@ -136,6 +138,8 @@ class Process:
     limits: SpendLimits
     payouts: Payouts
     order_refunds: OrderRefunds
+    purchases: Purchases
+    groups: Groups
 
     async def bury(self, clients: set[asyncio.Task[Any]]) -> None:
         """End what still runs of it; nothing of that reaches the store any more."""
@@ -221,16 +225,23 @@ class World:
                 clock_ns=self.clock.ns,
             ),
             OrderRefunds(database, wallet, line),
+            Purchases(wallet),
+            Groups(wallet.ledger, node="house"),
         )
         till.listen_spent(process.reload.on_spent)
         try:
             await prepare_ledger(database)
             await till.recover()
+            await self.recover_groups(process)
             await process.reload.load()
         except BaseException:
             await process.bury(self._people())
             raise
         return process
+
+    async def recover_groups(self, process: Process) -> None:
+        """As the server does before anybody can ask for anything."""
+        await process.groups.recover()
 
     def _heard(self, session_id: str, event: MeterEvent) -> None:
         self.events.append((session_id, event))
