@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from billing_meter import ledger, schema
-from billing_meter.database import DatabaseUnavailable
+from billing_meter.database import Database, DatabaseUnavailable
 from billing_meter.features import CONTENT_MS, DAY_MS, STORY_MS, Buy, Feature
 from billing_meter.ledger import Debit, Draw, Posted, Refused
 from billing_meter.ledger_rows import Balance
@@ -20,6 +20,7 @@ from billing_meter.limits_store import SpendLimits
 from billing_meter.purchases import Purchase, Purchases
 from billing_meter.sales import Bought
 from billing_meter.statements import reconcile, statement, transactions, verify
+from billing_meter.wallet import Wallet
 
 CREDIT = 6_000
 DAY_S = 24 * 3_600
@@ -287,6 +288,33 @@ async def test_what_was_sent_counts_until_it_is_given_back(house, shop) -> None:
     await shop.refund(one.transfer, "staff")
     assert dict(await shop.sent("eve", Feature.SURPRISE, now_ms)) == {"ann": 7_000}
     assert dict(await shop.sent("eve", Feature.MESSAGE, now_ms)) == {}
+
+
+@pytest.fixture
+async def crew(house) -> AsyncIterator[list[Purchases]]:
+    """Other processes with connections, and on SQLite threads, of their own."""
+    databases = [await Database.open(house.url) for _ in range(4)]
+    yield [Purchases(Wallet(one, utc_now=house.clock.utc)) for one in databases]
+    for database in databases:
+        await database.close()
+
+
+async def test_four_processes_sell_one_thing_once(house, shop, crew) -> None:
+    """With four keys, with one key, and given back by four."""
+    await house.fund("ann", 200_000)
+    own = await asyncio.gather(*(one.buy(album(str(n))) for n, one in enumerate(crew)))
+    refused = [one for one in own if isinstance(one, Refused)]
+    assert refused == [Refused("already_entitled")] * 3
+    same = await asyncio.gather(*(one.buy(album("k", name="film")) for one in crew))
+    assert len({one.transfer for one in same if isinstance(one, Bought)}) == 1
+    assert sorted(one.replayed for one in same) == [False, True, True, True]
+    passes = await asyncio.gather(*(one.buy(story(f"s{n}")) for n, one in enumerate(crew[:2])))
+    ends = sorted(one.access.until_ms for one in passes if isinstance(one, Bought) and one.access)
+    assert ends[1] - ends[0] == STORY_MS
+    assert await balance(house) == 200_000 - 2 * 60_000 - 2 * 30_000
+    backs = await asyncio.gather(*(one.refund(same[0].transfer, "staff") for one in crew))
+    assert sum(isinstance(one, Purchase) for one in backs) == 1
+    assert await balance(house) == 200_000 - 60_000 - 2 * 30_000
 
 
 async def test_debits_and_purchases_share_a_transaction(house, shop) -> None:

@@ -13,6 +13,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from billing_meter.features import Feature
+from billing_meter.group_watch import GroupWatch
+from billing_meter.groups import Groups
 from billing_meter.ledger_store import LedgerStore
 from billing_meter.meter import Exhausted, LedgerLost, SpendLimit, Ticked
 from billing_meter.order_store import OrderState
@@ -40,6 +42,8 @@ OPEN_HOLDS = sa.text(
 )
 SURCHARGES = (Component.CAM2CAM, Component.TWO_WAY_AUDIO)
 LETTERS = sa.text("SELECT event_id FROM outbox WHERE kind = 'letter'")
+SILENT_NS = 15_000_000_000
+"""A loop that stands still for long enough has lost its groups, as it has its sessions."""
 DAY_MS = 24 * 60 * 60 * 1_000
 RELOADS_A_DAY = 3
 DEAD_OWNER = "server_stopped"
@@ -114,8 +118,14 @@ class Judge:
         self.orders = Orders(self.database, self.wallet, FakeProvider(), utc_now=utc)
         self.payouts = Payouts(self.wallet.ledger)
         self.purchases = Purchases(self.wallet)
-        self.sweeper = Sweeper(
-            LedgerStore(self.database, utc_now=utc), node="other", clock_ns=self.world.clock.ns
+        store, clock_ns = LedgerStore(self.database, utc_now=utc), self.world.clock.ns
+        self.sweeper = Sweeper(store, node="other", clock_ns=clock_ns)
+        self.group_watch = GroupWatch(
+            store,
+            Groups(store, node="other"),
+            node="other",
+            clock_ns=clock_ns,
+            supervision_ns=SILENT_NS,
         )
 
     # --- after every step -------------------------------------------------------------------

@@ -382,6 +382,7 @@ class Moves:
         for _ in range(self.chance.choice((1, 6))):
             self.world.clock.advance(3.5)
             await self.judge.sweeper.sweep()
+            await self.judge.group_watch.look()
 
     async def seal(self) -> None:
         now_ms = self.world.clock.now_ms()
