@@ -17,6 +17,7 @@ from billing_meter import ledger, schema
 from billing_meter.database import Database
 from billing_meter.earned_rows import REVERSAL, at_once
 from billing_meter.earning_periods import DAY_MS, Period, day_of, last_of, start_of
+from billing_meter.features import REPLY, Feature
 from billing_meter.refunds import SESSION_REFUND
 from billing_meter.sessions import REFUND_WINDOW_MS
 from billing_meter.till_store import SESSION_CHARGE
@@ -135,7 +136,7 @@ def _others_by_day(expert_id: str, from_ms: int, to_ms: int) -> sa.Select[Any]:
             _X.c.expert_id == expert_id,
             _X.c.at_ms >= from_ms,
             _X.c.at_ms < to_ms,
-            _X.c.units > 0,
+            sa.or_(_X.c.units > 0, _X.c.kind == REPLY, _X.c.reverses > 0),
             sa.or_(at_once(), _X.c.kind.in_((SESSION_REFUND, REVERSAL))),
             _X.c.outcome == "posted",
         )
@@ -226,7 +227,7 @@ async def _debit_lines(
             _X.c.expert_id == expert_id,
             _X.c.at_ms >= from_ms,
             _X.c.at_ms < to_ms,
-            _X.c.units > 0,
+            sa.or_(_X.c.units > 0, _X.c.kind == REPLY),
             at_once(),
         )
         .order_by(_X.c.at_ms.desc(), _X.c.transfer.desc())
@@ -253,4 +254,6 @@ def _state(final_ms: int, now_ms: int) -> LineState:
 
 
 def _feature(kind: str) -> str:
-    return PRIVATE_SESSION if kind == SESSION_CHARGE else kind
+    """What earnings are counted under; a message that was answered is one feature with it."""
+    names = {SESSION_CHARGE: PRIVATE_SESSION, REPLY: Feature.MESSAGE.value}
+    return names.get(kind, kind)

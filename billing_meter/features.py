@@ -46,6 +46,8 @@ class Terms:
     """How long a purchase gives access to its object; None: it gives none."""
     extends: bool = False
     """A purchase while there is access adds its time at the end; else it is refused, for free."""
+    earned_by_reply: bool = False
+    """The expert has their share when they answer, once; until then it is the platform's."""
 
 
 TERMS: Final[Mapping[Feature, Terms]] = {
@@ -55,8 +57,11 @@ TERMS: Final[Mapping[Feature, Terms]] = {
     ),
     Feature.CONTENT: Terms(UNITS_PER_CREDIT // 2, 500 * UNITS_PER_CREDIT, lasts_ms=CONTENT_MS),
     Feature.MESSAGE: Terms(
-        UNITS_PER_CREDIT * 3 // 2, 100 * UNITS_PER_CREDIT, premium_only=True
-    ),  # "at least 1.5 Credits"
+        UNITS_PER_CREDIT * 3 // 2,  # "at least 1.5 Credits"
+        100 * UNITS_PER_CREDIT,
+        premium_only=True,
+        earned_by_reply=True,
+    ),
 }
 
 
@@ -91,6 +96,8 @@ class Buy:
         )
 
 
+REPLY: Final = "message_reply"
+"""The kind of the transfer that gives an expert their share of a message that they answered."""
 KEY_PREFIX: Final = "buy:"
 """Transfers with such a key are purchases, and have a row as one."""
 

@@ -7,26 +7,31 @@ the expert's share back and ends the access, once.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import sqlalchemy as sa
 
-from billing_meter import access_rows, features, schema
-from billing_meter.features import TERMS, Access, Buy, Feature
-from billing_meter.ledger import Posted, Refused, Reverse
+from billing_meter import access_rows, features, ledger, schema
+from billing_meter.features import REPLY, TERMS, Access, Buy, Feature
+from billing_meter.ledger import Draw, Entry, Posted, Refused, Reverse
 from billing_meter.ledger_store import LedgerTransaction
 from billing_meter.sales import Also, Sold
 from billing_meter.wallet import Wallet, pay_debt
 
 _P = schema.purchases.c
 REFUND_KEY: Final = "unbuy:"
+REPLY_KEY: Final = "reply:"
+UNREPLY_KEY: Final = "unreply:"
 
 
 @dataclass(frozen=True, slots=True)
 class Purchase:
-    """One purchase; `refunded_at_ms` when it was given back, by whom and with which transfer."""
+    """One purchase; `refunded_at_ms` when it was given back, by whom and with which transfer.
+
+    `replied_at_ms` when its expert answered a message, and had their share of it.
+    """
 
     transfer: int
     member_id: str
@@ -38,6 +43,12 @@ class Purchase:
     refund_transfer: int | None
     refunded_at_ms: int | None
     refunded_by: str | None
+    reply_transfer: int | None
+    replied_at_ms: int | None
+
+
+AlsoReplied = Callable[[LedgerTransaction], Awaitable[None]]
+"""What the caller writes in the transaction of a reply that counts, as `sales.Also` does."""
 
 
 class Purchases:
@@ -111,6 +122,18 @@ class Purchases:
         async with self._wallet.database.read() as connection:
             return {row[0]: int(row[1]) for row in await connection.execute(query)}
 
+    async def replied(self, transfer: int, also: AlsoReplied | None = None) -> Purchase | Refused:
+        """The expert answered a message: now they have their share of it, once.
+
+        `also` is written with it: the reply itself. Refused with `unknown_purchase` for what is no
+        message, `already_replied`, or `already_refunded`; then `also` is not written.
+        """
+        async with self._wallet.ledger.transaction() as transaction:
+            answer = await _replied(transaction, transfer)
+            if also is not None and not isinstance(answer, Refused):
+                await also(transaction)
+            return answer
+
     async def refund(self, transfer: int, decided_by: str) -> Purchase | Refused:
         """Give a purchase back in full, once: `unknown_purchase`, or `already_refunded`."""
         async with self._wallet.ledger.transaction() as transaction:
@@ -145,10 +168,65 @@ async def _refund(
         windows = await access_rows.of_place(connection, place)
         after = features.without(windows, number, transaction.at_ms)
         await access_rows.move(connection, [w for w in after if w not in windows])
+    if bought.reply_transfer is not None:
+        await transaction.write([await _unreplied(transaction, bought)])
     if back.draw.paid:  # as a purchase of credits would: nobody spends what they owe
         came = Posted(back.transfer, back.draw.paid, back.draw)
         await pay_debt(transaction, bought.member_id, came, subject)
     return _purchase({**row, **values})
+
+
+async def _replied(transaction: LedgerTransaction, number: int) -> Purchase | Refused:
+    connection, mine = transaction.connection, _P.transfer == number
+    query = sa.select(schema.purchases).where(mine).with_for_update()
+    row = (await connection.execute(query)).mappings().one_or_none()
+    if row is None or not TERMS[Feature(row["feature"])].earned_by_reply:
+        return Refused("unknown_purchase")
+    bought = _purchase(row)
+    if bought.replied_at_ms is not None:
+        return Refused("already_replied", replayed=True)
+    if bought.refund_transfer is not None:
+        return Refused("already_refunded")
+    percent = (await transaction.shares([bought.expert_id]))[bought.expert_id]
+    values: dict[str, int] = {"replied_at_ms": transaction.at_ms}
+    if share := ledger.share(bought.units, percent):
+        entry = _share_entry(f"{REPLY_KEY}{number}", bought, share, kind=REPLY)
+        values["reply_transfer"] = await transaction.write([entry])
+    await connection.execute(sa.update(schema.purchases).where(mine).values(values))
+    return _purchase({**row, **values})
+
+
+async def _unreplied(transaction: LedgerTransaction, bought: Purchase) -> Entry:
+    """The transfer that takes an expert's share of a refunded message back."""
+    lines = schema.postings.c
+    share = await transaction.connection.scalar(
+        sa.select(lines.units).where(
+            lines.transfer == bought.reply_transfer,
+            lines.account == ledger.payable_account(bought.expert_id),
+        )
+    )
+    key = f"{UNREPLY_KEY}{bought.transfer}"
+    return _share_entry(
+        key, bought, -int(share or 0), kind="reversal", reverses=bought.reply_transfer
+    )
+
+
+def _share_entry(
+    key: str, bought: Purchase, units: int, *, kind: str, reverses: int | None = None
+) -> Entry:
+    """`units` of what the platform has of a message to its expert, or back; no member's."""
+    parts = [(ledger.payable_account(bought.expert_id), units), (ledger.REVENUE, -units)]
+    return Entry(
+        key=key,
+        request_hash=ledger.request_hash(kind, {"transfer": bought.transfer}),
+        kind=kind,
+        postings=ledger.postings_of(*parts),
+        units=0,
+        draw=Draw(),
+        expert_id=bought.expert_id,
+        subject=features.subject(bought.feature, bought.object_id),
+        reverses=reverses,
+    )
 
 
 def _purchase(row: Mapping[str, Any] | sa.RowMapping) -> Purchase:

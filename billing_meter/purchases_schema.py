@@ -25,6 +25,8 @@ purchases = sa.Table(
     sa.Column("refund_transfer", sa.BigInteger, sa.ForeignKey("ledger_transfers.transfer")),
     sa.Column("refunded_at_ms", sa.BigInteger),
     sa.Column("refunded_by", sa.String(ID_CHARS)),
+    sa.Column("reply_transfer", sa.BigInteger),
+    sa.Column("replied_at_ms", sa.BigInteger),
     sa.CheckConstraint("units > 0", name="ck_feature_purchases_units"),
     sa.CheckConstraint(
         "(refund_transfer IS NULL) = (refunded_at_ms IS NULL)"
@@ -34,7 +36,8 @@ purchases = sa.Table(
     sa.Index("ix_feature_purchases_expert", "expert_id", "feature", "at_ms"),
     sa.Index("ix_feature_purchases_member", "member_id", "transfer"),
 )
-"""A row for each purchase, written with its transfer; `units` is the price at which it was made."""
+"""A row for each purchase, written with its transfer; `units` is the price at which it was made.
+`reply_transfer` gave the expert their share of a message that they answered."""
 
 access = sa.Table(
     "feature_access",

@@ -79,7 +79,9 @@ class _Till:
             self.entries.append(ledger.refusal_entry(request, code, request.member_id))
             return index
         self.funds[request.member_id] = mine.left(mine.available - drawn)
-        self.entries.append(debit_entry(request, drawn, self.shares[request.expert_id]))
+        later = buy is not None and TERMS[buy.feature].earned_by_reply
+        percent = 0 if later else self.shares[request.expert_id]
+        self.entries.append(debit_entry(request, drawn, percent))
         if buy is not None:
             self._give(buy, index)
         return index
@@ -166,6 +168,8 @@ async def _write_purchases(
             "refund_transfer": None,
             "refunded_at_ms": None,
             "refunded_by": None,
+            "reply_transfer": None,
+            "replied_at_ms": None,
         }
         for index, sale in sold.items()
         if sale.buy is not None and till.entries[index].refusal is None

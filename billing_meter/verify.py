@@ -150,7 +150,7 @@ def _fits(row: sa.RowMapping, member: Mapping[str, int], others: int) -> bool:
         case "session_refund":
             given = {"promo": row["promo_units"], "paid": row["paid_units"]}
             return others == -units and member == _nonzero(given)
-        case "hold_void" | "session_hold":
+        case "hold_void" | "session_hold" | "message_reply":
             return others == 0 and units == 0
         case kind if kind in PAYOUT_KINDS:
             return others == 0 and not member and units > 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import pairwise
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -19,8 +20,42 @@ _P, _A, _X = schema.purchases.c, schema.access.c, schema.transfers.c
 
 async def problems(connection: AsyncConnection) -> tuple[int, list[Problem]]:
     """How many purchases there are, and what is wrong with them."""
-    back = schema.transfers.alias("back")
-    query = (
+    found: list[Problem] = []
+    places: dict[Place, list[tuple[int, int]]] = {}
+    count, known = 0, set[int | None]()
+    for row in (await connection.execute(_purchases())).mappings():
+        known |= {row["transfer"], row["reply_transfer"]}
+        count += 1
+        subject = f"purchase:{row['transfer']}"
+        found += [("purchase_wrong", subject, problem) for problem in purchase_problems(row)]
+        if row["from_ms"] is not None and row["until_ms"] > row["from_ms"]:
+            place = (row["member_id"], Feature(row["feature"]), row["object_id"])
+            places.setdefault(place, []).append((row["from_ms"], row["until_ms"]))
+    for (member_id, feature, object_id), windows in places.items():
+        if any(one[1] > two[0] for one, two in pairwise(sorted(windows))):
+            detail = f"{member_id} has {feature.value} {object_id} twice at once"
+            found.append(("access_wrong", f"member:{member_id}", detail))
+    bought = sa.select(_X.transfer).where(
+        _X.key.like(f"{features.KEY_PREFIX}%"), _X.outcome == "posted"
+    )
+    found += [
+        ("purchase_missing", f"transfer:{transfer}", "was paid, and nothing was bought")
+        for transfer in await connection.scalars(bought)
+        if transfer not in known
+    ]
+    replies = sa.select(_X.transfer).where(_X.kind == features.REPLY)
+    found += [
+        ("purchase_missing", f"transfer:{transfer}", "was earned by a reply to no message")
+        for transfer in await connection.scalars(replies)
+        if transfer not in known
+    ]
+    return count, found
+
+
+def _purchases() -> sa.Select[Any]:
+    """Every purchase, beside its transfer, its access, its refund and its reply."""
+    back, reply = schema.transfers.alias("back"), schema.transfers.alias("reply")
+    return (
         sa.select(
             schema.purchases,
             _X.key,
@@ -43,6 +78,16 @@ async def problems(connection: AsyncConnection) -> tuple[int, list[Problem]]:
             .where(back.c.transfer == _P.refund_transfer)
             .scalar_subquery()
             .label("back_of"),
+            sa.select(reply.c.kind)
+            .where(reply.c.transfer == _P.reply_transfer)
+            .scalar_subquery()
+            .label("reply_kind"),
+            _earned(_P.transfer).label("earned_units"),
+            _earned(_P.reply_transfer).label("reply_units"),
+            sa.select(sa.func.count())
+            .where(back.c.reverses == _P.reply_transfer)
+            .scalar_subquery()
+            .label("replies_back"),
         )
         .select_from(
             schema.purchases.outerjoin(schema.transfers, _X.transfer == _P.transfer).outerjoin(
@@ -51,29 +96,26 @@ async def problems(connection: AsyncConnection) -> tuple[int, list[Problem]]:
         )
         .order_by(_P.transfer)
     )
-    found: list[Problem] = []
-    places: dict[Place, list[tuple[int, int]]] = {}
-    known: set[int] = set()
-    for row in (await connection.execute(query)).mappings():
-        known.add(row["transfer"])
-        subject = f"purchase:{row['transfer']}"
-        found += [("purchase_wrong", subject, problem) for problem in purchase_problems(row)]
-        if row["from_ms"] is not None and row["until_ms"] > row["from_ms"]:
-            place = (row["member_id"], Feature(row["feature"]), row["object_id"])
-            places.setdefault(place, []).append((row["from_ms"], row["until_ms"]))
-    for (member_id, feature, object_id), windows in places.items():
-        if any(one[1] > two[0] for one, two in pairwise(sorted(windows))):
-            detail = f"{member_id} has {feature.value} {object_id} twice at once"
-            found.append(("access_wrong", f"member:{member_id}", detail))
-    bought = sa.select(_X.transfer).where(
-        _X.key.like(f"{features.KEY_PREFIX}%"), _X.outcome == "posted"
-    )
-    found += [
-        ("purchase_missing", f"transfer:{transfer}", "was paid, and nothing was bought")
-        for transfer in await connection.scalars(bought)
-        if transfer not in known
-    ]
-    return len(known), found
+
+
+def _earned(transfer: sa.ColumnElement[int]) -> sa.ScalarSelect[Any]:
+    """What a transfer gave to an expert."""
+    lines = schema.postings.c
+    query = sa.select(sa.func.coalesce(sa.func.sum(lines.units), 0))
+    return query.where(lines.transfer == transfer, lines.account.like("expert:%")).scalar_subquery()
+
+
+def reply_problems(row: sa.RowMapping) -> Iterator[str]:
+    """Where what an expert has of a message is not what their answer gave them."""
+    replied, refunded = row["reply_transfer"] is not None, row["refund_transfer"] is not None
+    if replied and row["reply_kind"] != features.REPLY:
+        yield "its reply's transfer is missing or another's"
+    if row["earned_units"]:
+        yield f"{row['earned_units']} units were earned before any reply"
+    if not 0 <= row["reply_units"] <= row["units"]:
+        yield f"its reply earned {row['reply_units']} of {row['units']}"
+    if row["replies_back"] != (replied and refunded):
+        yield "its refund and its expert's share do not agree"
 
 
 def purchase_problems(row: sa.RowMapping) -> Iterator[str]:
@@ -93,6 +135,10 @@ def purchase_problems(row: sa.RowMapping) -> Iterator[str]:
         yield f"{row['back_units']} of {row['units']} units went back, refunded: {refunded}"
     if refunded and row["back_of"] != row["transfer"]:
         yield "its refund is another's"
+    if TERMS[feature].earned_by_reply:
+        yield from reply_problems(row)
+    elif row["reply_transfer"] is not None:
+        yield "has a reply"
     lasts_ms = TERMS[feature].lasts_ms
     if (lasts_ms is None) != (row["from_ms"] is None):
         yield "gives access that it should not, or none"

@@ -11,6 +11,8 @@ import sqlalchemy as sa
 
 from billing_meter import ledger, schema
 from billing_meter.database import Database, DatabaseUnavailable
+from billing_meter.earned_rows import read_earned
+from billing_meter.earnings import lines, spans
 from billing_meter.features import CONTENT_MS, DAY_MS, STORY_MS, Buy, Feature
 from billing_meter.ledger import Debit, Draw, Posted, Refused
 from billing_meter.ledger_rows import Balance
@@ -240,8 +242,8 @@ async def test_a_refund_goes_back_to_its_buckets_and_ends_the_access(house, shop
         table = schema.accounts.c
         query = sa.select(table.units).where(table.account == ledger.payable_account("eve"))
         assert await connection.scalar(query) == 0
-    lines = await transactions(house.database, "ann", limit=2)
-    assert [(line.kind, line.units) for line in lines] == [
+    shown = await transactions(house.database, "ann", limit=2)
+    assert [(line.kind, line.units) for line in shown] == [
         ("content_refund", 60_000),
         ("content", -60_000),
     ]
@@ -329,6 +331,71 @@ async def test_debits_and_purchases_share_a_transaction(house, shop) -> None:
     assert isinstance(third, Bought)
 
 
+async def earned(house) -> int:
+    async with house.database.read() as connection:
+        table = schema.accounts.c
+        query = sa.select(table.units).where(table.account == ledger.payable_account("eve"))
+        return int(await connection.scalar(query) or 0)
+
+
+async def test_an_expert_earns_by_a_message_when_they_answer_it_once(house, shop) -> None:
+    await house.fund("ann", 60_000)
+    told: list[str] = []
+
+    async def also(transaction: LedgerTransaction) -> None:
+        told.append("reply")
+
+    first, second = await bought(shop, letter("1")), await bought(shop, letter("2", 9_001))
+    tip = await bought(shop, rose("3"))
+    assert await earned(house) == 3_600
+    house.clock.advance(DAY_S)
+    answers = await asyncio.gather(*(shop.replied(first.transfer, also) for _ in range(3)))
+    assert sum(isinstance(one, Purchase) for one in answers) == 1
+    assert told == ["reply"]
+    assert await shop.replied(first.transfer, also) == Refused("already_replied", replayed=True)
+    assert await earned(house) == 3_600 + 5_400
+    await shop.replied(second.transfer)
+    assert await earned(house) == 3_600 + 5_400 + 5_400  # 60 % of 9,001, rounded down
+    for wrong in (tip.transfer, 4_711):
+        assert await shop.replied(wrong, also) == Refused("unknown_purchase")
+    now_ms = house.wallet.ledger.now_ms()
+    [span] = await spans(house.database, "eve", 0, now_ms + 1, "month")
+    assert {part.feature: (part.charged_units, part.earned_units) for part in span.parts} == {
+        "message": (18_001, 10_800),
+        "surprise": (6_000, 3_600),
+    }
+    found = await lines(house.database, "eve", 0, now_ms + 1, now_ms, limit=9)
+    assert [(one.feature, one.earned_units, one.state) for one in found] == [
+        ("message", 5_400, "pending"),
+        ("message", 5_400, "pending"),
+        ("surprise", 3_600, "final"),
+        ("message", 0, "final"),
+        ("message", 0, "final"),
+    ]
+    async with house.database.read() as connection:
+        assert (await read_earned(connection, "eve", now_ms)).pending_units == 10_800
+    assert told == ["reply"]
+
+
+async def test_a_message_that_is_given_back_takes_its_reply_along(house, shop) -> None:
+    await house.fund("ann", 60_000)
+    answered, silent = await bought(shop, letter("1")), await bought(shop, letter("2"))
+    await shop.replied(answered.transfer)
+    for one in (answered, silent):
+        assert isinstance(await shop.refund(one.transfer, "staff"), Purchase)
+    assert (await balance(house), await earned(house)) == (60_000, 0)
+    assert await shop.replied(silent.transfer) == Refused("already_refunded")
+    assert await shop.replied(answered.transfer) == Refused("already_replied", replayed=True)
+    now_ms = house.wallet.ledger.now_ms()
+    [span] = await spans(house.database, "eve", 0, now_ms + 1, "day")
+    [part] = span.parts
+    assert (part.charged_units, part.earned_units, part.taken_back_units) == (18_000, 5_400, 5_400)
+    await house.wallet.open_expert("gus", share_percent=0)
+    free = await bought(shop, replace(letter("3"), expert_id="gus"))
+    assert isinstance(await shop.replied(free.transfer), Purchase)
+    assert await shop.replied(free.transfer) == Refused("already_replied", replayed=True)
+
+
 TAMPERED = {
     "purchase_wrong": [
         sa.update(schema.purchases).values(units=1),
@@ -338,10 +405,14 @@ TAMPERED = {
         sa.update(schema.access).values(until_ms=schema.access.c.until_ms - 1),
         sa.update(schema.access).values(object_id="album"),
         sa.delete(schema.access),
+        sa.update(schema.purchases)
+        .where(schema.purchases.c.feature == "story")
+        .values(reply_transfer=1),
         sa.update(schema.purchases).values(
             refund_transfer=schema.purchases.c.transfer, refunded_at_ms=1, refunded_by="x"
         ),
     ],
+    "purchase_missing": [sa.update(schema.purchases).values(reply_transfer=None)],
     "access_wrong": [
         sa.update(schema.access)
         .where(schema.access.c.feature == "story", schema.access.c.from_ms > 1_767_300_000_000)
@@ -360,6 +431,8 @@ async def test_rows_that_lie_are_named(house, code, change) -> None:
     await bought(shop, album("2", name="video"))
     await bought(shop, story("3"))
     await bought(shop, story("4"))
+    sent = await bought(shop, letter("5"))
+    await shop.replied(sent.transfer)
     async with house.database.write() as connection:
         await connection.execute(change)
     assert code in {finding.code for finding in (await reconcile(house.database)).findings}

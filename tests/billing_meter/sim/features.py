@@ -94,6 +94,7 @@ class FeatureMoves:
         self.judge.bought[answer.transfer] = (member, asked)
         if also is not None:
             self.judge.letters.add(f"{LETTER}:{name}")
+            self.judge.sent[answer.transfer] = asked
 
     async def undo(self) -> None:
         """Staff give a purchase back; somebody else tries, too."""
@@ -111,6 +112,19 @@ class FeatureMoves:
         assert len(told) <= 1, f"{transfer} was given back twice"
         assert codes <= {"already_refunded"}, codes
         judge.book.back[member] += units
+
+    async def reply(self) -> None:
+        """An expert answers a message that they can still answer, or one that they cannot."""
+        judge = self.judge
+        if not judge.sent:
+            return
+        transfer = self.chance.choice(list(judge.sent))
+        answer = await self.ask(lambda p: p.purchases.replied(transfer))
+        if isinstance(answer, Purchase) or answer.code == "already_replied":
+            judge.replied[transfer] = judge.sent[transfer]
+        else:
+            assert answer.code == "already_refunded"
+            assert transfer not in judge.bought
 
     # --- groups -----------------------------------------------------------------------------
 
@@ -220,6 +234,7 @@ class FeatureMoves:
         return {
             self.buy: 7,
             self.undo: 2,
+            self.reply: 2,
             self.begin: 3,
             self.give: 6,
             self.step: 2,

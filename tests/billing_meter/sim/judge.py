@@ -41,6 +41,15 @@ OPEN_HOLDS = sa.text(
     " FROM ledger_holds WHERE state = 'open'"
 )
 SURCHARGES = (Component.CAM2CAM, Component.TWO_WAY_AUDIO)
+BY_MESSAGES = sa.text(
+    "SELECT SUM(p.units) FROM ledger_postings p JOIN ledger_transfers t ON t.transfer = p.transfer"
+    " WHERE t.kind = 'message' AND p.account LIKE 'expert:%'"
+)
+BY_REPLIES = sa.text(
+    "SELECT SUM(p.units) FROM ledger_postings p JOIN ledger_transfers t ON t.transfer = p.transfer"
+    " LEFT JOIN ledger_transfers o ON o.transfer = t.reverses"
+    " WHERE 'message_reply' IN (t.kind, o.kind) AND p.account LIKE 'expert:%'"
+)
 LETTERS = sa.text("SELECT event_id FROM outbox WHERE kind = 'letter'")
 SILENT_NS = 15_000_000_000
 """A loop that stands still for long enough has lost its groups, as it has its sessions."""
@@ -107,6 +116,10 @@ class Judge:
     """Transfer → (member, units) of purchases that nobody asked back."""
     letters: set[str] = field(default_factory=set)
     """Messages whose senders heard that they were sent."""
+    sent: dict[int, int] = field(default_factory=dict)
+    """Transfer → units of every message that was sent."""
+    replied: dict[int, int] = field(default_factory=dict)
+    """Those of them that were answered, whatever became of them."""
     day: int = 0
     """The latest calendar day that was reached."""
     spent_before: Counter[str] = field(default_factory=Counter)
@@ -304,7 +317,12 @@ class Judge:
             rows = list(await connection.execute(PURCHASES))
             given = {row.transfer: (row[1], row[2]) for row in await connection.execute(ACCESS)}
             letters = set(await connection.scalars(LETTERS))
+            by_replies = int(await connection.scalar(BY_REPLIES) or 0)
+            by_messages = int(await connection.scalar(BY_MESSAGES) or 0)
         assert letters == self.letters, "a message was stored unpaid, or paid and lost"
+        kept = [units for one, units in self.replied.items() if one in self.bought]
+        assert by_messages == 0, "a message was earned before its reply"
+        assert by_replies == sum(units * 60 // 100 for units in kept), "replies earned otherwise"
         wanted = replay(rows)
         assert given == wanted, "somebody has other days than were paid"
         standing = {row.transfer for row in rows if row.refund_transfer is None}

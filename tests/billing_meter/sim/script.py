@@ -218,7 +218,8 @@ async def tips(play: Play) -> None:
 
 async def features(play: Play) -> None:
     """A surprise, two passes of which the first goes back, content that is refused the second time,
-    a message with its row, a message that nobody can pay."""
+    a message with its row that is answered and goes back, content that nobody can pay."""
+    back: list[int] = []
     for key, feature, thing, units in (
         ("rose", Feature.SURPRISE, "rose", 4_001),
         ("story-1", Feature.STORY, "eve", 3_001),
@@ -231,10 +232,12 @@ async def features(play: Play) -> None:
         buy = Buy(key, "ann", "eve", feature, thing, units, units)
         also = letter(key) if feature is Feature.MESSAGE else None
         sold = await play.ask(lambda p, buy=buy, also=also: p.purchases.buy(buy, also))
-        if key == "story-1":
-            first = sold.transfer
+        if key in ("story-1", "letter"):
+            back.append(sold.transfer)
+    await play.ask(lambda p: p.purchases.replied(back[1]))
     play.stage.clock.step(3_600)
-    await play.ask(lambda p: p.purchases.refund(first, "staff"))
+    for transfer in back:
+        await play.ask(lambda p, transfer=transfer: p.purchases.refund(transfer, "staff"))
 
 
 async def groups(play: Play) -> None:
