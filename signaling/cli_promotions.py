@@ -14,6 +14,7 @@ from billing_meter import promotion_store
 from billing_meter.ledger_store import utc_ms
 from billing_meter.packages import PACKAGES
 from billing_meter.promotions import PERCENT_MAX, Promotion, fault
+from billing_meter.wallet import EXPERT_SHARE_PERCENT
 from signaling.cli_common import (
     CommandError,
     ConfigOption,
@@ -74,6 +75,13 @@ def promotion_add(
         )
     asyncio.run(_add(settings(config, data), promotion))
     show(_shown(promotion), as_json)
+    if percent > 100 - EXPERT_SHARE_PERCENT:
+        typer.echo(
+            f"Careful: an expert gets {EXPERT_SHARE_PERCENT} % of each credit's list price. With"
+            f" {percent} % off, what a member buys can be paid out for more than it cost: look"
+            " closely at payouts to experts whom few others pay.",
+            err=True,
+        )
 
 
 @promotion_cli.command("list")

@@ -152,8 +152,8 @@ def test_config_show_and_check(parlour, tmp_path) -> None:
 def test_promotions_are_added_listed_and_ended(parlour) -> None:
     words = ["--percent", "40", "--from", "2026-01-01", "--until", "2099-01-01T12:30:00+01:00"]
     more = ["--package", "credits-9", "--country", "NO", "--country", "SE", "--json"]
-    code, out, _ = parlour("promotion", "add", "spring", *words, *more)
-    assert code == 0
+    code, out, err = parlour("promotion", "add", "spring", *words, *more)
+    assert (code, err) == (0, "")
     added = json.loads(out)
     assert added == {
         "promotion": "spring",
@@ -170,6 +170,8 @@ def test_promotions_are_added_listed_and_ended(parlour) -> None:
     assert parlour("promotion", "end", "spring")[0] == 0
     assert "spring  40  2026-01-01" in parlour("promotion", "list")[1]
     assert parlour("promotion", "end", "spring")[0] == 2
+    steep = ("promotion", "add", "steep", "--until", "2099-01-01", "--percent", "41")
+    assert "paid out for more than it cost" in parlour(*steep)[2]
 
 
 def test_dead_mails_are_listed_and_tried_anew(parlour, tmp_path) -> None:
