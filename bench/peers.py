@@ -80,7 +80,7 @@ class Parlour:
 
     def __init__(self, server: ServerUnderTest, key: str) -> None:
         self.pid = server.pid
-        self._url = server.url
+        self.url = server.url
         self._key = key
 
     @classmethod
@@ -101,7 +101,7 @@ class Parlour:
         """Over WHIP with the stream key."""
         async with aiohttp.ClientSession() as http:
             offer = probe.offer("sendonly", SSRCS)
-            probe.connect(await _post_sdp(http, f"{self._url}/whip/bench", offer, self._key))
+            probe.connect(await _post_sdp(http, f"{self.url}/whip/bench", offer, self._key))
 
     async def watch(self, probe: Probe, number: int) -> None:
         """Over WHEP, as a guest."""
@@ -109,7 +109,7 @@ class Parlour:
         connector = aiohttp.TCPConnector(local_addr=source)
         async with aiohttp.ClientSession(connector=connector) as http:
             offer = probe.offer("recvonly", SSRCS)
-            probe.connect(await _post_sdp(http, f"{self._url}/whep/bench", offer, None))
+            probe.connect(await _post_sdp(http, f"{self.url}/whep/bench", offer, None))
 
 
 async def _post_sdp(http: aiohttp.ClientSession, url: str, sdp: str, key: str | None) -> str:
