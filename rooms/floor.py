@@ -98,6 +98,10 @@ class Floor:
         """Every place of one person, in order of arrival."""
         return list(self._places_of.get(visitor_key, {}).values())
 
+    def has_members(self) -> bool:
+        """Whether any member is here, in whatever place."""
+        return any(kind is VisitorKind.MEMBER for kind, _ in self._places_of)
+
     def add_place(self, place: Place) -> None:
         """A new place."""
         self.places[place.place_id] = place

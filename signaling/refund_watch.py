@@ -36,6 +36,8 @@ class RefundWatch:
 
     async def look(self) -> None:
         """Push balance and news to whoever is here; a page that is not reads them when it comes."""
+        if not self._floor.has_members():
+            return  # a query wakes two threads a dozen times, while packets are forwarded
         async with self._looking:
             await self._look()
 
