@@ -39,7 +39,10 @@ DATAGRAM_BYTES_MAX = 1_200
 FLIGHT_BYTES_MAX = 65_536
 """No handshake that we begin or answer has a larger one: a certificate takes 400 bytes."""
 REPLAY_WINDOW_PACKETS = 1_024
-"""SRTP's, as aiortc sets it: three seconds of video may come late."""
+"""SRTP's for what comes in, as aiortc sets it: three seconds of video may come late."""
+SEND_WINDOW_PACKETS = 256
+"""For what goes out: who still wants a repair that reached us later asks for it on the RTX stream.
+libsrtp moves the whole window with every packet, 0.1 µs for 1,024."""
 
 PREFERRED_PROFILES: tuple[SRTPProtectionProfile, ...] = tuple(
     profile
@@ -328,7 +331,8 @@ def _policy(libsrtp_profile: int, direction: int) -> Policy:
     """All but the key of a session: one for every peer, prepared once."""
     policy = Policy(ssrc_type=direction, srtp_profile=libsrtp_profile)
     policy.allow_repeat_tx = True
-    policy.window_size = REPLAY_WINDOW_PACKETS
+    outbound = direction == Policy.SSRC_ANY_OUTBOUND
+    policy.window_size = SEND_WINDOW_PACKETS if outbound else REPLAY_WINDOW_PACKETS
     return policy
 
 

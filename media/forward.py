@@ -42,7 +42,7 @@ from media.rtp import RtpError
 from media.source import Counters, Source
 from media.still import Still, still_of
 from media.track import Shared
-from media.viewer import Viewer
+from media.viewer import CHOOSE_INTERVAL_NS, Viewer
 
 REPORT_INTERVAL_NS = 1_000_000_000
 """Sender and receiver reports, REMB and quality: as often as browsers do it."""
@@ -300,7 +300,7 @@ class Forwarder:
         link.heard_ns = max(link.heard_ns, now_ns)
         self._counters.resent += viewer.on_rtcp(buffer, size, now_ns)
         if viewer.news:
-            if now_ns >= viewer.choose_ns:
+            if now_ns >= viewer.chosen_ns + CHOOSE_INTERVAL_NS:
                 self._choose(viewer, now_ns)
             else:
                 self._uneasy.add(viewer)
@@ -431,8 +431,8 @@ class Forwarder:
                 if peer.link is None:
                     return False
                 peer.report(now_ns)
-                if now_ns >= peer.choose_ns:
-                    self._choose(peer, now_ns)
+                if now_ns >= peer.chosen_ns + REPORT_INTERVAL_NS:
+                    self._choose(peer, now_ns)  # one whose reports come was chosen for with them
                 judged, kind = judge(peer.measured(now_ns)), peer.undecodable()
                 if peer.paused:
                     judged = (QualityLevel.POOR, "video_paused")

@@ -48,7 +48,7 @@ class Viewer:
         self.viewport: tuple[int, int] | None = None
         """Its player's size in device pixels, None when it did not tell."""
         self.limited = False  # the path stands in the way of a better picture
-        self.choose_ns = 0  # not before this again, whatever the reports
+        self.chosen_ns = 0  # when its layer was looked at last
         self.news = False  # reports came since the last choice
         self._chooser: LayerChooser | None = None
         self._probe: tuple[int, int] | None = None  # until when, how many bits per second
@@ -109,7 +109,7 @@ class Viewer:
 
     def choose(self, now_ns: int) -> bool:
         """Decide anew which layer is sent; True when that is to be looked at again soon."""
-        self.news, self.choose_ns = False, now_ns + CHOOSE_INTERVAL_NS
+        self.news, self.chosen_ns = False, now_ns
         row, chooser = self.rows.get(Kind.VIDEO), self._chooser
         if row is None or row.outlet is None or chooser is None:
             return False
