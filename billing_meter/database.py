@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from threading import Thread
@@ -25,7 +26,8 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError, StatementError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from billing_meter import postgres
+from billing_meter import one_trip, postgres
+from billing_meter.checkpoints import LOG_PAGES_EMERGENCY, Checkpoints
 from billing_meter.engine import new_engine
 from billing_meter.store_health import StoreHealth, Trouble, trouble_of
 
@@ -41,6 +43,7 @@ BUSY_TIMEOUT_MS = 5_000
 UPGRADE_WAIT_S = 10
 """How long a starting process waits for another one that migrates."""
 READERS_MAX = 4
+FLUSHES_MEASURED = 600
 DRIVERS = ("sqlite+aiosqlite", "postgresql+asyncpg")
 WORKER_END_S = 5.0
 """How long closing waits for a connection's thread, which at most finishes one statement."""
@@ -72,12 +75,21 @@ class DatabaseUnavailable(Exception):
 class Database:
     """Open with `Database.open`; hand `write()` and `read()` to whoever needs SQL."""
 
-    def __init__(self, writer: AsyncEngine, reader: AsyncEngine, workers: list[Thread]) -> None:
+    def __init__(
+        self,
+        writer: AsyncEngine,
+        reader: AsyncEngine,
+        workers: list[Thread],
+        keeper: AsyncEngine | None = None,
+    ) -> None:
         self._writer = writer
         self._reader = reader
         self._workers = workers
         self._turn = asyncio.Lock()
+        self._checkpoints = Checkpoints(keeper, self._turn) if keeper is not None else None
         self.health = StoreHealth()
+        self.flushes_ns: deque[int] = deque(maxlen=FLUSHES_MEASURED)
+        """How long the last commits took: what was written, made durable."""
 
     @classmethod
     async def open(cls, url: str) -> Database:
@@ -87,11 +99,12 @@ class Database:
         """
         workers: list[Thread] = []
         parsed = parsed_address(url)
+        keeper = None
         if parsed.get_backend_name() == "sqlite":
-            writer, reader = _sqlite_engines(parsed, workers)
+            writer, reader, keeper = _sqlite_engines(parsed, workers)
         else:
             writer, reader = _postgres_engines(parsed)
-        database = cls(writer, reader, workers)
+        database = cls(writer, reader, workers, keeper)
         try:
             await database._prove()
         except (SQLAlchemyError, OSError) as error:
@@ -121,6 +134,8 @@ class Database:
 
         A thread tells the loop of its end; the loop must still be there to hear it.
         """
+        if self._checkpoints is not None:
+            await self._checkpoints.close()
         async with self._turn:
             await self._reader.dispose()
             await self._writer.dispose()
@@ -141,6 +156,8 @@ class Database:
             try:
                 async with _transaction(self._writer) as connection:
                     yield connection
+                    flush_ns = time.perf_counter_ns()
+                self.flushes_ns.append(time.perf_counter_ns() - flush_ns)
             except sa.exc.IntegrityError:
                 raise
             except _FAILURES as error:
@@ -149,6 +166,8 @@ class Database:
                 raise failure from error
             finally:
                 self.health.ended(trouble)
+        if self._checkpoints is not None:
+            self._checkpoints.written()
 
     @asynccontextmanager
     async def _read(self) -> AsyncGenerator[AsyncConnection]:
@@ -254,7 +273,10 @@ def _postgres_engines(url: sa.URL) -> tuple[AsyncEngine, AsyncEngine]:
     return writer, reader
 
 
-def _sqlite_engines(url: sa.URL, workers: list[Thread]) -> tuple[AsyncEngine, AsyncEngine]:
+def _sqlite_engines(
+    url: sa.URL, workers: list[Thread]
+) -> tuple[AsyncEngine, AsyncEngine, AsyncEngine]:
+    """One that writes, one that reads, one that tidies the write-ahead log up."""
     if url.database in (None, "", ":memory:"):
         raise DatabaseRefused("a database in memory cannot keep money: name a file")
     # isolation_level None: the driver starts no transactions of its own, the hooks below do.
@@ -265,18 +287,21 @@ def _sqlite_engines(url: sa.URL, workers: list[Thread]) -> tuple[AsyncEngine, As
     }
     writer = new_engine(url, pool_size=1, max_overflow=0, connect_args=connect_args)
     reader = new_engine(url, pool_size=READERS_MAX, max_overflow=0, connect_args=connect_args)
-    _on_connect(writer, ["journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"])
+    keeper = new_engine(url, pool_size=1, max_overflow=0, connect_args=connect_args)
+    by_itself = f"wal_autocheckpoint={LOG_PAGES_EMERGENCY}"
+    _on_connect(writer, ["journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", by_itself])
     _on_connect(reader, ["query_only=ON"])
+    _on_connect(keeper, ["synchronous=FULL"])
     _on_begin(writer, "BEGIN IMMEDIATE")
     _on_begin(reader, "BEGIN")
-    return writer, reader
+    return writer, reader, keeper
 
 
 def _watched(workers: list[Thread]) -> Callable[..., aiosqlite.Connection]:
     """Make connections whose threads are known: one that fails to open ends by itself, unheard."""
 
     def connect(*args: Any, **options: Any) -> aiosqlite.Connection:
-        connection = aiosqlite.connect(*args, **options)
+        connection = one_trip.connect(*args, **options)
         connection._thread.daemon = True  # a process must be able to end without us
         workers[:] = [worker for worker in workers if worker.is_alive()]
         workers.append(connection._thread)
