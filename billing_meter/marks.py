@@ -27,6 +27,10 @@ _ID_CHARS_MAX = 64
 _INT_MAX = 2**63 - 1
 
 
+PackedMark = tuple[Any, ...]
+"""A session's id and its figures as they were packed, not looked at yet."""
+
+
 class Row(Protocol):
     """Columns of a session's row, by name."""
 
@@ -70,8 +74,11 @@ def pack_marks(page: Sequence[tuple[str | int | None, ...]]) -> bytes:
     return bytes((VERSION,)) + zlib.crc32(body).to_bytes(4, "big") + body
 
 
-def unpack(record: bytes) -> dict[str, Figures] | None:
-    """Session → figures; None when the record is torn or not one of ours."""
+def unpack(record: bytes) -> dict[str, PackedMark] | None:
+    """Session → its mark, for `figures_in`; None when the record is torn or not one of ours.
+
+    Whoever asks for one session does not pay for looking at all that share its page.
+    """
     if not _HEAD_BYTES < len(record) <= RECORD_BYTES_MAX or record[0] != VERSION:
         return None
     body = record[_HEAD_BYTES:]
@@ -83,17 +90,22 @@ def unpack(record: bytes) -> dict[str, Figures] | None:
         return None
     if type(page) is not tuple:
         return None
-    found: dict[str, Figures] = {}
+    found: dict[str, PackedMark] = {}
     for mark in page:
-        if type(mark) is not tuple or len(mark) != 1 + _FIELDS or not _sound(mark):
+        if type(mark) is not tuple or len(mark) != 1 + _FIELDS or type(mark[0]) is not str:
             return None
-        found[mark[0]] = Figures(*mark[1:])
+        found[mark[0]] = mark
     return found
 
 
-def _sound(mark: tuple[Any, ...]) -> bool:
+def figures_in(mark: PackedMark) -> Figures | None:
+    """What it says; None when that cannot be true."""
+    return Figures(*mark[1:]) if _sound(mark) else None
+
+
+def _sound(mark: PackedMark) -> bool:
     session_id, marked_at_ms, started_at_ms, *used = mark
-    if type(session_id) is not str or not 0 < len(session_id) <= _ID_CHARS_MAX:
+    if not 0 < len(session_id) <= _ID_CHARS_MAX:
         return False
     instants = [marked_at_ms] if started_at_ms is None else [marked_at_ms, started_at_ms]
     if not all(type(value) is int and 0 <= value <= _INT_MAX for value in (*instants, *used)):

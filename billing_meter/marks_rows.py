@@ -10,7 +10,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing_meter import marks, schema
-from billing_meter.marks import Figures, Row
+from billing_meter.marks import Figures, PackedMark, Row
 
 _S, _M = schema.sessions.c, schema.marks.c
 RECORD = _M.record.label("marks_record")
@@ -65,7 +65,7 @@ class Reader:
     """Reads durable figures out of rows of `WITH_MARKS`; each page is unpacked once."""
 
     def __init__(self) -> None:
-        self._pages: dict[tuple[str, int], Mapping[str, Figures]] = {}
+        self._pages: dict[tuple[str, int], Mapping[str, PackedMark]] = {}
         self.torn: set[str] = set()
         """Pages that cannot be read, as `node/page`."""
 
@@ -82,7 +82,13 @@ class Reader:
             if found is None:
                 self.torn.add(f"{place[0]}/{place[1]}")
             page = self._pages[place] = found or {}
-        return marks.later(own, page.get(row["session_id"]))
+        mark = page.get(row["session_id"])
+        if mark is None:
+            return own
+        figures = marks.figures_in(mark)
+        if figures is None:
+            self.torn.add(f"{place[0]}/{place[1]}")
+        return marks.later(own, figures)
 
     def row(self, row: sa.RowMapping) -> dict[str, Any]:
         """The row as if it had been written with its last mark."""
