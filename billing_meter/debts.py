@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import sqlalchemy as sa
-
-from billing_meter import ledger, schema
+from billing_meter import ledger
 from billing_meter.ledger import Entry, PayDebt, Posted
-from billing_meter.ledger_rows import read_buckets
+from billing_meter.ledger_rows import read_buckets, read_units
 from billing_meter.ledger_store import LedgerTransaction
-from billing_meter.row_updates import ROWS_PER_STATEMENT
 
 
 async def pay_from(transaction: LedgerTransaction, first: int, entries: Sequence[Entry]) -> None:
@@ -39,10 +36,6 @@ async def pay_from(transaction: LedgerTransaction, first: int, entries: Sequence
 
 async def _owed(transaction: LedgerTransaction, member_ids: Sequence[str]) -> dict[str, int]:
     """What those of them owe who owe anything."""
-    table, found = schema.accounts.c, dict[str, int]()
-    for start in range(0, len(member_ids), ROWS_PER_STATEMENT):
-        names = {ledger.debt_account(m): m for m in member_ids[start : start + ROWS_PER_STATEMENT]}
-        query = sa.select(table.account, table.units).where(table.account.in_(list(names)))
-        rows = await transaction.connection.execute(query.where(table.units < 0))
-        found |= {names[row.account]: -row.units for row in rows}
-    return found
+    names = {ledger.debt_account(member_id): member_id for member_id in member_ids}
+    units = await read_units(transaction.connection, names)
+    return {names[account]: -there for account, there in units.items() if there < 0}

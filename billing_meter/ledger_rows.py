@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing_meter import ledger, marks_rows, schema
 from billing_meter.ledger import Draw
+from billing_meter.row_reads import RowReads
 from billing_meter.row_updates import ROWS_PER_STATEMENT, Given, RowUpdates
 
 
@@ -108,23 +109,40 @@ async def read_debt(connection: AsyncConnection, member_id: str) -> int:
     return -int(await connection.scalar(query) or 0)
 
 
+_UNITS = RowReads(
+    sa.select(schema.accounts.c.account, schema.accounts.c.units), schema.accounts.c.account
+)
+
+
+async def read_units(connection: AsyncConnection, accounts: Iterable[str]) -> dict[str, int]:
+    """Balances of accounts, missing ones left out."""
+    return {account: units for account, units in await _UNITS.rows(connection, sorted(accounts))}
+
+
 async def read_buckets(connection: AsyncConnection, member_ids: Sequence[str]) -> dict[str, Draw]:
     """Spendable units per bucket; in a write transaction they stay true until its end."""
-    names: dict[str, tuple[str, bool]] = {}
-    for member_id in member_ids:
-        names[ledger.promo_account(member_id)] = (member_id, True)
-        names[ledger.paid_account(member_id)] = (member_id, False)
-    buckets = dict.fromkeys(member_ids, Draw())
-    table = schema.accounts
-    wanted = sorted(names)
-    for start in range(0, len(wanted), ROWS_PER_STATEMENT):
-        query = sa.select(table.c.account, table.c.units).where(
-            table.c.account.in_(wanted[start : start + ROWS_PER_STATEMENT])
-        )
-        for account, units in await connection.execute(query):
-            member_id, promo = names[account]
-            buckets[member_id] += Draw(promo=units) if promo else Draw(paid=units)
-    return buckets
+    promo = {member_id: ledger.promo_account(member_id) for member_id in member_ids}
+    paid = {member_id: ledger.paid_account(member_id) for member_id in member_ids}
+    units = await read_units(connection, [*promo.values(), *paid.values()])
+    return {
+        member_id: Draw(units.get(promo[member_id], 0), units.get(paid[member_id], 0))
+        for member_id in promo
+    }
+
+
+_OPEN_HOLDS = RowReads(
+    sa.select(
+        *(schema.holds.c.member_id, schema.holds.c.promo_units, schema.holds.c.paid_units),
+        *marks_rows.NEEDED,
+    )
+    .select_from(
+        schema.holds.outerjoin(
+            schema.sessions, schema.sessions.c.session_id == schema.holds.c.hold_id
+        ).outerjoin(schema.marks, marks_rows.ON_ITS_PAGE)
+    )
+    .where(schema.holds.c.state == "open"),
+    schema.holds.c.member_id,
+)
 
 
 async def read_balances(
@@ -136,26 +154,15 @@ async def read_balances(
         return {}
     free = await read_buckets(connection, wanted)
     held = dict.fromkeys(wanted, Draw())
-    holds, sessions = schema.holds, schema.sessions
     reader = marks_rows.Reader()
-    source = holds.outerjoin(sessions, sessions.c.session_id == holds.c.hold_id)
-    columns = (holds.c.member_id, holds.c.promo_units, holds.c.paid_units)
-    for start in range(0, len(wanted), ROWS_PER_STATEMENT):
-        query = (
-            sa.select(*columns, *marks_rows.NEEDED)
-            .select_from(source.outerjoin(schema.marks, marks_rows.ON_ITS_PAGE))
-            .where(
-                holds.c.member_id.in_(wanted[start : start + ROWS_PER_STATEMENT]),
-                holds.c.state == "open",
-            )
-        )
-        for row in (await connection.execute(query)).mappings():
-            inside = Draw(row["promo_units"], row["paid_units"])
-            used = 0
-            if row["session_id"] is not None:
-                used = reader.figures(row).charged_units(row) - row["posted_units"]
-            spent = ledger.draw(used, inside) or inside
-            held[row["member_id"]] += inside - spent
+    for found in await _OPEN_HOLDS.rows(connection, wanted):
+        row = found._mapping
+        inside = Draw(row["promo_units"], row["paid_units"])
+        used = 0
+        if row["session_id"] is not None:
+            used = reader.figures(row).charged_units(row) - row["posted_units"]
+        spent = ledger.draw(used, inside) or inside
+        held[row["member_id"]] += inside - spent
     return {
         member_id: Balance(
             paid_units=free[member_id].paid + held[member_id].paid,

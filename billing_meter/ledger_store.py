@@ -58,6 +58,7 @@ from billing_meter.ledger_rows import (
 )
 from billing_meter.limits import Limits, counted_units, spends
 from billing_meter.meter_types import FUNDS_CODES, UNLIMITED, FundsCode, Leeway
+from billing_meter.row_reads import RowReads
 from billing_meter.row_updates import ROWS_PER_STATEMENT, RowInserts
 
 __all__ = [
@@ -77,6 +78,16 @@ __all__ = [
 ]
 
 _HEADS, _LINES = RowInserts(schema.transfers), RowInserts(schema.postings)
+_NUMBERS = (
+    sa.update(schema.head)
+    .values(last_transfer=schema.head.c.last_transfer + sa.bindparam("count", type_=sa.Integer()))
+    .returning(schema.head.c.last_transfer)
+)
+_KNOWN = RowReads(sa.select(schema.transfers), schema.transfers.c.key)
+_SHARES = RowReads(
+    sa.select(schema.experts.c.expert_id, schema.experts.c.share_percent),
+    schema.experts.c.expert_id,
+)
 BalanceListener = Callable[[str, Balance], None]
 LeewayListener = Callable[[str, Leeway], None]
 
@@ -293,24 +304,22 @@ class LedgerTransaction:
         return self._next
 
     async def _number(self, count: int) -> int:
-        first = await self.next_transfer()
-        self._next = first + count
-        values = {"last_transfer": first + count - 1}
-        await self.connection.execute(sa.update(schema.head).values(values))
-        return first
+        last = await self.connection.scalar(_NUMBERS, {"count": count})
+        if last is None:
+            raise GuardFailed("the ledger was never prepared")
+        self._next = int(last) + 1
+        return self._next - count
 
     async def known(self, requests: Sequence[Request]) -> dict[str, Outcome]:
         """What the keys of these requests stand for already."""
-        table, by_key = schema.transfers, {request.key: request for request in requests}
-        keys, found = sorted(by_key), dict[str, Outcome]()
-        for start in range(0, len(keys), ROWS_PER_STATEMENT):
-            some = keys[start : start + ROWS_PER_STATEMENT]
-            query = sa.select(table).where(table.c.key.in_(some))
-            for row in (await self.connection.execute(query)).mappings():
-                outcome = found[row["key"]] = outcome_of(dict(row), by_key[row["key"]])
-                if isinstance(outcome, Posted):
-                    # Who asks again may not have heard the first time, nor have those who listen.
-                    self.touched.add(row["member_id"])
+        by_key = {request.key: request for request in requests}
+        found: dict[str, Outcome] = {}
+        for known in await _KNOWN.rows(self.connection, sorted(by_key)):
+            row = known._mapping
+            outcome = found[row["key"]] = outcome_of(row, by_key[row["key"]])
+            if isinstance(outcome, Posted):
+                # Who asks again may not have heard the first time, nor have those who listen.
+                self.touched.add(row["member_id"])
         return found
 
     async def _debit(self, request: Debit) -> Entry | str:
@@ -473,16 +482,9 @@ class LedgerTransaction:
 
     async def shares(self, expert_ids: Iterable[str]) -> dict[str, int]:
         """Experts' parts in per cent; GuardFailed when one has no account."""
-        wanted, table = sorted(set(expert_ids)), schema.experts
-        found: dict[str, int] = {}
-        for start in range(0, len(wanted), ROWS_PER_STATEMENT):
-            some = wanted[start : start + ROWS_PER_STATEMENT]
-            query = sa.select(table.c.expert_id, table.c.share_percent).where(
-                table.c.expert_id.in_(some)
-            )
-            found |= {
-                row.expert_id: row.share_percent for row in await self.connection.execute(query)
-            }
+        wanted = sorted(set(expert_ids))
+        rows = await _SHARES.rows(self.connection, wanted)
+        found = {row.expert_id: row.share_percent for row in rows}
         missing = [expert_id for expert_id in wanted if expert_id not in found]
         if missing:
             raise GuardFailed(f"experts without an account: {', '.join(missing)}")

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing_meter import ledger, schema
-from billing_meter.ledger_rows import GuardFailed, insert_rows
+from billing_meter.ledger_rows import GuardFailed, insert_rows, read_units
 from billing_meter.limits import (
     WINDOWS,
     Limit,
@@ -20,7 +20,8 @@ from billing_meter.limits import (
     aside_accounts,
     window_start_ms,
 )
-from billing_meter.row_updates import ROWS_PER_STATEMENT, RowUpdates
+from billing_meter.row_reads import RowReads
+from billing_meter.row_updates import RowUpdates
 
 _C = schema.spend_controls.c
 _L = schema.spend_limits.c
@@ -43,6 +44,14 @@ def zone_of(limits: Limits) -> tzinfo:
     return known_zone(limits.zone_name) or UTC
 
 
+_STORED = RowReads(
+    sa.select(_C.time_zone, _C.break_until_ms, *_L).select_from(
+        schema.spend_controls.join(schema.spend_limits)
+    ),
+    _C.member_id,
+)
+
+
 async def read_limits(
     connection: AsyncConnection, member_ids: Sequence[str], now_ms: int
 ) -> dict[str, Limits]:
@@ -51,15 +60,8 @@ async def read_limits(
     In a write transaction they stay true until its end.
     """
     stored: dict[str, Limits] = {}
-    for start in range(0, len(member_ids), ROWS_PER_STATEMENT):
-        part = member_ids[start : start + ROWS_PER_STATEMENT]
-        query = (
-            sa.select(_C.time_zone, _C.break_until_ms, *_L)
-            .select_from(schema.spend_controls.join(schema.spend_limits))
-            .where(_C.member_id.in_(part))
-        )
-        for row in (await connection.execute(query)).mappings():
-            _take(stored, row)
+    for row in await _STORED.rows(connection, member_ids):
+        _take(stored, row._mapping)
     if not stored:
         return {}
     held = await _held(connection, stored)
@@ -82,15 +84,9 @@ def _take(stored: dict[str, Limits], row: sa.RowMapping) -> None:
 
 
 async def _held(connection: AsyncConnection, member_ids: Iterable[str]) -> dict[str, int]:
-    owners = {ledger.held_account(member_id): member_id for member_id in member_ids}
-    held = dict.fromkeys(owners.values(), 0)
-    table, names = schema.accounts, sorted(owners)
-    for start in range(0, len(names), ROWS_PER_STATEMENT):
-        part = names[start : start + ROWS_PER_STATEMENT]
-        query = sa.select(table.c.account, table.c.units).where(table.c.account.in_(part))
-        for account, units in await connection.execute(query):
-            held[owners[account]] = units
-    return held
+    names = {member_id: ledger.held_account(member_id) for member_id in member_ids}
+    units = await read_units(connection, names.values())
+    return {member_id: units.get(name, 0) for member_id, name in names.items()}
 
 
 _COUNT = RowUpdates(
