@@ -1,10 +1,12 @@
 """The meter under load: many private sessions ticking on one database, with synthetic media.
 
-    python -m bench.meter [--sessions 1000 10000] [--seconds 20] [--dir DIR] [--json result.json]
-    python -m bench.meter --url postgresql+asyncpg://… (an empty database, for one size)
+    python -m bench.meter [--sessions 1000 10000] [--store sqlite postgresql] [--seconds 30]
+                          [--dir DIR] [--json result.json]
 
-Each size runs in a process of its own, on the real till with the real ledger. Reported are how long
-the one transaction of a tick takes, how late the event loop is meanwhile, and the CPU's share.
+Each size and store runs in a process of its own, on the real till with the real ledger; a
+PostgreSQL server is started for the run, with its files on the disk of `--dir`. Reported are how
+long the one transaction of a tick takes and how much of that is the commit itself, how long a small
+flush takes on that disk meanwhile, how late the event loop is, and the CPU's share.
 
 With `--debits` it is the debits that somebody waits for instead (`billing_meter.soak_debits`), over
 the counter and, as the peer of the same run, with a transaction for each.
@@ -17,31 +19,55 @@ a page of history take.
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests import postgres
+
+STORES = ("sqlite", "postgresql")
+SERVER = {
+    "shared_buffers": "128MB",
+    "wal_level": "replica",
+    "autovacuum": "on",
+    "max_connections": "100",
+}
+"""As a server comes, not as tests have it."""
+
 COLUMNS = (
+    ("store", "store"),
     ("sessions", "sessions"),
     ("ticks", "ticks"),
-    ("commit p50 ms", "tick_commit_ms_p50"),
-    ("commit p99 ms", "tick_commit_ms_p99"),
-    ("loop lag p99 ms", "loop_lag_ms_p99"),
-    ("loop lag max ms", "loop_lag_ms_max"),
+    ("tick p50 ms", "tick_commit_ms_p50"),
+    ("p99", "tick_commit_ms_p99"),
+    ("commit p50 ms", "flush_ms_p50"),
+    ("p99", "flush_ms_p99"),
+    ("of tick", "flush_share"),
+    ("disk p50 ms", "disk_flush_ms_p50"),
+    ("p99", "disk_flush_ms_p99"),
+    ("lag p50 ms", "loop_lag_ms_p50"),
+    ("p99", "loop_lag_ms_p99"),
+    ("max", "loop_lag_ms_max"),
     ("open p50 ms", "open_ms_p50"),
-    ("open p99 ms", "open_ms_p99"),
-    ("CPU share", "cpu_share"),
+    ("p99", "open_ms_p99"),
+    ("CPU", "cpu_share"),
+    ("server's", "server_cpu_share"),
     ("lost", "sessions_lost"),
     ("books clean", "books_clean"),
 )
-START_S_PER_SESSION = 0.1
-"""Opening is one durable transaction each; a slow disk takes a few hundredths of a second."""
+START_S_PER_SESSION = 0.05
+"""Filling, opening and, in the end, closing and judging them."""
 
 
 DEBIT_COLUMNS = (
+    ("store", "store"),
     ("way", "way"),
     ("debits/s", "debits_per_s"),
     ("p50 ms", "wait_ms_p50"),
@@ -52,6 +78,8 @@ DEBIT_COLUMNS = (
 
 
 LEDGER_COLUMNS = (
+    ("store", "store"),
+    ("pages", "pages"),
     ("asked for", "asked for"),
     ("transfers", "transfers"),
     ("of each member", "of each member"),
@@ -64,45 +92,69 @@ LEDGER_COLUMNS = (
 FILL_S_PER_MILLION = 60
 
 
-def soak(sessions: int, seconds: float, directory: Path | None, url: str | None) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a run's database is: an empty directory, and a server's address if it needs one."""
+
+    store: str
+    directory: Path
+    url: str | None = None
+    server_pid: int | None = None
+
+    def words(self) -> list[str]:
+        """For the command line of the process that is measured."""
+        words = ["--dir", str(self.directory)]
+        if self.url is not None:
+            words += ["--url", self.url]
+        return words
+
+
+@contextmanager
+def place(store: str, directory: Path | None, url: str | None = None) -> Iterator[Place]:
+    """A fresh database of its own, removed afterwards; or somebody's own server."""
+    if url is not None:
+        yield Place(store, directory or Path(tempfile.gettempdir()), url)
+        return
+    with tempfile.TemporaryDirectory(prefix="parlour-bench-", dir=directory) as folder:
+        path = Path(folder)
+        if store == "sqlite":
+            yield Place(store, path)
+            return
+        path.chmod(0o755)  # the server is not run as root
+        with postgres.running_cluster(path, **SERVER) as cluster:
+            name = asyncio.run(cluster.create("template0", ""))
+            yield Place(store, path, cluster.url(name), cluster.pid)
+
+
+def soak(where: Place, sessions: int, seconds: float) -> dict[str, Any]:
     """Run one size in a fresh process; raises when it fails or its books do not add up."""
     words = ["billing_meter.soak", "--json", "--sessions", str(sessions)]
-    words += ["--seconds", str(seconds)]
-    if url is not None:
-        words += ["--url", url]
-    timeout_s = 120 + 4 * seconds + sessions * START_S_PER_SESSION
-    result: dict[str, Any] = _run(words, directory, timeout_s)
+    words += ["--seconds", str(seconds), *where.words()]
+    if where.server_pid is not None:
+        words += ["--server-pid", str(where.server_pid)]
+    timeout_s = 180 + 2 * seconds + sessions * START_S_PER_SESSION
+    result: dict[str, Any] = _run(words, timeout_s)
     return result
 
 
-def soak_debits(
-    clients: int, seconds: float, directory: Path | None, url: str | None
-) -> list[dict[str, Any]]:
+def soak_debits(where: Place, clients: int, seconds: float) -> list[dict[str, Any]]:
     """Both ways of debiting on one ledger, in a fresh process."""
     words = ["billing_meter.soak_debits", "--clients", str(clients), "--seconds", str(seconds)]
-    if url is not None:
-        words += ["--url", url]
-    results: list[dict[str, Any]] = _run(words, directory, 120 + 4 * seconds)
+    results: list[dict[str, Any]] = _run([*words, *where.words()], 120 + 4 * seconds)
     return results
 
 
-def soak_ledger(
-    transfers: int, per_member: int, directory: Path | None, url: str | None
-) -> list[dict[str, Any]]:
+def soak_ledger(where: Place, transfers: int, per_member: int) -> list[dict[str, Any]]:
     """Questions to a large ledger, in a fresh process."""
     words = ["billing_meter.soak_ledger", "--transfers", str(transfers)]
-    words += ["--per-member", str(per_member)]
-    if url is not None:
-        words += ["--url", url]
+    words += ["--per-member", str(per_member), *where.words()]
     timeout_s = 120 + transfers / 1_000_000 * FILL_S_PER_MILLION
-    results: list[dict[str, Any]] = _run(words, directory, timeout_s)
+    results: list[dict[str, Any]] = _run(words, timeout_s)
     return results
 
 
-def _run(words: list[str], directory: Path | None, timeout_s: float) -> Any:
+def _run(words: list[str], timeout_s: float) -> Any:
     command = [sys.executable, "-m", *words]
-    if directory is not None:
-        command += ["--dir", str(directory)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)
     if done.returncode:
         raise RuntimeError(f"{words} failed: {done.stdout}{done.stderr[-2_000:]}")
@@ -112,7 +164,7 @@ def _run(words: list[str], directory: Path | None, timeout_s: float) -> Any:
 def table(results: list[dict[str, Any]], columns: Sequence[tuple[str, str]]) -> str:
     """A row for each result."""
     rows = [[name for name, _ in columns]]
-    rows += [[str(result[key]) for _, key in columns] for result in results]
+    rows += [[str(result.get(key, "")) for _, key in columns] for result in results]
     widths = [max(len(row[column]) for row in rows) for column in range(len(columns))]
     return "\n".join(
         "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
@@ -120,32 +172,44 @@ def table(results: list[dict[str, Any]], columns: Sequence[tuple[str, str]]) -> 
     )
 
 
+def measured(options: argparse.Namespace) -> Iterator[list[dict[str, Any]]]:
+    """The results of each run as it ends."""
+    stores = ["postgresql"] if options.url else options.store
+    for store in stores:
+        for sessions in [0] if options.ledger or options.debits else options.sessions:
+            with place(store, options.dir, options.url) as where:
+                if options.ledger:
+                    results = soak_ledger(where, options.ledger, options.per_member)
+                elif options.debits:
+                    results = soak_debits(where, options.clients, options.seconds)
+                else:
+                    results = [soak(where, sessions, options.seconds)]
+            yield [{"store": store} | result for result in results]
+
+
 def main() -> None:
     """Print the table, and with `--json` write all figures with machine and versions."""
     parser = argparse.ArgumentParser(description="Many private sessions on the real till.")
     parser.add_argument("--sessions", type=int, nargs="+", default=[1_000])
-    parser.add_argument("--seconds", type=float, default=20.0)
-    parser.add_argument("--dir", type=Path, help="where the database file goes")
+    parser.add_argument("--store", nargs="+", choices=STORES, default=["sqlite"])
+    parser.add_argument("--seconds", type=float, default=30.0)
+    parser.add_argument("--dir", type=Path, help="where the database's files go")
     parser.add_argument("--debits", action="store_true", help="debits that somebody waits for")
     parser.add_argument("--clients", type=int, default=32, help="who wait at a time, for --debits")
     parser.add_argument("--ledger", type=int, metavar="TRANSFERS", help="a ledger of so many")
     parser.add_argument("--per-member", type=int, default=500, help="of them, for --ledger")
-    parser.add_argument("--url", help="another database than SQLite, empty")
+    parser.add_argument("--url", help="an empty database of a running PostgreSQL server")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    if options.ledger:
-        results = soak_ledger(options.ledger, options.per_member, options.dir, options.url)
-        print(table(results, LEDGER_COLUMNS))
-    elif options.debits:
-        results = soak_debits(options.clients, options.seconds, options.dir, options.url)
-        print(table(results, DEBIT_COLUMNS))
-    else:
-        if options.url and len(options.sessions) > 1:
-            parser.error("--url is one empty database: give one number of sessions")
-        results = [soak(n, options.seconds, options.dir, options.url) for n in options.sessions]
-        print(table(results, COLUMNS))
-        for name, value in results[0]["machine"].items():
-            print(f"{name:>12}  {value}")
+    if options.url and len(options.sessions) > 1:
+        parser.error("--url is one empty database: give one number of sessions")
+    columns = COLUMNS
+    if options.ledger or options.debits:
+        columns = LEDGER_COLUMNS if options.ledger else DEBIT_COLUMNS
+    results = [result for some in measured(options) for result in some]
+    print(table(results, columns))
+    for name, value in results[0].get("machine", {}).items():
+        print(f"{name:>12}  {value}")
     if options.json:
         options.json.write_text(json.dumps(results, indent=2) + "\n")
 

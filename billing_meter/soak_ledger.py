@@ -10,7 +10,9 @@ and `reconcile` find nothing in them. Then members are asked about through the p
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
+import os
 import random
 import statistics
 import tempfile
@@ -207,45 +209,66 @@ async def _timed(ask: Callable[[int], Awaitable[Any]], members: Sequence[int]) -
     }
 
 
+def forget_files(folder: Path) -> None:
+    """Have the system keep nothing of these files in memory: who reads next waits for the disk."""
+    for path in [path for path in folder.rglob("*") if path.is_file()]:
+        descriptor = os.open(path, os.O_RDWR)
+        try:
+            os.fdatasync(descriptor)  # what is not on the disk yet cannot be forgotten
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+        finally:
+            os.close(descriptor)
+
+
+async def ask(
+    url: str, transfers: int, per_member: int, folder: Path | None
+) -> list[dict[str, Any]]:
+    """Ask about random members, with cold pages if they lie below `folder`, then once more."""
+    database = await Database.open(url)
+    wallet = Wallet(database, utc_now=lambda: datetime.now(UTC))
+    chance = random.Random(transfers)
+    count = transfers // per_member
+
+    async def balance(member: int) -> None:
+        found = await wallet.balance(f"member-{member}")
+        if found.posted != 2 * per_member * CHARGE_UNITS - (per_member - 1) * CHARGE_UNITS:
+            raise RuntimeError("a balance is wrong")
+
+    async def newest(member: int) -> None:
+        await page(member, None)
+
+    async def older(member: int) -> None:
+        await page(member, per_member * 3 // 4 * count + member + 1)
+
+    async def page(member: int, before: int | None) -> None:
+        lines = await transactions(database, f"member-{member}", before=before, limit=PAGE_ITEMS)
+        if not lines:
+            raise RuntimeError("a page is empty")
+
+    results = []
+    for name, way in (("balance", balance), ("newest page", newest), ("older page", older)):
+        asked = [chance.randrange(count) for _ in range(ASKED)]
+        await way(0)  # a connection and its statements are nobody's first question
+        if folder is not None:
+            await asyncio.to_thread(forget_files, folder)
+        for pages in ("cold", "warm"):
+            found = {"asked for": name, "pages": pages, "transfers": transfers}
+            results.append(found | await _timed(way, asked))
+    await database.close()
+    return results
+
+
 async def measure(
     transfers: int, per_member: int, directory: Path | None, url: str | None
 ) -> list[dict[str, Any]]:
-    """Fill a ledger and ask about random members, each for the first time."""
+    """Fill a ledger and ask; a server's files are below `directory`."""
     with tempfile.TemporaryDirectory(dir=directory) as folder:
         address = url or f"sqlite+aiosqlite:///{folder}/ledger.db"
         began_s = time.perf_counter()
         await fill(address, transfers, per_member)
-        filled_s = round(time.perf_counter() - began_s, 1)
-        database = await Database.open(address)
-        wallet = Wallet(database, utc_now=lambda: datetime.now(UTC))
-        chance = random.Random(transfers)
-        count = transfers // per_member
-
-        async def balance(member: int) -> None:
-            found = await wallet.balance(f"member-{member}")
-            if found.posted != 2 * per_member * CHARGE_UNITS - (per_member - 1) * CHARGE_UNITS:
-                raise RuntimeError("a balance is wrong")
-
-        async def newest(member: int) -> None:
-            await page(member, None)
-
-        async def older(member: int) -> None:
-            await page(member, chance.randrange(per_member // 2, per_member) * count + member + 1)
-
-        async def page(member: int, before: int | None) -> None:
-            lines = await transactions(
-                database, f"member-{member}", before=before, limit=PAGE_ITEMS
-            )
-            if not lines:
-                raise RuntimeError("a page is empty")
-
-        results = []
-        for name, ask in (("balance", balance), ("newest page", newest), ("older page", older)):
-            asked = [chance.randrange(count) for _ in range(ASKED)]
-            found = {"asked for": name, "transfers": transfers, "of each member": per_member}
-            results.append(found | await _timed(ask, asked) | {"filled_s": filled_s})
-        await database.close()
-    return results
+        filled = {"of each member": per_member, "filled_s": round(time.perf_counter() - began_s, 1)}
+        files = directory if url else Path(folder)
+        return [result | filled for result in await ask(address, transfers, per_member, files)]
 
 
 def main() -> None:
@@ -253,7 +276,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="A ledger of many transfers.")
     parser.add_argument("--transfers", type=int, default=10_000_000)
     parser.add_argument("--per-member", type=int, default=PER_MEMBER)
-    parser.add_argument("--dir", type=Path, help="where the database file goes")
+    parser.add_argument("--dir", type=Path, help="where the database's files are")
     parser.add_argument("--url", help="another database than SQLite; empty")
     options = parser.parse_args()
     unit = options.per_member * EXPERTS

@@ -170,9 +170,9 @@ def unprivileged() -> pwd.struct_passwd:
 
 
 @contextmanager
-def running_cluster(**extra: str) -> Iterator[Cluster]:
-    """A cluster for as long as it is needed; nothing of it stays."""
-    directory = Path(tempfile.mkdtemp(prefix="parlour-pg-", dir=memory_dir()))
+def running_cluster(folder: Path | None = None, **extra: str) -> Iterator[Cluster]:
+    """A cluster for as long as it is needed, in memory unless told where; nothing of it stays."""
+    directory = Path(tempfile.mkdtemp(prefix="parlour-pg-", dir=folder or memory_dir()))
     try:
         if os.geteuid() == 0:
             user = unprivileged()
