@@ -32,19 +32,16 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from billing_meter import schema
-from billing_meter.database import METADATA, Database
-from billing_meter.ledger import Purchase
+from billing_meter import schema, soak_people
+from billing_meter.database import Database
 from billing_meter.meter import LedgerLost, MeterEvent, SessionOrder
 from billing_meter.tariff import Component, Tariff
 from billing_meter.till import Opened, Till
 from billing_meter.till_tick import slices
 from billing_meter.verify import reconcile, verify
-from billing_meter.wallet import EXPERT_SHARE_PERCENT, Wallet, ensure_expert, ensure_member
-from billing_meter.wallet import prepare_ledger as prepare
+from billing_meter.wallet import Wallet
 
 CREDITS_UNITS = 60_000_000
-PREPARED_TOGETHER = 500
 LAG_PROBE_S = 0.005
 SETTLE_S = 45.0
 """Before measuring: until grants have grown to their length, as those of sessions that last."""
@@ -128,20 +125,6 @@ class DiskProbe:
         self.took_ns.append(time.perf_counter_ns() - began_ns)
 
 
-async def _prepare(database: Database, wallet: Wallet, sessions: int) -> None:
-    async with database.write() as connection:
-        await connection.run_sync(METADATA.create_all, tables=list(schema.TABLES))
-    await prepare(database)
-    for part in slices(range(sessions), PREPARED_TOGETHER):
-        async with wallet.ledger.transaction() as transaction:
-            for n in part:
-                await ensure_member(transaction.connection, f"member-{n}", transaction.at_ms)
-                await ensure_expert(
-                    transaction.connection, f"expert-{n}", transaction.at_ms, EXPERT_SHARE_PERCENT
-                )
-                await transaction.execute(Purchase(f"p-{n}", f"member-{n}", CREDITS_UNITS, "soak"))
-
-
 def _order(n: int) -> SessionOrder:
     return SessionOrder(f"session-{n}", f"member-{n}", f"expert-{n}", Tariff(299, 100, 50))
 
@@ -201,7 +184,7 @@ async def soak(
             lost.append(session_id)
 
     till = Till(database, wallet, on_event=on_event)
-    await _prepare(database, wallet, sessions)
+    await soak_people.fill(wallet, sessions, sessions, CREDITS_UNITS)
     await till.recover()
     till.start()
     opened_ns = await _open(till, wallet, sessions)

@@ -22,17 +22,11 @@ from typing import Any
 
 import uvloop
 
-from billing_meter import schema
-from billing_meter.database import METADATA, Database
-from billing_meter.ledger import Debit, Outcome, Posted, Purchase
+from billing_meter import soak_people
+from billing_meter.database import Database
+from billing_meter.ledger import Debit, Outcome, Posted
 from billing_meter.verify import reconcile, verify
-from billing_meter.wallet import (
-    EXPERT_SHARE_PERCENT,
-    Wallet,
-    ensure_expert,
-    ensure_member,
-    prepare_ledger,
-)
+from billing_meter.wallet import Wallet
 
 MEMBERS, EXPERTS = 1_000, 20
 CREDITS_UNITS = 1_000_000_000
@@ -40,20 +34,6 @@ ROSE_UNITS = 9_000
 WARM_UP_S = 1.0
 
 Way = Callable[[Debit], Awaitable[Outcome]]
-
-
-async def _fill(wallet: Wallet) -> None:
-    async with wallet.database.write() as connection:
-        await connection.run_sync(METADATA.create_all, tables=list(schema.TABLES))
-    await prepare_ledger(wallet.database)
-    async with wallet.ledger.transaction() as transaction:
-        for n in range(EXPERTS):
-            await ensure_expert(
-                transaction.connection, f"expert-{n}", transaction.at_ms, EXPERT_SHARE_PERCENT
-            )
-        for n in range(MEMBERS):
-            await ensure_member(transaction.connection, f"member-{n}", transaction.at_ms)
-            await transaction.execute(Purchase(f"p-{n}", f"member-{n}", CREDITS_UNITS, "bench"))
 
 
 async def _load(name: str, way: Way, clients: int, seconds: float) -> dict[str, Any]:
@@ -99,7 +79,7 @@ async def measure(
         database = await Database.open(url or f"sqlite+aiosqlite:///{folder}/debits.db")
         try:
             wallet = Wallet(database, utc_now=lambda: datetime.now(UTC))
-            await _fill(wallet)
+            await soak_people.fill(wallet, MEMBERS, EXPERTS, CREDITS_UNITS)
             results = [
                 await _load("counter", wallet.counter.debit, clients, seconds),
                 await _load("a transaction each", wallet.ledger.execute, clients, seconds),
