@@ -40,6 +40,13 @@ SERVER = {
     "max_connections": "100",
 }
 """As a server comes, not as tests have it."""
+FILLING = {
+    "wal_level": "minimal",
+    "max_wal_size": "16GB",
+    "checkpoint_timeout": "1h",
+    "maintenance_work_mem": "512MB",
+}
+"""For a large ledger, which nobody waits for while it is filled."""
 
 COLUMNS = (
     ("store", "store"),
@@ -72,6 +79,7 @@ DEBIT_COLUMNS = (
     ("debits/s", "debits_per_s"),
     ("p50 ms", "wait_ms_p50"),
     ("p99 ms", "wait_ms_p99"),
+    ("max ms", "wait_ms_max"),
     ("CPU share", "cpu_share"),
     ("CPU µs each", "cpu_us_each"),
 )
@@ -110,7 +118,9 @@ class Place:
 
 
 @contextmanager
-def place(store: str, directory: Path | None, url: str | None = None) -> Iterator[Place]:
+def place(
+    store: str, directory: Path | None, url: str | None, settings: dict[str, str]
+) -> Iterator[Place]:
     """A fresh database of its own, removed afterwards; or somebody's own server."""
     if url is not None:
         yield Place(store, directory or Path(tempfile.gettempdir()), url)
@@ -121,7 +131,7 @@ def place(store: str, directory: Path | None, url: str | None = None) -> Iterato
             yield Place(store, path)
             return
         path.chmod(0o755)  # the server is not run as root
-        with postgres.running_cluster(path, **SERVER) as cluster:
+        with postgres.running_cluster(path, **settings) as cluster:
             name = asyncio.run(cluster.create("template0", ""))
             yield Place(store, path, cluster.url(name), cluster.pid)
 
@@ -137,10 +147,11 @@ def soak(where: Place, sessions: int, seconds: float) -> dict[str, Any]:
     return result
 
 
-def soak_debits(where: Place, clients: int, seconds: float) -> list[dict[str, Any]]:
+def soak_debits(where: Place, options: argparse.Namespace) -> list[dict[str, Any]]:
     """Both ways of debiting on one ledger, in a fresh process."""
-    words = ["billing_meter.soak_debits", "--clients", str(clients), "--seconds", str(seconds)]
-    results: list[dict[str, Any]] = _run([*words, *where.words()], 120 + 4 * seconds)
+    words = ["billing_meter.soak_debits", "--clients", str(options.clients)]
+    words += ["--rate", str(options.rate), "--seconds", str(options.seconds), *where.words()]
+    results: list[dict[str, Any]] = _run(words, 120 + 6 * options.seconds)
     return results
 
 
@@ -175,13 +186,14 @@ def table(results: list[dict[str, Any]], columns: Sequence[tuple[str, str]]) -> 
 def measured(options: argparse.Namespace) -> Iterator[list[dict[str, Any]]]:
     """The results of each run as it ends."""
     stores = ["postgresql"] if options.url else options.store
+    settings = SERVER | FILLING if options.ledger else SERVER
     for store in stores:
         for sessions in [0] if options.ledger or options.debits else options.sessions:
-            with place(store, options.dir, options.url) as where:
+            with place(store, options.dir, options.url, settings) as where:
                 if options.ledger:
                     results = soak_ledger(where, options.ledger, options.per_member)
                 elif options.debits:
-                    results = soak_debits(where, options.clients, options.seconds)
+                    results = soak_debits(where, options)
                 else:
                     results = [soak(where, sessions, options.seconds)]
             yield [{"store": store} | result for result in results]
@@ -196,6 +208,7 @@ def main() -> None:
     parser.add_argument("--dir", type=Path, help="where the database's files go")
     parser.add_argument("--debits", action="store_true", help="debits that somebody waits for")
     parser.add_argument("--clients", type=int, default=32, help="who wait at a time, for --debits")
+    parser.add_argument("--rate", type=int, default=2_000, help="who come in a second, too")
     parser.add_argument("--ledger", type=int, metavar="TRANSFERS", help="a ledger of so many")
     parser.add_argument("--per-member", type=int, default=500, help="of them, for --ledger")
     parser.add_argument("--url", help="an empty database of a running PostgreSQL server")

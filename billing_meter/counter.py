@@ -69,6 +69,8 @@ class Counter:
                 count = min(len(self._waiting), DEBITS_PER_COMMIT_MAX)
                 batch = [self._waiting.popleft() for _ in range(count)]
                 await self._settle(batch)
+                # Who was just answered may want the next thing: one turn, and they share it.
+                await asyncio.sleep(0)
         finally:
             self._task = None
             for _, answer in (*batch, *self._waiting):

@@ -4,7 +4,8 @@
 
 The same clients, each of whom asks again as soon as it is answered, first over
 `billing_meter.counter` and then, as the peer of the same run, with a transaction of its own for
-every debit. Both write to one real ledger; its books are judged afterwards.
+every debit. Between the two, strangers come to the counter by chance, so many a second on average,
+however long others wait. All write to one real ledger; its books are judged afterwards.
 """
 
 from __future__ import annotations
@@ -12,10 +13,11 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import random
 import statistics
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -36,53 +38,94 @@ WARM_UP_S = 1.0
 Way = Callable[[Debit], Awaitable[Outcome]]
 
 
-async def _load(name: str, way: Way, clients: int, seconds: float) -> dict[str, Any]:
-    """So many clients for so long: what they got and how long each waited."""
-    waits_s: list[float] = []
-    end_s = time.perf_counter() + WARM_UP_S + seconds
-    begin_s = end_s - seconds
+class Load:
+    """Debits over one way: what was asked since the warm-up ended, and how long each waited."""
 
-    async def client(number: int) -> None:
-        count = 0
-        while (asked_s := time.perf_counter()) < end_s:
-            member, expert = (number + clients * count) % MEMBERS, count % EXPERTS
-            key = f"{name}-{number}-{count}"
-            debit = Debit(key, f"member-{member}", f"expert-{expert}", ROSE_UNITS, "rose", "bench")
-            outcome = await way(debit)
-            if not isinstance(outcome, Posted):
-                raise RuntimeError(f"a debit was refused: {outcome.code}")
-            if asked_s >= begin_s:
-                waits_s.append(time.perf_counter() - asked_s)
-            count += 1
+    def __init__(self, name: str, way: Way, seconds: float) -> None:
+        self._name = name
+        self._way = way
+        self._seconds = seconds
+        self._waits_s: list[float] = []
+        self._count = 0
+        self.end_s = time.perf_counter() + WARM_UP_S + seconds
+        self._begin_s = self.end_s - seconds
 
-    tasks = [asyncio.create_task(client(number)) for number in range(clients)]
-    await asyncio.sleep(WARM_UP_S)
-    cpu_s = time.process_time()
-    await asyncio.gather(*tasks)
-    cpu_s = time.process_time() - cpu_s
-    cuts = statistics.quantiles(waits_s, n=100, method="inclusive")
-    return {
-        "way": name,
-        "debits_per_s": round(len(waits_s) / seconds),
-        "wait_ms_p50": round(cuts[49] * 1_000, 2),
-        "wait_ms_p99": round(cuts[98] * 1_000, 2),
-        "cpu_share": round(cpu_s / seconds, 3),
-        "cpu_us_each": round(cpu_s * 1_000_000 / len(waits_s), 1),
-    }
+    async def debit(self) -> None:
+        """One more."""
+        self._count += 1
+        member, expert = f"member-{self._count % MEMBERS}", f"expert-{self._count % EXPERTS}"
+        key = f"{self._name}-{self._count}"
+        asked_s = time.perf_counter()
+        outcome = await self._way(Debit(key, member, expert, ROSE_UNITS, "rose", "bench"))
+        if not isinstance(outcome, Posted):
+            raise RuntimeError(f"a debit was refused: {outcome.code}")
+        if asked_s >= self._begin_s:
+            self._waits_s.append(time.perf_counter() - asked_s)
+
+    async def run(self, load: Coroutine[Any, Any, None]) -> dict[str, Any]:
+        """The figures of it."""
+        task = asyncio.create_task(load)
+        await asyncio.sleep(WARM_UP_S)
+        cpu_s = time.process_time()
+        await task
+        cpu_s = time.process_time() - cpu_s
+        cuts = statistics.quantiles(self._waits_s, n=100, method="inclusive")
+        return {
+            "way": self._name,
+            "debits_per_s": round(len(self._waits_s) / self._seconds),
+            "wait_ms_p50": round(cuts[49] * 1_000, 2),
+            "wait_ms_p99": round(cuts[98] * 1_000, 2),
+            "wait_ms_max": round(max(self._waits_s) * 1_000, 2),
+            "cpu_share": round(cpu_s / self._seconds, 3),
+            "cpu_us_each": round(cpu_s * 1_000_000 / len(self._waits_s), 1),
+        }
+
+
+async def clients(name: str, way: Way, count: int, seconds: float) -> dict[str, Any]:
+    """So many for so long, each of whom asks again when it is answered."""
+    load = Load(name, way, seconds)
+
+    async def client() -> None:
+        while time.perf_counter() < load.end_s:
+            await load.debit()
+
+    async def all_of_them() -> None:
+        await asyncio.gather(*(client() for _ in range(count)))
+
+    return await load.run(all_of_them())
+
+
+async def strangers(name: str, way: Way, rate: int, seconds: float) -> dict[str, Any]:
+    """So many a second on average, each of whom asks once (a Poisson process)."""
+    load, chance = Load(name, way, seconds), random.Random(rate)
+
+    async def arrivals() -> None:
+        comes_s = time.perf_counter()
+        async with asyncio.TaskGroup() as group:
+            while comes_s < load.end_s:
+                comes_s += chance.expovariate(rate)
+                early_s = comes_s - time.perf_counter()
+                if early_s > 0:
+                    await asyncio.sleep(early_s)
+                group.create_task(load.debit())
+
+    return await load.run(arrivals())
 
 
 async def measure(
-    clients: int, seconds: float, directory: Path | None, url: str | None
+    waiting: int, rate: int, seconds: float, directory: Path | None, url: str | None
 ) -> list[dict[str, Any]]:
     """Both ways on one fresh ledger; RuntimeError when its books do not add up afterwards."""
     with tempfile.TemporaryDirectory(dir=directory) as folder:
         database = await Database.open(url or f"sqlite+aiosqlite:///{folder}/debits.db")
         try:
             wallet = Wallet(database, utc_now=lambda: datetime.now(UTC))
+            counter = wallet.counter.debit
             await soak_people.fill(wallet, MEMBERS, EXPERTS, CREDITS_UNITS)
             results = [
-                await _load("counter", wallet.counter.debit, clients, seconds),
-                await _load("a transaction each", wallet.ledger.execute, clients, seconds),
+                await clients("counter", counter, waiting, seconds),
+                await strangers(f"counter, {rate}/s", counter, rate, seconds),
+                await clients("a transaction each", wallet.ledger.execute, waiting, seconds),
             ]
             if not ((await verify(database)).ok and (await reconcile(database)).ok):
                 raise RuntimeError("the books do not add up")
@@ -95,11 +138,12 @@ def main() -> None:
     """Command line; one JSON list."""
     parser = argparse.ArgumentParser(description="Debits that somebody waits for.")
     parser.add_argument("--clients", type=int, default=32, help="who wait at a time")
+    parser.add_argument("--rate", type=int, default=2_000, help="strangers a second")
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--dir", type=Path, help="where the database file goes")
     parser.add_argument("--url", help="another database than SQLite; empty")
     options = parser.parse_args()
-    measured = measure(options.clients, options.seconds, options.dir, options.url)
+    measured = measure(options.clients, options.rate, options.seconds, options.dir, options.url)
     print(json.dumps(uvloop.run(measured)))
 
 
