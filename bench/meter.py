@@ -216,7 +216,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.url and len(options.sessions) > 1:
         parser.error("--url is one empty database: give one number of sessions")
-    columns = COLUMNS
+    columns: Sequence[tuple[str, str]] = COLUMNS
     if options.ledger or options.debits:
         columns = LEDGER_COLUMNS if options.ledger else DEBIT_COLUMNS
     results = [result for some in measured(options) for result in some]

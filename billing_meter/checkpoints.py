@@ -71,6 +71,7 @@ class Checkpoints:
     async def _move(self) -> tuple[int, int]:
         """Move what no reader still needs; how long the log is, and what is left of it."""
         async with self._engine.connect() as connection:
-            row = (await connection.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)")).one()
-        _, pages, moved = row
+            result = await connection.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)")
+            told: tuple[int, ...] = tuple(result.one())
+        _, pages, moved = told
         return pages, pages - moved

@@ -116,7 +116,7 @@ _UNITS = RowReads(
 
 async def read_units(connection: AsyncConnection, accounts: Iterable[str]) -> dict[str, int]:
     """Balances of accounts, missing ones left out."""
-    return {account: units for account, units in await _UNITS.rows(connection, sorted(accounts))}
+    return {row.account: row.units for row in await _UNITS.rows(connection, sorted(accounts))}
 
 
 async def read_buckets(connection: AsyncConnection, member_ids: Sequence[str]) -> dict[str, Draw]:

@@ -316,7 +316,7 @@ class LedgerTransaction:
         found: dict[str, Outcome] = {}
         for known in await _KNOWN.rows(self.connection, sorted(by_key)):
             row = known._mapping
-            outcome = found[row["key"]] = outcome_of(row, by_key[row["key"]])
+            outcome = found[row["key"]] = outcome_of(dict(row), by_key[row["key"]])
             if isinstance(outcome, Posted):
                 # Who asks again may not have heard the first time, nor have those who listen.
                 self.touched.add(row["member_id"])

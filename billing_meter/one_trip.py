@@ -9,7 +9,7 @@ many the rest is fetched when it is asked for.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 import aiosqlite
@@ -33,12 +33,12 @@ class OneTripCursor(aiosqlite.Cursor):
 
     async def execute(self, sql: str, parameters: Iterable[Any] | None = None) -> OneTripCursor:
         """Run it and fetch its first rows."""
-        await self._execute(self._run, sql, () if parameters is None else parameters)
+        await self._visit(self._run, sql, () if parameters is None else parameters)
         return self
 
     async def executemany(self, sql: str, parameters: Iterable[Iterable[Any]]) -> OneTripCursor:
         """Run it for each row of parameters."""
-        await self._execute(self._run_many, sql, parameters)
+        await self._visit(self._run_many, sql, parameters)
         return self
 
     async def fetchone(self) -> Any:
@@ -50,14 +50,14 @@ class OneTripCursor(aiosqlite.Cursor):
         """The next rows: a visit for every ROWS_AT_ONCE of them."""
         wanted = 1 if size is None else size
         if len(self._rows) < wanted and self._open is not None:
-            await self._execute(self._fetch, max(wanted, ROWS_AT_ONCE))
+            await self._visit(self._fetch, max(wanted, ROWS_AT_ONCE))
         rows, self._rows = self._rows[:wanted], self._rows[wanted:]
         return rows
 
     async def fetchall(self) -> Sequence[Any]:
         """All rows that are left."""
         if self._open is not None:
-            await self._execute(self._fetch, None)
+            await self._visit(self._fetch, None)
         rows, self._rows = self._rows, []
         return rows
 
@@ -65,7 +65,10 @@ class OneTripCursor(aiosqlite.Cursor):
         """Forget the rows that are left."""
         self._rows = []
         if self._open is not None:
-            await self._execute(self._shut)
+            await self._visit(self._shut)
+
+    async def _visit(self, call: Callable[..., None], *args: Any) -> None:
+        await self._conn._execute(call, *args)  # type: ignore[no-untyped-call]
 
     # --- in the connection's thread ---------------------------------------------------------
 
@@ -140,7 +143,7 @@ class OneTripConnection(aiosqlite.Connection):
     """A connection whose cursors are of that kind."""
 
     @contextmanager
-    async def cursor(self) -> OneTripCursor:
+    async def cursor(self) -> aiosqlite.Cursor:
         """One for the next statement; nothing happens yet."""
         return OneTripCursor(self)
 

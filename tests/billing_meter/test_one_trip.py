@@ -55,10 +55,13 @@ async def test_many_rows_come_whole_and_in_order_in_parts(database) -> None:
 
 
 async def test_what_fails_or_is_left_leaves_a_sound_connection(database) -> None:
-    with pytest.raises(sa.exc.IntegrityError):
+    async def breaks() -> None:
         async with database.write() as connection:
             await connection.exec_driver_sql("DELETE FROM t WHERE n = 5")
             await connection.exec_driver_sql("INSERT INTO t VALUES (1, '')")
+
+    with pytest.raises(sa.exc.IntegrityError):
+        await breaks()
     async with database.write() as connection:
         gone = await connection.exec_driver_sql("DELETE FROM t WHERE n >= 9 RETURNING n")
         assert len(gone.all()) == MANY - 9
