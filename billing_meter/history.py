@@ -32,7 +32,8 @@ class StatementLine:
     """One change; a private session is one line however many grants it took.
 
     `id` is the number of its last transfer: lines are in its order. `units` is signed. `expert_id`:
-    of whom something was bought, or to whom it was paid.
+    of whom something was bought, or to whom it was paid. A session's `at_ms` is its end, or while
+    it runs when its money moved last.
     """
 
     id: int
@@ -86,15 +87,16 @@ async def _lines_of_their_own(
     connection: AsyncConnection, member_id: str, before: int, limit: int
 ) -> list[StatementLine]:
     mine = _L.account.in_(accounts_of("member", member_id))
-    units = (
-        sa.select(sa.func.sum(_L.units)).where(_L.transfer == _X.transfer, mine).scalar_subquery()
+    units = sa.func.sum(_L.units)
+    query = (
+        sa.select(_X.transfer, _X.at_ms, _X.kind, _X.subject, units, _X.expert_id)
+        .select_from(schema.transfers.join(schema.postings))
+        .where(_X.member_id == member_id, schema.LINES_OF_THEIR_OWN, _X.transfer < before, mine)
+        .group_by(_X.transfer)
+        .having(units != 0)
+        .order_by(_X.transfer.desc())
+        .limit(limit)
     )
-    each = (
-        sa.select(_X.transfer, _X.at_ms, _X.kind, _X.subject, units.label("units"), _X.expert_id)
-        .where(_X.member_id == member_id, schema.LINES_OF_THEIR_OWN, _X.transfer < before)
-        .subquery()
-    )
-    query = sa.select(each).where(each.c.units != 0).order_by(each.c.transfer.desc()).limit(limit)
     rows = await connection.execute(query)
     return [
         StatementLine(row[0], row[1], shown_kind(row[2], row[3]), row[3], int(row[4]), 0, row[5])
@@ -105,15 +107,20 @@ async def _lines_of_their_own(
 async def _sessions(
     connection: AsyncConnection, member_id: str, before: int, limit: int
 ) -> list[StatementLine]:
+    # Its own row tells all of it: a transfer's would be two more places of the disk for each.
+    at_ms = sa.func.coalesce(_S.ended_at_ms, _S.marked_at_ms)
     query = (
-        sa.select(_S.last_charge, _X.at_ms, _X.subject, _S.posted_units, _S.expert_id)
-        .select_from(schema.sessions.join(schema.transfers, _X.transfer == _S.last_charge))
+        sa.select(_S.last_charge, at_ms, _S.session_id, _S.posted_units, _S.expert_id)
         .where(_S.member_id == member_id, _S.last_charge < before)
         .order_by(_S.last_charge.desc())
         .limit(limit)
     )
-    rows = await connection.execute(query)
-    return [StatementLine(row[0], row[1], "session", row[2], -row[3], 0, row[4]) for row in rows]
+    return [
+        StatementLine(
+            row[0], row[1], "session", f"{SESSION_SUBJECT}{row[2]}", -row[3], 0, row[4]
+        )
+        for row in await connection.execute(query)
+    ]
 
 
 async def _balance_before(connection: AsyncConnection, member_id: str, before: int | None) -> int:
