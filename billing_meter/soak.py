@@ -32,7 +32,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from billing_meter import schema, soak_people
+from billing_meter import marks, schema, soak_people
 from billing_meter.database import Database
 from billing_meter.meter import LedgerLost, MeterEvent, SessionOrder
 from billing_meter.tariff import Component, Tariff
@@ -45,8 +45,8 @@ CREDITS_UNITS = 60_000_000
 LAG_PROBE_S = 0.005
 SETTLE_S = 45.0
 """Before measuring: until grants have grown to their length, as those of sessions that last."""
-OPEN_TOGETHER, OPEN_EVERY_S = 50, 0.2
-"""Sessions of one transaction while the load is built up, and the pause after each."""
+OPEN_TOGETHER, OPEN_EVERY_S = marks.PAGE_SESSIONS, 0.13
+"""Sessions of one transaction while the load is built up, a page each, and the pause after each."""
 OPEN_ALONE = 50
 """The last sessions are opened one by one, beside all the others."""
 FLUSH_EVERY_S = 0.1
@@ -136,7 +136,7 @@ async def _open(till: Till, wallet: Wallet, sessions: int) -> list[int]:
     for part in slices(orders[: sessions - alone], OPEN_TOGETHER):
         async with wallet.ledger.transaction() as transaction:
             for order in part:
-                await till._open_in(transaction, order)
+                await till._writer.open_in(transaction, order)
         for order in part:
             till.attach(order.session_id, Component.PRIVATE, SyntheticGate(time.monotonic_ns()))
         await asyncio.sleep(OPEN_EVERY_S)

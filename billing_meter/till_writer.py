@@ -71,7 +71,7 @@ class Writer:
             if self._epoch is None:
                 await self.recover()
             async with self._ledger.transaction() as transaction:
-                return await self._open_in(transaction, order)
+                return await self.open_in(transaction, order)
         except (DatabaseUnavailable, Fenced):
             log.exception("session %s could not be opened", order.session_id)
             self._orphans.add(order.session_id)
@@ -79,7 +79,8 @@ class Writer:
         except IntegrityError:
             return Refused("already_open")
 
-    async def _open_in(self, transaction: LedgerTransaction, order: SessionOrder) -> Seat | Refused:
+    async def open_in(self, transaction: LedgerTransaction, order: SessionOrder) -> Seat | Refused:
+        """The same in a transaction that may open others too; they come onto one page."""
         connection, at_ms = transaction.connection, transaction.at_ms
         epoch = await self._owned(transaction, order)
         percent = await ensure_expert(connection, order.expert_id, at_ms, EXPERT_SHARE_PERCENT)
