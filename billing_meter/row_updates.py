@@ -2,8 +2,8 @@
 
 SQLite runs the statement for one row after the other. A driver of PostgreSQL does not tell how many
 rows that changes, so there the rows are a table (`unnest` of one array for each column) that the
-statement is joined with. SQLite's rows go to its driver as they are: what the SQL toolkit does to
-every parameter of every row costs more than the database.
+statement is joined with. Rows go to the drivers as they are: what the SQL toolkit does to every
+parameter of every row costs more than the database (`plain_sql.py`).
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.types import TypeEngine
+
+from billing_meter.plain_sql import PlainStatement
 
 ROWS_PER_STATEMENT = 250
 """Parameters are prepared on the event loop; this many rows take well under a millisecond."""
@@ -44,6 +46,7 @@ class _Rows:
         self._each = each
         self._joined = joined
         self._raw: tuple[str, Callable[[Mapping[str, Any]], tuple[Any, ...]]] | None = None
+        self._plain: PlainStatement | None = None
 
     async def run(self, connection: AsyncConnection, rows: Sequence[Mapping[str, Any]]) -> int:
         """Apply it to rows; how many met its condition."""
@@ -59,8 +62,10 @@ class _Rows:
             text, values_of = self._raw
             result = await connection.exec_driver_sql(text, [values_of(row) for row in rows])
         else:
+            if self._plain is None:
+                self._plain = PlainStatement(self._joined, connection.dialect)
             arrays = {name: [row[name] for row in rows] for name in self._names}
-            result = await connection.execute(self._joined, arrays)
+            result = await self._plain.execute(connection, arrays)
         return result.rowcount
 
 

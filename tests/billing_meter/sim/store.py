@@ -98,6 +98,9 @@ class _Reader:
     async def execute(self, *args: Any) -> Any:
         return self._inner.execute(*args)
 
+    async def exec_driver_sql(self, *args: Any) -> Any:
+        return self._inner.exec_driver_sql(*args)
+
     async def scalar(self, *args: Any) -> Any:
         return self._inner.scalar(*args)
 
