@@ -31,7 +31,7 @@ class PlainStatement:
         self, connection: AsyncConnection, given: Mapping[str, Any]
     ) -> sa.CursorResult[Any]:
         """Run it with these parameters, by name."""
-        values = self._constants | given
+        values = {**self._constants, **given}
         return await connection.exec_driver_sql(
             self._text, tuple(values[name] for name in self._order)
         )
