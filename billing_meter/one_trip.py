@@ -8,6 +8,7 @@ many the rest is fetched when it is asked for.
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
@@ -142,6 +143,16 @@ class OneTripCursor(aiosqlite.Cursor):
 class OneTripConnection(aiosqlite.Connection):
     """A connection whose cursors are of that kind."""
 
+    _left_running = False
+    """Somebody stopped waiting for a statement, which may still begin a transaction."""
+
+    async def _execute(self, fn: Callable[..., Any], *args: Any, **options: Any) -> Any:
+        try:
+            return await super()._execute(fn, *args, **options)  # type: ignore[no-untyped-call]
+        except asyncio.CancelledError:
+            self._left_running = True
+            raise
+
     @contextmanager
     async def cursor(self) -> aiosqlite.Cursor:
         """One for the next statement; nothing happens yet."""
@@ -149,7 +160,8 @@ class OneTripConnection(aiosqlite.Connection):
 
     async def rollback(self) -> None:
         """Only if there is something: a pool asks after each commit, too."""
-        if self._conn.in_transaction:
+        if self._left_running or self._conn.in_transaction:
+            self._left_running = False
             await super().rollback()
 
 

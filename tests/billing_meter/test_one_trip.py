@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
+
 import aiosqlite
 import pytest
 import sqlalchemy as sa
 
+from billing_meter import one_trip
 from billing_meter.database import Database
 from billing_meter.one_trip import ROWS_AT_ONCE
 
@@ -68,3 +72,20 @@ async def test_what_fails_or_is_left_leaves_a_sound_connection(database) -> None
         with pytest.raises(sa.exc.OperationalError):
             await connection.exec_driver_sql("SELECT nothing FROM t")
         assert await connection.scalar(sa.text("SELECT count(*) FROM t")) == 9
+
+
+async def test_a_begin_that_nobody_waits_for_any_more_is_rolled_back(database) -> None:
+    connection = await one_trip.connect(":memory:", isolation_level=None)
+    go_on = threading.Event()
+    slow = asyncio.create_task(connection._execute(go_on.wait))
+    begin = asyncio.create_task(connection._execute(connection._conn.execute, "BEGIN"))
+    await asyncio.sleep(0)
+    begin.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await begin
+    rolled_back = asyncio.create_task(connection.rollback())
+    await asyncio.sleep(0)
+    go_on.set()
+    await asyncio.gather(slow, rolled_back)
+    assert not connection.in_transaction
+    await connection.close()
