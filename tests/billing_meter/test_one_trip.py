@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from billing_meter import one_trip
 from billing_meter.database import Database
 from billing_meter.one_trip import ROWS_AT_ONCE
+from tests.turns import turn
 
 MANY = 2 * ROWS_AT_ONCE + 7
 
@@ -79,12 +80,12 @@ async def test_a_begin_that_nobody_waits_for_any_more_is_rolled_back(database) -
     go_on = threading.Event()
     slow = asyncio.create_task(connection._execute(go_on.wait))
     begin = asyncio.create_task(connection._execute(connection._conn.execute, "BEGIN"))
-    await asyncio.sleep(0)
+    await turn()
     begin.cancel()
     with pytest.raises(asyncio.CancelledError):
         await begin
     rolled_back = asyncio.create_task(connection.rollback())
-    await asyncio.sleep(0)
+    await turn()
     go_on.set()
     await asyncio.gather(slow, rolled_back)
     assert not connection.in_transaction
