@@ -6,13 +6,15 @@ Mounted below the test's directory and unmounted at its end; needs root.
 from __future__ import annotations
 
 import os
+import sqlite3
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Literal
 
 TMPFS_MIB = 8
+TURN_MAX_S = 10.0
 EXT4_MIB = 16
 FREEZE_MAX_S = 20
 """A frozen disk thaws by itself after this, whatever becomes of the test."""
@@ -90,6 +92,22 @@ class Disk:
             pass
         finally:
             os.close(ballast)
+
+    def fill_under(self, database: Path) -> None:
+        """The same, in a moment in which SQLite's log has no room of its own.
+
+        A log that begins anew is written into the room that it has, and needs none of the disk.
+        """
+        log = database.with_name(f"{database.name}-wal")
+        with closing(sqlite3.connect(database, TURN_MAX_S, isolation_level=None)) as connection:
+            while True:
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+                connection.execute("BEGIN IMMEDIATE")
+                if log.stat().st_size == 0:
+                    break
+                connection.execute("ROLLBACK")  # somebody wrote in between
+            self.fill()
+            connection.execute("ROLLBACK")
 
     def free(self) -> None:
         """The ballast goes."""

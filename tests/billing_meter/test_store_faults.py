@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -95,8 +96,9 @@ async def store_at(path: Path, folder: Path) -> str:
 @asynccontextmanager
 async def full(folder: Path) -> AsyncIterator[Fault]:
     with mounted(folder, "tmpfs") as disk:
-        url = await store_at(disk.path / "money.db", folder)
-        yield Fault(url, disk.fill, disk.free, Trouble.FULL)
+        path = disk.path / "money.db"
+        url = await store_at(path, folder)
+        yield Fault(url, partial(disk.fill_under, path), disk.free, Trouble.FULL)
 
 
 @asynccontextmanager

@@ -114,7 +114,7 @@ async def test_a_full_disk_ends_private_media_with_what_is_held(tmp_path: Path) 
                 lambda m: told_s.append(time.time()) if isinstance(m, wire.PrivateHud) else None
             )
             await member.hears(wire.PrivateHud, lambda m: m.cost_units >= HUDS * RATE)
-            disk.fill()
+            disk.fill_under(data / "parlour.db")
             units = await ends_by_the_ledger(server, member, expert, ear, told_s)
             await recovers(server, disk, session, units)
             member.messages.clear()
