@@ -23,6 +23,8 @@ async def busy(quick_dir):
     async with database.write() as connection:
         await connection.exec_driver_sql("CREATE TABLE t (n INTEGER PRIMARY KEY, body BLOB)")
 
+    database._checkpoints._next_s = float("inf")  # until a test wants one
+
     async def write(count: int) -> int:
         for _ in range(count):
             async with database.write() as connection:
@@ -42,13 +44,29 @@ async def test_no_commit_moves_the_log_into_the_file(busy, quick_dir) -> None:
     assert Path(quick_dir, "log.db").stat().st_size == before
 
 
-async def test_writers_without_a_gap_do_not_make_it_longer_and_longer(busy, monkeypatch) -> None:
+async def test_writers_without_a_gap_wait_once_so_that_the_log_begins_anew(
+    busy, monkeypatch
+) -> None:
     database, write = busy
-    monkeypatch.setattr(checkpoints, "PERIOD_S", 0.0)
     monkeypatch.setattr(checkpoints, "LOG_PAGES_MAX", 5 * PAGES_EACH)
+    moved, waiting = database._checkpoints._move, []
+
+    async def overtaken() -> tuple[int, int]:
+        """Somebody writes before the first one has come to an end."""
+        waiting.append(database._turn.locked())
+        pages, left = await moved()
+        if waiting == [False]:
+            await write(1)
+            left += PAGES_EACH
+        return pages, left
+
+    monkeypatch.setattr(database._checkpoints, "_move", overtaken)
+    await write(10)
     database._checkpoints._next_s = 0.0
-    longest = await write(150)
-    assert longest < 40 * PAGES_EACH * PAGE_BYTES, "of 150 times so much"
+    length = await write(1)
+    await asyncio.wait([database._checkpoints._task])
+    assert waiting == [False, True]
+    assert await write(5) <= length + PAGES_EACH * PAGE_BYTES + PAGE_BYTES
     async with database.read() as connection:
         assert (await connection.exec_driver_sql("PRAGMA integrity_check")).scalar() == "ok"
 
