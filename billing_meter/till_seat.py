@@ -25,8 +25,9 @@ from billing_meter.till_store import Books, Mark, Settlement
 URGENT_NS = 3 * NS_PER_S
 """A grant with less left is renewed now, however many others are."""
 RENEWALS_MIN = 32
-RENEWALS_PART = 8
-"""A tick renews at most this part of all sessions beyond the urgent ones, so that sessions which
+RENEWALS_PART = 16
+"""A tick renews at most this part of all sessions beyond the urgent ones: twice as many as need it
+with grants of full length. So a tick is never much longer than another, and sessions which
 began together do not renew together for ever."""
 
 
