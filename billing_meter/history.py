@@ -116,9 +116,7 @@ async def _sessions(
         .limit(limit)
     )
     return [
-        StatementLine(
-            row[0], row[1], "session", f"{SESSION_SUBJECT}{row[2]}", -row[3], 0, row[4]
-        )
+        StatementLine(row[0], row[1], "session", f"{SESSION_SUBJECT}{row[2]}", -row[3], 0, row[4])
         for row in await connection.execute(query)
     ]
 
