@@ -328,9 +328,12 @@ def _srtp(profile: SRTPProtectionProfile, direction: int, key: bytes) -> Any:
 
 @functools.cache
 def _policy(libsrtp_profile: int, direction: int) -> Policy:
-    """All but the key of a session: one for every peer, prepared once."""
+    """All but the key of a session: one for every peer, prepared once.
+
+    A number that was used is refused, as libsrtp does unless told otherwise (aiortc tells it):
+    under AES-GCM two packets with the same one would give the key away (RFC 7714 §8.4).
+    """
     policy = Policy(ssrc_type=direction, srtp_profile=libsrtp_profile)
-    policy.allow_repeat_tx = True
     outbound = direction == Policy.SSRC_ANY_OUTBOUND
     policy.window_size = SEND_WINDOW_PACKETS if outbound else REPLAY_WINDOW_PACKETS
     return policy

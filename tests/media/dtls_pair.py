@@ -2,6 +2,9 @@
 
 from collections.abc import Callable
 
+from aiortc.rtcdtlstransport import SRTPProtectionProfile
+from OpenSSL import SSL
+
 from media.aiortc_seam import (
     Certificate,
     DtlsSrtp,
@@ -64,6 +67,23 @@ class Pair:
         return self.server.srtp, self.client.srtp
 
 
+class Stranger(Certificate):
+    """An end with OpenSSL's own ideas: it keeps sessions, takes tickets, and renegotiates."""
+
+    ciphers = b"DEFAULT"
+
+    def _create_ssl_context(self, srtp_profiles: list[SRTPProtectionProfile]) -> SSL.Context:
+        if self._context is None:
+            context = self._context = SSL.Context(SSL.DTLS_METHOD)
+            context.set_session_cache_mode(SSL.SESS_CACHE_BOTH)
+            context.set_verify(SSL.VERIFY_PEER, lambda *args: True)
+            context.use_certificate(self._cert)
+            context.use_privatekey(self._key)
+            context.set_cipher_list(self.ciphers)
+            context.set_tlsext_use_srtp(b":".join(p.openssl_profile for p in srtp_profiles))
+        return self._context
+
+
 def fingerprint(certificate: Certificate) -> Fingerprint:
     return Fingerprint("sha-256", certificate.sha256_fingerprint())
 
@@ -78,9 +98,9 @@ def records_of(datagram: bytes) -> list[tuple[int, bytes]]:
     return found
 
 
-def protected(sessions: SrtpSessions) -> tuple[PacketBuffer, int]:
+def protected(sessions: SrtpSessions, sequence: int = 1) -> tuple[PacketBuffer, int]:
     buffer = PacketBuffer()
-    buffer.data[: len(RTP)] = RTP
+    buffer.data[: len(RTP)] = RTP[:2] + sequence.to_bytes(2) + RTP[4:]
     buffer.length_pointer[0] = len(RTP)
     assert srtp_protect(sessions.tx, buffer.pointer, buffer.length_pointer) == 0
     return buffer, buffer.length_pointer[0]

@@ -6,6 +6,9 @@ from itertools import pairwise
 
 import pytest
 from aiortc.rtcdtlstransport import RTCCertificate, SRTPProtectionProfile
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import rsa
 from hypothesis import given
 from hypothesis import strategies as st
 from OpenSSL import SSL
@@ -13,14 +16,15 @@ from OpenSSL import SSL
 from media.aiortc_seam import (
     DATAGRAM_BYTES_MAX,
     PREFERRED_PROFILES,
+    REPLAY_WINDOW_PACKETS,
     Certificate,
     DtlsState,
     Fingerprint,
     datagrams,
     new_certificate,
 )
-from media.batch import PacketBuffer
-from tests.media.dtls_pair import RTP, Pair, protected, records_of
+from media.batch import PacketBuffer, srtp_protect
+from tests.media.dtls_pair import RTP, Pair, Stranger, protected, records_of
 
 WAIT_S = 10
 CHANGE_CIPHER_SPEC, ALERT, HANDSHAKE = 20, 21, 22
@@ -79,21 +83,33 @@ def test_a_client_without_a_certificate_gets_no_keys() -> None:
     pair = Pair(client_certificate=Anonymous.generateCertificate()).shake()
     assert pair.server.srtp is None
     assert pair.server.state is DtlsState.FAILED
+    assert records_of(pair.sent[-1])[0][0] == ALERT, "it is told"
     assert not pair.server.feed(pair.sent[0])
 
 
-class Stranger(Certificate):
-    """An end with OpenSSL's own ideas: it keeps sessions, takes tickets, and renegotiates."""
+def test_of_the_suites_of_a_client_ours_is_taken() -> None:
+    """The one that needs no OpenSSL afterwards, also where it is not the client's first."""
 
-    def _create_ssl_context(self, srtp_profiles: list[SRTPProtectionProfile]) -> SSL.Context:
-        if self._context is None:
-            context = self._context = SSL.Context(SSL.DTLS_METHOD)
-            context.set_session_cache_mode(SSL.SESS_CACHE_BOTH)
-            context.set_verify(SSL.VERIFY_PEER, lambda *args: True)
-            context.use_certificate(self._cert)
-            context.use_privatekey(self._key)
-            context.set_tlsext_use_srtp(b":".join(p.openssl_profile for p in srtp_profiles))
-        return self._context
+    class Other(Stranger):
+        ciphers = b"ECDHE-ECDSA-AES256-SHA:ECDHE-ECDSA-AES128-GCM-SHA256"
+
+    pair = Pair(client_certificate=Other.generateCertificate()).shake()
+    assert pair.sessions
+    assert pair.server.settle()
+
+
+def test_a_dtls_server_may_have_an_rsa_key() -> None:
+    """As encoders have that make their own certificate."""
+    server = Stranger.generateCertificate()
+    key = rsa.generate_private_key(public_exponent=65_537, key_size=2_048)
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "encoder")])
+    built = x509.CertificateBuilder(name, name, key.public_key(), 1)
+    built = built.not_valid_before(server._cert.not_valid_before_utc)
+    built = built.not_valid_after(server._cert.not_valid_after_utc)
+    server = Stranger(key=key, cert=built.sign(key, hashes.SHA256()))
+    pair = Pair(server_certificate=server).shake()
+    assert pair.sessions
+    assert pair.client.settle()
 
 
 @pytest.mark.parametrize("ours", ["server", "client"])
@@ -136,16 +152,18 @@ def test_no_session_is_promised_or_resumed() -> None:
         assert servers_last[0][0] == CHANGE_CIPHER_SPEC, "no ticket before it"
 
 
-RIGHT, WRONG = "right", "wrong"
+RIGHT, LOWER, WRONG = "right", "lower", "wrong"
 
 
 @pytest.mark.parametrize(
     ("announced", "connected"),
     [
         ([("sha-256", RIGHT)], True),
+        ([("sha-256", LOWER)], True),
         ([("sha-256", RIGHT), ("sha-512", RIGHT)], True),
         ([("sha-256", RIGHT), ("sha-1", WRONG)], True),
         ([("sha-256", RIGHT), ("sha-512", WRONG)], False),
+        ([("sha-256", RIGHT), ("sha-384", WRONG)], False),
         ([("sha-512", RIGHT), ("sha-256", WRONG)], False),
         ([("sha-1", RIGHT)], False),
         ([], False),
@@ -157,8 +175,9 @@ def test_every_fingerprint_of_a_known_hash_must_be_right(
     pair = Pair()
     digests = {f.algorithm: f.value for f in pair.client_certificate.getFingerprints()}
     pair.server._fingerprints = [
-        Fingerprint(name, digests.get(name, "00") if text == RIGHT else ":".join(["00"] * 32))
+        Fingerprint(name, {RIGHT: right, LOWER: right.lower(), WRONG: ":".join(["00"] * 32)}[text])
         for name, text in announced
+        for right in [digests.get(name, "00")]
     ]
     pair.shake()
     assert (pair.server.srtp is not None) is connected
@@ -201,6 +220,10 @@ def test_a_handshake_may_be_closed_and_says_nothing_any_more() -> None:
     pair.client.repeat()
     pair.client.begin()
     assert len(pair.sent) == 1
+    unspoken = Pair()
+    unspoken.client.close()
+    unspoken.client.begin()
+    assert unspoken.sent == []
 
 
 @pytest.mark.slow
@@ -226,6 +249,19 @@ def test_one_tls_context_serves_every_peer() -> None:
     profiles = list(PREFERRED_PROFILES)
     first = certificate._create_ssl_context(profiles)
     assert certificate._create_ssl_context(profiles) is first
+
+
+def test_srtp_may_come_late_and_is_encrypted_once() -> None:
+    """Once for each number: the same twice under AES-GCM would give the key away."""
+    server, client = Pair().shake().sessions
+    newest = REPLAY_WINDOW_PACKETS + 100
+    too_late, late, last = (protected(client, number) for number in (99, 150, newest))
+    for (buffer, length), taken in ((last, True), (late, True), (too_late, False), (late, False)):
+        assert (buffer.unprotect(server.rx, length) > 0) is taken
+    buffer = PacketBuffer()
+    buffer.data[: len(RTP)] = RTP[:2] + newest.to_bytes(2) + RTP[4:]
+    buffer.length_pointer[0] = len(RTP)
+    assert srtp_protect(client.tx, buffer.pointer, buffer.length_pointer) != 0
 
 
 @pytest.mark.parametrize("size", [0, 1, 11, 12, 40, 1_500])
