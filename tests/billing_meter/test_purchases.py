@@ -109,7 +109,8 @@ async def test_what_is_refused_stays_refused_and_writes_nothing(house, shop) -> 
     assert told == []
     assert await rows(house) == 0
     assert await balance(house) == 60_000
-    await bought(shop, rose("f"), also)
+    twice = await asyncio.gather(*(shop.buy(rose("f"), also) for _ in range(3)))
+    assert [isinstance(one, Bought) and one.replayed for one in twice] == [False, True, True]
     assert told == ["written"]
 
 
