@@ -30,8 +30,10 @@ $(VENV)/.installed: requirements.txt pyproject.toml
 	$(PIP) install --quiet --no-index --no-deps --no-build-isolation -e .
 	@touch $@
 
+# The types of other people's packages, which are most of what mypy reads, are read once for a .venv.
 $(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.txt
 	$(PIP_PINNED) -r requirements-dev.txt
+	-@$(BIN)/mypy --no-error-summary >/dev/null 2>&1
 	@touch $@
 
 lint: install-dev ## ruff and the layer rules
@@ -77,4 +79,4 @@ prove: ## Run the Dockerfile's steps in a clean Debian root (needs root and debo
 	scripts/prove-dockerfile
 
 clean: ## Remove what these commands made
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -5,6 +5,7 @@ All of an upgrade is one transaction: after a crash in the middle the database i
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -57,7 +58,9 @@ def newest() -> str:
     return head
 
 
+@functools.cache
 def _scripts() -> ScriptDirectory:
+    """The revisions, read once: to read them takes longer than to ask a database for its own."""
     return ScriptDirectory.from_config(_alembic())
 
 

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import itertools
-import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
-import aiosqlite
 import pytest
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -21,7 +18,6 @@ from billing_meter.till import Opened, Till
 from billing_meter.wallet import Wallet, prepare_ledger
 from tests.billing_meter.fake_stripe import FakeStripe
 from tests.billing_meter.stripe_shop import Shop
-from tests.postgres import memory_dir
 from tests.stores import KINDS, PostgresStore, SqliteStore, Store
 
 SECOND = 1_000_000_000
@@ -212,18 +208,13 @@ def clock() -> Clock:
     return Clock()
 
 
-@pytest.fixture
-def quick_dir(tmp_path: Path) -> Iterator[Path]:
-    """A directory in memory where there is one: these tests prove logic, not the disk."""
-    with tempfile.TemporaryDirectory(dir=memory_dir() or tmp_path) as directory:
-        yield Path(directory)
-
-
 @pytest.fixture(params=KINDS)
 def store_of(request: pytest.FixtureRequest) -> Store:
     """Every test that uses it, or the house, runs on both databases."""
     if request.param == "postgresql":
         return PostgresStore(request.getfixturevalue("cluster"))
+    if request.node.get_closest_marker("threads") is None:
+        request.getfixturevalue("no_threads")
     return SqliteStore(request.getfixturevalue("quick_dir"))
 
 
@@ -245,29 +236,6 @@ async def house(databases: Store, clock: Clock) -> AsyncIterator[House]:
 def make() -> object:
     """Houses for tests that need more than one."""
     return make_house
-
-
-@pytest.fixture
-def no_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    """SQLite answers in the loop's own thread, at once.
-
-    For tests in virtual time that do one thing after the other: waiting for a thread there and back
-    at every statement is half of what they cost. Whatever is about races needs the threads.
-    """
-
-    async def connected(self: aiosqlite.Connection) -> aiosqlite.Connection:
-        self._connection = self._connection or self._connector()
-        return self
-
-    async def executed(
-        self: aiosqlite.Connection, call: Callable[..., object], *args: object, **options: object
-    ) -> object:
-        if not self._running or not self._connection:
-            raise ValueError("Connection closed")
-        return call(*args, **options)
-
-    monkeypatch.setattr(aiosqlite.Connection, "_connect", connected)
-    monkeypatch.setattr(aiosqlite.Connection, "_execute", executed)
 
 
 @pytest.fixture

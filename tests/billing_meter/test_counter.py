@@ -17,6 +17,8 @@ from billing_meter.ledger_store import GuardFailed
 from billing_meter.statements import reconcile, verify
 from tests.turns import turn
 
+pytestmark = pytest.mark.threads
+
 
 @pytest.fixture
 async def counter(house) -> AsyncIterator[Counter]:

@@ -60,6 +60,7 @@ async def test_a_good_card_gives_the_credits_and_makes_premium(house, free, chec
     assert len(checker.checked) == 1
 
 
+@pytest.mark.threads
 async def test_fifty_claims_at_once_are_one_grant(house, free, checker) -> None:
     claims = await asyncio.gather(
         *(free.claim("ann", "ann@mail.test", "tok_ok") for _ in range(50))
@@ -70,6 +71,7 @@ async def test_fifty_claims_at_once_are_one_grant(house, free, checker) -> None:
     assert (await house.wallet.balance("ann")).posted == 59_940
 
 
+@pytest.mark.threads
 @pytest.mark.slow
 async def test_fifty_accounts_with_one_card_are_one_grant(house, free) -> None:
     names = [f"member{n}" for n in range(50)]
@@ -191,6 +193,7 @@ async def test_after_a_lost_answer_the_same_check_is_asked_again(house, free, ch
     assert len(checker.checked) == 1
 
 
+@pytest.mark.threads
 async def test_a_check_counts_once_however_often_its_end_is_told(house, free, checker) -> None:
     await free.claim("ann", None, "tok_slow")
     [check] = checker.checked

@@ -63,6 +63,7 @@ def judged(house) -> list[int]:
     return commits
 
 
+@pytest.mark.threads
 async def test_every_commit_sums_to_zero_and_leaves_no_member_below_it(house) -> None:
     commits = judged(house)
     await house.fund("ann", FUNDS_UNITS)
@@ -93,6 +94,7 @@ async def outcome_of(store: LedgerStore, request: PostHold | VoidHold) -> str:
     return type(request).__name__ if isinstance(outcome, Posted) else outcome.code
 
 
+@pytest.mark.threads
 async def test_a_pledge_is_released_or_refunded_and_never_both(house, databases: Store) -> None:
     """The goal is reached in one process while the group is cancelled in another."""
     elsewhere = await Database.open(house.url)

@@ -32,6 +32,8 @@ from billing_meter.sweeper import Sweeper
 from tests.billing_meter import kill_nine_victim as victim
 from tests.stores import Store
 
+pytestmark = pytest.mark.threads
+
 REPO = Path(__file__).resolve().parents[2]
 KILLS = 100
 LIFE_MAX_S = 0.6

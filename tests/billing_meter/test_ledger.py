@@ -173,6 +173,7 @@ async def test_the_constraint_stops_what_the_rules_would_let_through(house, stor
     assert (await house.wallet.balance("ann")).available == 11_000
 
 
+@pytest.mark.threads
 @pytest.mark.slow
 async def test_fifty_debits_race_for_ten(house, store) -> None:
     pushed: list[int] = []
@@ -185,6 +186,7 @@ async def test_fifty_debits_race_for_ten(house, store) -> None:
     assert pushed == sorted(pushed, reverse=True)
 
 
+@pytest.mark.threads
 async def test_two_processes_race_for_the_last_credit(house, store) -> None:
     """Two connections of their own, as two processes would have, on the same file."""
     others = [await Database.open(house.url) for _ in range(2)]

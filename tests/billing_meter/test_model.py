@@ -24,6 +24,8 @@ from billing_meter.statements import reconcile, statement, verify
 from tests.billing_meter.reference_ledger import Command, Outcome, ReferenceLedger
 from tests.stores import Store
 
+pytestmark = pytest.mark.threads
+
 FAST_RUNS = {"sqlite": 2, "postgresql": 2}
 SLOW_RUNS = {"sqlite": 60, "postgresql": 40}
 STEPS = 60

@@ -182,6 +182,7 @@ async def test_nothing_is_begun_when_the_provider_is_out_of_reach(shop, stripe) 
     assert await shop.refunds.of_order(order.order_id) == []
 
 
+@pytest.mark.threads
 async def test_twenty_staff_at_once_give_it_back_once(shop, stripe) -> None:
     order = await shop.bought()
     outcomes = await asyncio.gather(
@@ -196,6 +197,7 @@ async def test_twenty_staff_at_once_give_it_back_once(shop, stripe) -> None:
     assert (await shop.posted(), given_back(stripe)) == (0, PRICE)
 
 
+@pytest.mark.threads
 async def test_spending_races_a_refund(shop, stripe) -> None:
     """Whoever comes first: nobody spends what went back, nothing goes back that was spent."""
     order = await shop.bought()

@@ -114,7 +114,7 @@ class Bank:
 
 
 @pytest.fixture
-async def bank(no_threads, house):
+async def bank(house):
     made = Bank(house)
     yield made
     await made.sound()

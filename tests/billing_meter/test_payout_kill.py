@@ -16,6 +16,8 @@ from billing_meter.statements import reconcile, verify
 from tests.billing_meter import payout_victim as victim
 from tests.stores import Store
 
+pytestmark = pytest.mark.threads
+
 REPO = Path(__file__).resolve().parents[2]
 POINTS = 20
 """Five writes with three points each, a send with two, two look-ups; one more is past the end."""

@@ -214,7 +214,6 @@ class Walk:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("walk", range(2))
-@pytest.mark.usefixtures("no_threads")
 async def test_random_lives_of_earnings(house, walk) -> None:
     seed = int(SEED) if SEED else random.SystemRandom().randrange(2**32)
     print(f"PARLOUR_SEED={seed}")

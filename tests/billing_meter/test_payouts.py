@@ -406,6 +406,7 @@ async def elsewhere(house, bank) -> AsyncIterator[Payouts]:
     await database.close()
 
 
+@pytest.mark.threads
 async def test_of_many_who_ask_at_once_one_gets_a_payout(payouts, elsewhere) -> None:
     asked = await asyncio.gather(
         *(
@@ -433,6 +434,7 @@ async def test_a_plan_that_is_stale_holds_nothing(house, payouts) -> None:
     assert await payouts.find("p2") is None
 
 
+@pytest.mark.threads
 async def test_a_payout_is_decided_once(payouts, elsewhere, bank) -> None:
     payout = (await requested(payouts)).payout_id
     decided = await asyncio.gather(
@@ -453,6 +455,7 @@ async def test_a_payout_is_decided_once(payouts, elsewhere, bank) -> None:
     assert (found.state is PayoutState.PAID) == (payout in bank.sent)
 
 
+@pytest.mark.threads
 @pytest.mark.parametrize("first", ["payout", "refund"])
 async def test_a_refund_races_a_payout(house, payouts, elsewhere, first) -> None:
     """Taken back and asked for, or approved, at the same moment from two processes."""

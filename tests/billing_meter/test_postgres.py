@@ -23,6 +23,8 @@ from tests.postgres import USER, Cluster
 from tests.stores import PostgresStore, Store
 from tests.turns import turn
 
+pytestmark = pytest.mark.threads
+
 PACKAGE = 167_940
 
 

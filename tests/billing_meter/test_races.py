@@ -34,7 +34,7 @@ from billing_meter.wallet import Wallet
 from tests.billing_meter.live_meter import LiveMeter, S, utc_now
 from tests.billing_meter.stripe_shop import Shop
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.threads, pytest.mark.slow, pytest.mark.timeout(180)]
 RATE = 299
 PACKAGE_UNITS = PACKAGES[DEFAULT_PACKAGE_ID].credits_units
 CREW = 4

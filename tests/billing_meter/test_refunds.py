@@ -116,6 +116,7 @@ async def test_who_may_ask_for_what(house, refunds) -> None:
             await refunds.request("s1", "ann", complaint)
 
 
+@pytest.mark.threads
 async def test_a_decision_is_one_and_final(house, refunds) -> None:
     assert await refunds.deny("s1", "staff") == RefundRefused("no_refund")
     asked = await asyncio.gather(*(refunds.request("s1", "ann", "Twice.") for _ in range(5)))

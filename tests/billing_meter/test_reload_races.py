@@ -13,6 +13,8 @@ from billing_meter.providers import Charge, ChargeResult, FakeProvider, Provider
 from billing_meter.reload import BACKOFF_MS, THRESHOLD_UNITS, Reload, ReloadRefused
 from billing_meter.verify import reconcile, verify
 
+pytestmark = pytest.mark.threads
+
 CREDITS_27, CREDITS_9 = 167_940, 59_940
 
 

@@ -106,6 +106,7 @@ async def test_spending_rises_and_what_comes_back_takes_points_but_no_rank(house
     assert await club.rank("nobody") == "none"
 
 
+@pytest.mark.threads
 @pytest.mark.parametrize("seed", [1, 2])
 async def test_each_transfer_counts_once_whatever_fails_and_whoever_counts(
     house, seed, monkeypatch

@@ -217,6 +217,7 @@ async def test_debits_and_holds_ask_too_and_a_void_gives_room_back(house, limits
     await proved(house)
 
 
+@pytest.mark.threads
 @pytest.mark.slow
 async def test_three_sessions_and_tips_race_for_the_last_units_under_a_limit(house, limits) -> None:
     await house.fund("ann", RICH)
@@ -438,6 +439,7 @@ async def test_reconcile_names_a_window_that_does_not_count_what_the_journal_say
     assert (finding.code, finding.subject) == ("spend_window", "member:ann")
 
 
+@pytest.mark.threads
 async def test_debits_at_the_counter_ask_too(house, limits) -> None:
     await house.fund("ann", RICH)
     await limits.set_limit("ann", Span.DAY, 1_000)

@@ -48,6 +48,7 @@ async def test_a_card_that_is_validated_on_stripes_page_gives_the_credits(shop, 
     assert await shop.free.offer("bob", None) == Claim("granted")
 
 
+@pytest.mark.threads
 async def test_the_webhook_grants_once_however_often_it_comes(shop, stripe) -> None:
     await claim(shop)
     stripe.validate(stripe.session["id"])

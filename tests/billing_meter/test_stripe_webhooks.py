@@ -47,6 +47,7 @@ async def test_a_webhook_settles_once_however_often_it_comes(shop, stripe) -> No
     assert await shop.posted() == UNITS
 
 
+@pytest.mark.threads
 async def test_ten_deliveries_at_once_count_once(shop, stripe) -> None:
     event = stripe.event(COMPLETED, await _paid(shop, stripe))
     taken = await asyncio.gather(*(shop.webhooks.take(*event) for _ in range(10)))

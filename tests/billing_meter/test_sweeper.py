@@ -18,6 +18,8 @@ from billing_meter.sweeper import LOOKS_MIN, SUPERVISION_NS, Sweeper
 from billing_meter.tariff import Component, Tariff
 from billing_meter.till import Opened, Refused, Till
 
+pytestmark = pytest.mark.threads
+
 REPO = Path(__file__).resolve().parents[2]
 RATE = 299
 S = 1_000_000_000

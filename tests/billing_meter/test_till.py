@@ -405,6 +405,7 @@ async def test_a_lost_session_does_not_harm_the_others_of_its_tick(house) -> Non
     await house.restart()
 
 
+@pytest.mark.threads
 @pytest.mark.slow
 async def test_sessions_and_debits_race_for_the_last_credits(house) -> None:
     units = 299 * 70
@@ -446,6 +447,7 @@ async def test_a_session_that_nobody_closes_is_closed_by_the_till(house) -> None
     assert (await house.wallet.balance("ann")).posted == 0
 
 
+@pytest.mark.threads
 async def test_the_timer_ticks_by_itself_and_stops_cleanly(house) -> None:
     """The only test on real time: one second of it."""
     ticked = asyncio.Event()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 from pathlib import Path
 
@@ -13,6 +14,7 @@ ROW = re.compile(r"^\| (I\d+) \| (.+?) \| (.+) \|$", re.MULTILINE)
 NAME = re.compile(r"`([\w/]+\.py)::(\w+)`")
 
 
+@functools.cache
 def names_in(file: str) -> set[str]:
     """The functions of a file below tests/."""
     tree = ast.parse((REPO / "tests" / file).read_text(encoding="utf-8"))

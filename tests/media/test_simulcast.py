@@ -17,6 +17,7 @@ from tests.media.farends import SECOND_NS, FarViewer, Got, World
 from tests.media.layered import FRAME_MS, RID_ID, SIZES, LayeredPublisher
 
 VIDEO = frozenset({Kind.VIDEO})
+SEEDS = [*range(4), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(4, 12))]
 
 
 def row_of(world: World, viewer_id: str = "v") -> Row:
@@ -265,7 +266,7 @@ def test_a_packet_repaired_after_the_change_is_not_taken_for_one_of_before_it(
     assert world.sender.protect_failures == 0
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", SEEDS)
 def test_random_changes_are_one_stream_for_the_viewer(world: World, seed: int) -> None:
     chance = random.Random(seed)
     publisher, viewer = live(world)

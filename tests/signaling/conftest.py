@@ -153,13 +153,19 @@ def migrated(tmp_path_factory) -> Path:
 
 @pytest.fixture
 async def door(
-    tmp_path: Path, migrated: Path, flags: dict[str, dict[str, object]]
+    request: pytest.FixtureRequest,
+    quick_dir: Path,
+    migrated: Path,
+    flags: dict[str, dict[str, object]],
 ) -> AsyncIterator[Door]:
     """The application on a fresh store."""
-    (tmp_path / "data").mkdir()
-    shutil.copy(migrated, tmp_path / "data")
+    if request.node.get_closest_marker("threads") is None:
+        request.getfixturevalue("no_threads")
+    data = quick_dir / "data"
+    data.mkdir()
+    shutil.copy(migrated, data)
     layers = {name: dict(values) for name, values in flags.items()}
-    layers.setdefault("server", {})["data"] = str(tmp_path / "data")
+    layers.setdefault("server", {})["data"] = str(data)
     layers.setdefault("media", {})["listen"] = "127.0.0.1:0"
     config = load(None, {}, layers)
     hasher = Passwords(PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
@@ -172,6 +178,9 @@ async def door(
             services.origins.add([made.origin])
             services.public_url = services.local_url = made.origin
             yield made
+            # First all that they hold open: the close of one of them ends the server of all.
+            for client in made.clients:
+                await client.session.close()
             for client in made.clients:
                 await client.close()
             await server.close()

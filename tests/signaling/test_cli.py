@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import csv
 import datetime as dt
+import functools
 import io
 import json
 import logging
+import shutil
 import socket
 import sqlite3
 import stat
@@ -19,6 +21,8 @@ import jwt
 import pytest
 import sqlalchemy as sa
 import structlog
+import typer
+from argon2 import PasswordHasher
 
 from billing_meter.database import Database
 from billing_meter.ledger import Debit
@@ -34,11 +38,26 @@ from signaling.schema import accounts
 from signaling.store import opened_store, utc_now
 
 PASSWORD = "correct-horse-9"
+QUICK_HASHER = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+
+
+COMMANDS = functools.cache(typer.main.get_command)
+"""Read from their functions once; a process does so once, too."""
 
 
 @pytest.fixture
-def parlour(tmp_path, monkeypatch, capsys):
-    """Run a command in-process: (exit code, standard output, standard error)."""
+def tmp_path(quick_dir):
+    """Stores lie in memory."""
+    return quick_dir
+
+
+@pytest.fixture
+def parlour(tmp_path, migrated, monkeypatch, capsys):
+    """Run a command in-process on an empty store: (exit code, standard output, standard error)."""
+    monkeypatch.setattr("typer.main.get_command", COMMANDS)
+    monkeypatch.setattr("signaling.passwords.PasswordHasher", lambda: QUICK_HASHER)
+    (tmp_path / "data").mkdir()
+    shutil.copy(migrated, tmp_path / "data")
 
     def run(*words: str, data: bool = True) -> tuple[int, str, str]:
         arguments = [*words, *(("--data", str(tmp_path / "data")) if data else ())]
@@ -56,7 +75,8 @@ def parlour(tmp_path, monkeypatch, capsys):
     structlog.reset_defaults()
 
 
-def test_expert_add_prints_the_key_once(parlour, tmp_path) -> None:
+def test_expert_add_makes_the_store_and_prints_the_key_once(parlour, tmp_path) -> None:
+    shutil.rmtree(tmp_path / "data")
     code, out, err = parlour(
         "expert", "add", "luna", "--password", PASSWORD, "--category", "tarot", "--json"
     )
@@ -413,7 +433,6 @@ def test_demo_refuses_a_store_with_accounts_and_production(parlour, monkeypatch)
 def test_second_server_on_one_store(parlour, tmp_path) -> None:
     from signaling.app import only_server_of
 
-    (tmp_path / "data").mkdir()
     with only_server_of(Path(tmp_path / "data")):
         code, _, err = parlour("serve", "--http", "127.0.0.1:0")
     assert code == 2

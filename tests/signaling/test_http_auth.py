@@ -142,7 +142,7 @@ async def test_an_address_with_many_names_is_limited(door) -> None:
     assert statuses == {401, 429}
 
 
-async def test_cookie_is_http_only_lax_and_stored_as_hash(door, tmp_path) -> None:
+async def test_cookie_is_http_only_lax_and_stored_as_hash(door) -> None:
     await door.member()
     client = door.client()
     reply = await client.post("/api/v1/login", json={"username": "mia", "password": PASSWORD})
@@ -151,7 +151,7 @@ async def test_cookie_is_http_only_lax_and_stored_as_hash(door, tmp_path) -> Non
     assert "SameSite=Lax" in header
     assert "Path=/" in header
     token = reply.cookies["parlour_session"].value
-    with sqlite3.connect(tmp_path / "data" / "parlour.db") as connection:
+    with sqlite3.connect(door.config.data_dir / "parlour.db") as connection:
         dump = "\n".join(connection.iterdump())
     connection.close()
     assert token not in dump

@@ -38,6 +38,7 @@ async def test_a_new_member_claims_once_and_is_upgraded_at_once(door) -> None:
         assert messages["wallet.balance"]["balance"]["promo_units"] == 59_940
 
 
+@pytest.mark.threads
 @pytest.mark.slow
 async def test_fifty_connections_get_one_grant(door) -> None:
     account, client = await newcomer(door, "mia")

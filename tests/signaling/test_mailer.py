@@ -197,6 +197,7 @@ async def test_what_a_dead_process_had_claimed_comes_again(post) -> None:
         assert not await outbox.delivered(connection, claimed, 1)
 
 
+@pytest.mark.threads
 @pytest.mark.slow
 async def test_two_mailers_send_each_mail_once(post) -> None:
     for number in range(12):

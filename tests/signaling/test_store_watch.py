@@ -45,10 +45,10 @@ async def ledger_metrics(client) -> dict[str, dict[str, float]]:
 
 @pytest.mark.parametrize("trouble", [Trouble.FULL, Trouble.READ_ONLY, Trouble.LOCKED])
 async def test_it_is_not_ready_by_name_until_a_write_was_durable(
-    door, problem, tmp_path, trouble: Trouble
+    door, problem, trouble: Trouble
 ) -> None:
     database, client = door.services.database, door.client()
-    path = tmp_path / "data" / "parlour.db"
+    path = door.config.data_dir / "parlour.db"
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         if trouble is Trouble.LOCKED:
             await pragma(database, "busy_timeout=0")
