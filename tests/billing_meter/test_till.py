@@ -332,6 +332,7 @@ async def test_an_opening_without_an_answer_leaves_nothing_behind(house) -> None
     assert (await house.wallet.balance("ann")).held_units == 0
 
 
+@pytest.mark.threads
 async def test_nor_does_one_while_another_is_being_settled(house) -> None:
     await house.fund("ann", PACKAGE)
     await house.till.recover()

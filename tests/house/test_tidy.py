@@ -113,6 +113,22 @@ def test_tests_wait_for_events_and_do_not_sleep() -> None:
     assert sleeps == {name: allowed for name, (allowed, _reason) in SLEEPS_ALLOWED.items()}
 
 
+def test_races_of_money_have_the_threads_of_the_product() -> None:
+    """Without the marker SQLite answers at once, and what runs together would run in turn."""
+    together = re.compile(r"\b(?:gather|create_task|TaskGroup|to_thread)\(")
+    unmarked = [
+        f"{named(path)}::{test.name}"
+        for path in TESTS
+        if path.parent.name == "billing_meter" and together.search(text := path.read_text())
+        if not re.search(r"^pytestmark = .*mark\.threads", text, re.MULTILINE)
+        for test in ast.parse(text).body
+        if isinstance(test, ast.AsyncFunctionDef) and test.name.startswith("test_")
+        if together.search(ast.unparse(test))
+        and not any("mark.threads" in ast.unparse(mark) for mark in test.decorator_list)
+    ]
+    assert unmarked == []
+
+
 def test_the_page_never_parses_text_as_markup() -> None:
     banned = ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(")
     found = {
