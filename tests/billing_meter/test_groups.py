@@ -386,6 +386,7 @@ async def crew(house) -> AsyncIterator[list[Groups]]:
         await database.close()
 
 
+@pytest.mark.threads
 @pytest.mark.parametrize("count", range(3))
 async def test_pledges_race_over_the_goal_and_one_starts_it(house, groups, crew, count) -> None:
     await opened(groups)
@@ -403,6 +404,7 @@ async def test_pledges_race_over_the_goal_and_one_starts_it(house, groups, crew,
     assert sum(have for have, _ in await credits_of(house, "ann", "bob", "cid")) == 280
 
 
+@pytest.mark.threads
 @pytest.mark.parametrize("count", range(3))
 async def test_start_races_cancel_and_a_pledge(house, groups, crew, count) -> None:
     await opened(groups)
@@ -429,6 +431,7 @@ async def test_start_races_cancel_and_a_pledge(house, groups, crew, count) -> No
     assert await credits_of(house, "ann", "bob") == wanted
 
 
+@pytest.mark.threads
 async def test_start_and_finish_and_settle_race_and_capture_once(house, groups, crew) -> None:
     await opened(groups)
     await gave(groups, "ann", 10)
@@ -447,6 +450,7 @@ async def test_start_and_finish_and_settle_race_and_capture_once(house, groups, 
     assert await credits_of(house, "ann") == [(100 - 10 * shown / (5 * MINUTE), 0)]
 
 
+@pytest.mark.threads
 async def test_the_last_credit_is_pledged_tipped_and_spent_once(house, groups, crew) -> None:
     await opened(groups)
     await house.fund("dee", 5 * CREDIT)

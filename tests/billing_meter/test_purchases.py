@@ -151,6 +151,7 @@ async def test_a_story_pass_is_seven_days_and_a_second_one_follows_it(house, sho
     assert three.access.from_ms == now_ms + 2 * STORY_MS
 
 
+@pytest.mark.threads
 async def test_content_is_ninety_days_and_never_paid_twice(house, shop) -> None:
     await house.fund("ann", 300_000)
     now_ms = house.wallet.ledger.now_ms()
@@ -167,6 +168,7 @@ async def test_content_is_ninety_days_and_never_paid_twice(house, shop) -> None:
     assert again.access.from_ms == now_ms + CONTENT_MS
 
 
+@pytest.mark.threads
 async def test_the_sellers_row_is_written_with_the_debit_or_not_at_all(house, shop) -> None:
     await house.fund("ann", 9_000 + 8_999)
     key = schema.outbox  # any table will do for a seller's row
@@ -253,6 +255,7 @@ async def test_a_refund_goes_back_to_its_buckets_and_ends_the_access(house, shop
     assert (await bought(shop, album("again"))).access is not None
 
 
+@pytest.mark.threads
 async def test_a_refund_in_the_middle_moves_what_follows(house, shop) -> None:
     await house.fund("ann", 100_000)
     now_ms = house.wallet.ledger.now_ms()
@@ -302,6 +305,7 @@ async def crew(house) -> AsyncIterator[list[Purchases]]:
         await database.close()
 
 
+@pytest.mark.threads
 async def test_four_processes_sell_one_thing_once(house, shop, crew) -> None:
     """With four keys, with one key, and given back by four."""
     await house.fund("ann", 200_000)
@@ -320,6 +324,7 @@ async def test_four_processes_sell_one_thing_once(house, shop, crew) -> None:
     assert await balance(house) == 200_000 - 60_000 - 2 * 30_000
 
 
+@pytest.mark.threads
 async def test_debits_and_purchases_share_a_transaction(house, shop) -> None:
     """A debit takes what the album would have cost: who came first has it."""
     await house.fund("ann", 60_000)
@@ -339,6 +344,7 @@ async def earned(house) -> int:
         return int(await connection.scalar(query) or 0)
 
 
+@pytest.mark.threads
 async def test_an_expert_earns_by_a_message_when_they_answer_it_once(house, shop) -> None:
     await house.fund("ann", 60_000)
     told: list[str] = []
