@@ -14,6 +14,7 @@ from billing_meter.database import Database
 from billing_meter.one_trip import ROWS_AT_ONCE
 from tests.turns import turn
 
+pytestmark = pytest.mark.threads
 MANY = 2 * ROWS_AT_ONCE + 7
 
 
