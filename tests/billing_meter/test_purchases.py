@@ -87,6 +87,7 @@ async def test_a_surprise_is_a_debit_with_its_kind(house, shop) -> None:
     assert await shop.of_member("ann", before=made.transfer) == []
 
 
+@pytest.mark.threads
 async def test_what_is_refused_stays_refused_and_writes_nothing(house, shop) -> None:
     """No premium, another price, a price below the least, no credits: no row, no debit."""
     told: list[str] = []
