@@ -1,9 +1,10 @@
 """A kill at every write point, enumerated: the books are those of a life without a crash.
 
 A scripted life (`sim/script.py`: purchases, gifts, limits, a private session with switches, tips,
-pledges, auto-reload, refunds, charge-backs, payouts) is played once. Then each scene is played
-again for each of its points, dying there: before a transaction, before each of its statements,
-before the commit, after it and before its answer, and on either side of what a provider does.
+what is bought of experts, groups, auto-reload, refunds, charge-backs, payouts) is played once. Then
+each scene is played again for each of its points, dying there: before a transaction, before each of
+its statements, before the commit, after it and before its answer, and on either side of what a
+provider does.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from tests.billing_meter.sim.script import (
 from tests.billing_meter.sim.store import InlineStore, Point, ServerStore, SimStore
 from tests.billing_meter.sim.world import Clock
 
-POINTS_MIN = 800
+POINTS_MIN = 1_200
 COMMITS_MIN = 60
 SHARE_PERCENT = 60
 SHARDS = 2
