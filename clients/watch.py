@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import signal
 import sys
 import time
@@ -123,15 +124,14 @@ class _Viewer:
 
     async def count(self, stop: asyncio.Event, seconds: float | None, say: Say) -> WatchSummary:
         summary = WatchSummary(connected_ms=self._elapsed_ms())
-        begun_s = time.monotonic()
+        begun_s = due_s = time.monotonic()
+        end_s = math.inf if seconds is None else begun_s + seconds
         before = self._snapshot()
-        while not stop.is_set() and self._peer.connectionState == "connected":
-            passed_s = time.monotonic() - begun_s
-            if seconds is not None and passed_s >= seconds:
-                break
-            left_s = TICK_S if seconds is None else min(TICK_S, seconds - passed_s)
+        while due_s < end_s and not stop.is_set() and self._peer.connectionState == "connected":
+            # By what is due, not by the clock: a timer may come a millisecond early.
+            due_s = min(due_s + TICK_S, end_s)
             try:
-                await asyncio.wait_for(stop.wait(), left_s)
+                await asyncio.wait_for(stop.wait(), due_s - time.monotonic())
             except TimeoutError:
                 for sink in self._sinks.values():
                     await sink.report()
