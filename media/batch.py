@@ -5,7 +5,6 @@ Packets are encrypted and decrypted in place, in memory that is allocated once.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import ipaddress
 import mmap
@@ -17,7 +16,6 @@ from typing import Any, Final, Protocol
 
 from pylibsrtp import _binding
 
-from media.heap import HUGE_PAGE_BYTES
 from media.mmsg import MSG_DONTWAIT, libc_ffi, sendmmsg
 
 SLOT_BYTES: Final = 1_728
@@ -168,20 +166,12 @@ class Slab:
 
     def __init__(self) -> None:
         slots = range(SEGMENTS * SLOTS)
-        size = SEGMENTS * SLOTS * (SLOT_BYTES + LENGTH_BYTES)
-        # One huge page where the kernel has one (else nothing is taken until it is written): a
-        # burst for many viewers touches hundreds of small ones, and their addresses are cold.
-        private = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
-        self._memory = mmap.mmap(-1, size + HUGE_PAGE_BYTES, flags=private)
-        with contextlib.suppress(OSError):
-            self._memory.madvise(mmap.MADV_HUGEPAGE)
-        whole: Any = srtp_ffi.from_buffer("char[]", self._memory)
-        start = -int(srtp_ffi.cast("uintptr_t", whole)) % HUGE_PAGE_BYTES
-        memory = memoryview(self._memory)[start : start + size]
-        lengths_at = SEGMENTS * SLOTS * SLOT_BYTES
+        # Whole pages: slots begin where lines of the cache do, and nothing is taken until written.
+        self._memory = mmap.mmap(-1, SEGMENTS * SLOTS * (SLOT_BYTES + LENGTH_BYTES))
+        memory, lengths_at = memoryview(self._memory), SEGMENTS * SLOTS * SLOT_BYTES
         self.words = memory[:lengths_at].cast("I")
         self.lengths = memory[lengths_at:].cast("i")
-        first: Any = whole + start
+        first: Any = srtp_ffi.from_buffer("char[]", self._memory)
         self.address = int(srtp_ffi.cast("uintptr_t", first))
         self.pointers = [first + slot * SLOT_BYTES for slot in slots]
         self.length_pointers = [
