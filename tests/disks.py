@@ -13,6 +13,8 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Literal
 
+import pytest
+
 TMPFS_MIB = 8
 TURN_MAX_S = 10.0
 EXT4_MIB = 16
@@ -30,7 +32,9 @@ done
 """
 """Started with the disk: a process that starts stops the one that starts it for a moment."""
 BLOCK = bytes(4096)
-NEEDS_ROOT = "needs root: it mounts a file system of its own"
+needs_root = pytest.mark.skipif(
+    os.geteuid() != 0, reason="needs root: it mounts a file system of its own"
+)
 
 
 class Disk:

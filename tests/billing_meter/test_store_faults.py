@@ -39,7 +39,7 @@ from tests.billing_meter.live_meter import (
     S,
     live_meter,
 )
-from tests.disks import NEEDS_ROOT, mounted
+from tests.disks import mounted, needs_root
 from tests.postgres import Cluster, unprivileged
 from tests.stores import PostgresStore, SqliteStore
 
@@ -49,7 +49,6 @@ SHORT_S = 0.4
 """Real seconds: less than what is held at any time pays, which is two at least."""
 POSTGRES_MIB = 96
 FUNDS_MAX = 5_000
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason=NEEDS_ROOT)
 
 
 HANDS = ThreadPoolExecutor(1)
@@ -160,13 +159,18 @@ SQLITE_FAULTS = {"full": full, "frozen": frozen, "locked": locked}
 POSTGRES_FAULTS = {"cut_off": cut_off, "stopped": stopped}
 
 
-@pytest.fixture(params=[*SQLITE_FAULTS, *POSTGRES_FAULTS])
+@pytest.fixture(
+    params=[
+        pytest.param("full", marks=needs_root),
+        pytest.param("frozen", marks=needs_root),
+        "locked",
+        *POSTGRES_FAULTS,
+    ]
+)
 def fault(request, tmp_path: Path) -> AbstractAsyncContextManager[Fault]:
     name = request.param
     if name in POSTGRES_FAULTS:
         return POSTGRES_FAULTS[name](request.getfixturevalue("cluster"))
-    if name != "locked" and os.geteuid() != 0:
-        pytest.skip(NEEDS_ROOT)
     return SQLITE_FAULTS[name](tmp_path)
 
 

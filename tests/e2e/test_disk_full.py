@@ -8,17 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import time
 import urllib.error
 import urllib.request
 from pathlib import Path
 
-import pytest
-
 from billing_meter.meter_types import LEASE_S
 from signaling import wire
-from tests.disks import NEEDS_ROOT, Disk, mounted
+from tests.disks import Disk, mounted, needs_root
 from tests.e2e.bare import (
     Ear,
     Mouth,
@@ -101,7 +98,7 @@ async def recovers(server: Server, disk: Disk, session: str, units: int) -> None
             await asyncio.sleep(0.1)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason=NEEDS_ROOT)
+@needs_root
 async def test_a_full_disk_ends_private_media_with_what_is_held(tmp_path: Path) -> None:
     with mounted(tmp_path, "tmpfs") as disk:
         data = disk.path / "data"
