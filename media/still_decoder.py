@@ -49,7 +49,8 @@ class StillDecoder:
                 self._used_ns = self._clock_ns()
                 async with asyncio.timeout(PICTURE_TIMEOUT_S):
                     return await self._ask(process, still)
-            except (OSError, EOFError, TimeoutError, ValueError) as error:
+            # uvloop raises RuntimeError for a pipe that closed just before it is written to.
+            except (OSError, EOFError, TimeoutError, ValueError, RuntimeError) as error:
                 log.warning("still_failed", error=repr(error))
                 await self._end()
                 return None

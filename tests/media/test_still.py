@@ -5,6 +5,7 @@ import io
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from unittest.mock import AsyncMock
 
 import av
 import pytest
@@ -155,6 +156,17 @@ async def test_a_process_without_work_is_let_go_and_comes_back() -> None:
 )
 async def test_a_process_that_misbehaves_costs_one_picture(script: str) -> None:
     decoder = StillDecoder((sys.executable, "-c", script))
+    assert await decoder.picture(Still("vp8", b"x")) is None
+    assert decoder._process is None
+
+
+async def test_a_process_that_ended_just_before_it_was_asked_costs_one_picture(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    decoder = StillDecoder((sys.executable, "-c", "print('L', end='', flush=True)"))
+    ended = await decoder._running()
+    await ended.wait()
+    monkeypatch.setattr(decoder, "_running", AsyncMock(return_value=ended))
     assert await decoder.picture(Still("vp8", b"x")) is None
     assert decoder._process is None
 
