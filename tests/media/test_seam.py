@@ -264,6 +264,16 @@ def test_srtp_may_come_late_and_is_encrypted_once() -> None:
     assert srtp_protect(client.tx, buffer.pointer, buffer.length_pointer) != 0
 
 
+def test_a_repair_is_sent_on_while_it_is_of_use() -> None:
+    """A second of a 2 Mbit/s picture may come late; what is older viewers ask for again."""
+    _, client = Pair().shake().sessions
+    newest = 1_000
+    protected(client, newest)
+    protected(client, newest - 255)
+    with pytest.raises(AssertionError):
+        protected(client, newest - 300)
+
+
 @pytest.mark.parametrize("size", [0, 1, 11, 12, 40, 1_500])
 def test_srtp_that_is_none_is_refused_whatever_its_size(size: int) -> None:
     server, _ = Pair().shake().sessions
