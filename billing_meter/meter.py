@@ -135,6 +135,7 @@ class SessionMeter:
         self.first_media_ns: int | None = None
         self._announced = False
         self.paused = False
+        """People were told that media stopped."""
         self.over = False
         self._warned: set[int] = set()
 
@@ -154,6 +155,12 @@ class SessionMeter:
     def balance_units(self) -> int:
         """The member's credits to the second, as far as this session knows."""
         return self.available_units + self.free_units
+
+    @property
+    def told_flowing(self) -> bool:
+        """People were told that media flows, and of no end since: as long as it does, no beat has
+        anything to say."""
+        return self._announced and not self.paused and not self.over
 
     def is_on(self, component: Component) -> bool:
         """Whether the component is switched on and funded."""

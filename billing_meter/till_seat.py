@@ -120,11 +120,12 @@ class Seat:
         for component, gate in self.gates.items():
             gate.open_until(until_ns if meter.is_on(component) else 0)
         self.calm_until_ns = 0
-        if meter.paused or meter.first_media_ns is None or meter.over:
-            self.until_ns = self.fresh_until_ns = 0
-        else:
+        if meter.told_flowing:
             self.until_ns = meter.funded_until_ns(now_ns)
             self.fresh_until_ns = self.until_ns - meter.renew_below_ns
+        else:
+            # Also when the first packets were counted here: a beat has still to tell of them.
+            self.until_ns = self.fresh_until_ns = 0
 
     def shut(self) -> None:
         """Close every gate, before anything else happens."""

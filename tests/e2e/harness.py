@@ -31,6 +31,15 @@ PARLOUR = [sys.executable, "-m", "signaling.cli"]
 READY_WAIT_S = 60
 STEP_WAIT_MS = 30_000
 """A step takes a second; the machine that runs the tests may be busy."""
+LINES_OF_A_FAILURE = 60
+STATE_OF_A_PAGE = """() => ({
+    shown: [...document.querySelectorAll("[data-testid]")].map(
+        (e) => `${e.dataset.testid} ${JSON.stringify({...e.dataset, testid: undefined})}`
+    ).join("; ").slice(0, 3000),
+    connections: (window.parlourDebug?.pcs() ?? []).map(
+        (pc) => `${pc.connectionState} ${pc.iceConnectionState} ${pc.signalingState}`),
+})"""
+"""What a failed test says of each visitor's page: most such failures come once in a hundred runs."""
 PASSWORD = "correct-horse-9"
 
 
@@ -218,6 +227,9 @@ async def running_server(
     await server.start()
     try:
         yield server
+    except BaseException:
+        print("the server's last lines:\n", *server.lines[-LINES_OF_A_FAILURE:], sep="")
+        raise
     finally:
         if server.process is not None and server.process.returncode is None:
             await server.stop()
@@ -321,6 +333,11 @@ async def person(browser: Browser, server: Server, **options: object) -> AsyncIt
     page.on("pageerror", lambda error: problems.append(str(error)))
     try:
         yield Person(context, page, server)
+    except BaseException:
+        print(f"a page at the failure ({page.url}), its errors {problems}:")
+        print(await page.evaluate(STATE_OF_A_PAGE))
+        raise
+    else:
         assert problems == [], f"errors in the page: {problems}"
     finally:
         await context.close()

@@ -16,7 +16,7 @@ from billing_meter.features import Feature
 from billing_meter.group_watch import GroupWatch
 from billing_meter.groups import Groups
 from billing_meter.ledger_store import LedgerStore
-from billing_meter.meter import Exhausted, LedgerLost, SpendLimit, Ticked
+from billing_meter.meter import Exhausted, LedgerLost, SpendLimit, Started, Ticked
 from billing_meter.order_store import OrderState
 from billing_meter.orders import Orders
 from billing_meter.payout_rules import PayoutState
@@ -192,7 +192,10 @@ class Judge:
             match event:
                 case Exhausted() | SpendLimit() | LedgerLost():
                     life.cut_by_meter = True
+                case Started():
+                    life.told_started = True
                 case Ticked(snapshot):
+                    assert life.told_started or not snapshot.cost_units, "charged, and not begun"
                     assert snapshot.cost_units >= life.told_units, "a told cost went down"
                     passed = life.cost_units(rounded=True)
                     assert snapshot.cost_units <= passed, "told more than passed"

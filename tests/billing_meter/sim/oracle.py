@@ -44,6 +44,7 @@ class Life:
     """Component → [on, off] instants; off is the far future while it is on."""
     seated: bool = False
     """Somebody was told that it is open."""
+    told_started: bool = False
     told_units: int = 0
     cut_by_meter: bool = False
     short: bool = False
