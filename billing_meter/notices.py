@@ -16,9 +16,11 @@ from billing_meter.iban import masked
 if TYPE_CHECKING:
     from billing_meter.order_store import Order
     from billing_meter.payout_rules import Payout
+    from billing_meter.purchase_rows import Purchase
     from billing_meter.refunds import Refund
 
 REFUND_DECIDED = "refund_decided"
+PURCHASE_REFUNDED = "purchase_refunded"
 MONEY_BACK = "money_back"
 RELOAD_OFF = "reload_off"
 PAYOUT = "payout"
@@ -42,6 +44,21 @@ async def queue_refund_decided(connection: AsyncConnection, refund: Refund, at_m
     }
     subject = refund.session_id
     await outbox.queue(connection, REFUND_DECIDED, refund.member_id, subject, facts, at_ms)
+
+
+async def queue_purchase_refunded(connection: AsyncConnection, given: Purchase) -> None:
+    """Staff gave a purchase of an expert's back, all or a part: once per purchase."""
+    facts: dict[str, str | int | None] = {
+        "feature": given.feature.value,
+        "purchase": given.transfer,
+        "units": given.units,
+        "refunded_units": given.refunded_units,
+        "at_ms": given.at_ms,
+        "reason": given.refund_reason,
+    }
+    subject = str(given.transfer)
+    at_ms = given.refunded_at_ms or 0
+    await outbox.queue(connection, PURCHASE_REFUNDED, given.member_id, subject, facts, at_ms)
 
 
 async def queue_money_back(

@@ -1,51 +1,30 @@
 """What rooms and pages call when a member buys something of an expert, and when staff undo it.
 
 `buy` debits and writes all that follows from it in one transaction; `until` and `may_see` answer
-whether somebody has access; `refund` gives the price back to the buckets that it came from, takes
-the expert's share back and ends the access, once.
+whether somebody has access; `refund` gives the price or a part of it back to the buckets that it
+came from and takes the expert's share of it back, once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from dataclasses import replace
+from typing import Final
 
 import sqlalchemy as sa
 
-from billing_meter import access_rows, features, ledger, schema
+from billing_meter import access_rows, ledger, purchase_refunds, purchase_rows, schema
 from billing_meter.features import REPLY, TERMS, Access, Buy, Feature
-from billing_meter.ledger import Draw, Entry, Posted, Refused, Reverse
+from billing_meter.ledger import Refused
 from billing_meter.ledger_store import LedgerTransaction
+from billing_meter.purchase_refunds import REASON_CHARS_MAX
+from billing_meter.purchase_rows import Purchase
 from billing_meter.sales import Also, Sold
-from billing_meter.wallet import Wallet, pay_debt
+from billing_meter.wallet import Wallet
 
-_P = schema.purchases.c
-REFUND_KEY: Final = "unbuy:"
+__all__ = ["REASON_CHARS_MAX", "AlsoReplied", "Purchase", "Purchases"]
+
 REPLY_KEY: Final = "reply:"
-UNREPLY_KEY: Final = "unreply:"
-
-
-@dataclass(frozen=True, slots=True)
-class Purchase:
-    """One purchase; `refunded_at_ms` when it was given back, by whom and with which transfer.
-
-    `replied_at_ms` when its expert answered a message, and had their share of it.
-    """
-
-    transfer: int
-    member_id: str
-    expert_id: str
-    feature: Feature
-    object_id: str
-    units: int
-    at_ms: int
-    refund_transfer: int | None
-    refunded_at_ms: int | None
-    refunded_by: str | None
-    reply_transfer: int | None
-    replied_at_ms: int | None
-
 
 AlsoReplied = Callable[[LedgerTransaction], Awaitable[None]]
 """What the caller writes in the transaction of a reply that counts, as `sales.Also` does."""
@@ -93,40 +72,36 @@ class Purchases:
         self, member_id: str, *, before: int | None = None, limit: int = 50
     ) -> Sequence[Purchase]:
         """A member's purchases, the newest first; the last `transfer` is the next `before`."""
-        query = sa.select(schema.purchases).where(_P.member_id == member_id)
-        if before is not None:
-            query = query.where(_P.transfer < before)
-        query = query.order_by(_P.transfer.desc()).limit(limit)
         async with self._wallet.database.read() as connection:
-            return [_purchase(row) for row in (await connection.execute(query)).mappings()]
+            return await purchase_rows.of_member(connection, member_id, before, limit)
 
     async def one(self, transfer: int) -> Purchase | None:
         """One purchase by its transfer."""
-        query = sa.select(schema.purchases).where(_P.transfer == transfer)
         async with self._wallet.database.read() as connection:
-            row = (await connection.execute(query)).mappings().one_or_none()
-        return None if row is None else _purchase(row)
+            return await purchase_rows.one(connection, transfer)
+
+    async def access_until(self, transfers: Collection[int]) -> Mapping[int, int]:
+        """When the access that these purchases gave ends, by purchase; none for what gives none."""
+        async with self._wallet.database.read() as connection:
+            given = await access_rows.of_transfers(connection, transfers)
+        return {transfer: access.until_ms for transfer, access in given.items()}
+
+    async def refunded_since(self, at_ms: int) -> Sequence[Purchase]:
+        """What was given back at `at_ms` or later."""
+        async with self._wallet.database.read() as connection:
+            return await purchase_rows.refunded_since(connection, at_ms)
 
     async def sent(self, expert_id: str, feature: Feature, since_ms: int) -> Mapping[str, int]:
         """Units by member that stand since an instant: who leads, who helped an expert to win."""
-        query = (
-            sa.select(_P.member_id, sa.func.sum(_P.units))
-            .where(
-                _P.expert_id == expert_id,
-                _P.feature == feature.value,
-                _P.at_ms >= since_ms,
-                _P.refund_transfer.is_(None),
-            )
-            .group_by(_P.member_id)
-        )
         async with self._wallet.database.read() as connection:
-            return {row[0]: int(row[1]) for row in await connection.execute(query)}
+            return await purchase_rows.sent(connection, expert_id, feature, since_ms)
 
     async def replied(self, transfer: int, also: AlsoReplied | None = None) -> Purchase | Refused:
         """The expert answered a message: now they have their share of it, once.
 
         `also` is written with it: the reply itself. Refused with `unknown_purchase` for what is no
-        message, `already_replied`, or `already_refunded`; then `also` is not written.
+        message, `already_replied`, or `already_refunded` when nothing of its price is left; then
+        `also` is not written.
         """
         async with self._wallet.ledger.transaction() as transaction:
             answer = await _replied(transaction, transfer)
@@ -134,100 +109,40 @@ class Purchases:
                 await also(transaction)
             return answer
 
-    async def refund(self, transfer: int, decided_by: str) -> Purchase | Refused:
-        """Give a purchase back in full, once: `unknown_purchase`, or `already_refunded`."""
+    async def refund(
+        self, transfer: int, decided_by: str, units: int | None = None, reason: str = ""
+    ) -> Purchase | Refused:
+        """Give a purchase back, once: all of it, which ends its access, or `units` of its price.
+
+        Refused with `unknown_purchase`, `already_refunded` or `exceeds_price`. The member is told
+        by mail, with the reason. ValueError below 1 unit and for a reason that is too long.
+        """
+        if units is not None and units < 1:
+            raise ValueError("a refund gives something back")
+        if len(reason) > REASON_CHARS_MAX:
+            raise ValueError(f"a reason has at most {REASON_CHARS_MAX} characters")
         async with self._wallet.ledger.transaction() as transaction:
-            return await _refund(transaction, transfer, decided_by)
-
-
-async def _refund(
-    transaction: LedgerTransaction, number: int, decided_by: str
-) -> Purchase | Refused:
-    connection, mine = transaction.connection, _P.transfer == number
-    query = sa.select(schema.purchases).where(mine).with_for_update()
-    row = (await connection.execute(query)).mappings().one_or_none()
-    if row is None:
-        return Refused("unknown_purchase")
-    bought = _purchase(row)
-    if bought.refund_transfer is not None:
-        return Refused("already_refunded", replayed=True)
-    subject = features.subject(bought.feature, bought.object_id)
-    back = await transaction.execute(
-        Reverse(f"{REFUND_KEY}{number}", number, bought.units, subject)
-    )
-    if not isinstance(back, Posted):
-        return back
-    values = {
-        "refund_transfer": back.transfer,
-        "refunded_at_ms": transaction.at_ms,
-        "refunded_by": decided_by,
-    }
-    await connection.execute(sa.update(schema.purchases).where(mine).values(values))
-    if TERMS[bought.feature].lasts_ms is not None:
-        place = (bought.member_id, bought.feature, bought.object_id)
-        windows = await access_rows.of_place(connection, place)
-        after = features.without(windows, number, transaction.at_ms)
-        await access_rows.move(connection, [w for w in after if w not in windows])
-    if bought.reply_transfer is not None:
-        await transaction.write([await _unreplied(transaction, bought)])
-    if back.draw.paid:  # as a purchase of credits would: nobody spends what they owe
-        came = Posted(back.transfer, back.draw.paid, back.draw)
-        await pay_debt(transaction, bought.member_id, came, subject)
-    return _purchase({**row, **values})
+            return await purchase_refunds.give_back(
+                transaction, transfer, decided_by, units, reason
+            )
 
 
 async def _replied(transaction: LedgerTransaction, number: int) -> Purchase | Refused:
-    connection, mine = transaction.connection, _P.transfer == number
-    query = sa.select(schema.purchases).where(mine).with_for_update()
-    row = (await connection.execute(query)).mappings().one_or_none()
-    if row is None or not TERMS[Feature(row["feature"])].earned_by_reply:
+    connection = transaction.connection
+    bought = await purchase_rows.one(connection, number, lock=True)
+    if bought is None or not TERMS[bought.feature].earned_by_reply:
         return Refused("unknown_purchase")
-    bought = _purchase(row)
     if bought.replied_at_ms is not None:
         return Refused("already_replied", replayed=True)
-    if bought.refund_transfer is not None:
+    if not bought.standing_units:
         return Refused("already_refunded")
     percent = (await transaction.shares([bought.expert_id]))[bought.expert_id]
-    values: dict[str, int] = {"replied_at_ms": transaction.at_ms}
-    if share := ledger.share(bought.units, percent):
-        entry = _share_entry(f"{REPLY_KEY}{number}", bought, share, kind=REPLY)
-        values["reply_transfer"] = await transaction.write([entry])
+    reply = None
+    if share := ledger.share(bought.standing_units, percent):
+        key = f"{REPLY_KEY}{number}"
+        entry = purchase_refunds.share_entry(key, bought, share, kind=REPLY)
+        reply = await transaction.write([entry])
+    mine = schema.purchases.c.transfer == number
+    values = {"replied_at_ms": transaction.at_ms, "reply_transfer": reply}
     await connection.execute(sa.update(schema.purchases).where(mine).values(values))
-    return _purchase({**row, **values})
-
-
-async def _unreplied(transaction: LedgerTransaction, bought: Purchase) -> Entry:
-    """The transfer that takes an expert's share of a refunded message back."""
-    lines = schema.postings.c
-    share = await transaction.connection.scalar(
-        sa.select(lines.units).where(
-            lines.transfer == bought.reply_transfer,
-            lines.account == ledger.payable_account(bought.expert_id),
-        )
-    )
-    key = f"{UNREPLY_KEY}{bought.transfer}"
-    return _share_entry(
-        key, bought, -int(share or 0), kind="reversal", reverses=bought.reply_transfer
-    )
-
-
-def _share_entry(
-    key: str, bought: Purchase, units: int, *, kind: str, reverses: int | None = None
-) -> Entry:
-    """`units` of what the platform has of a message to its expert, or back; no member's."""
-    parts = [(ledger.payable_account(bought.expert_id), units), (ledger.REVENUE, -units)]
-    return Entry(
-        key=key,
-        request_hash=ledger.request_hash(kind, {"transfer": bought.transfer}),
-        kind=kind,
-        postings=ledger.postings_of(*parts),
-        units=0,
-        draw=Draw(),
-        expert_id=bought.expert_id,
-        subject=features.subject(bought.feature, bought.object_id),
-        reverses=reverses,
-    )
-
-
-def _purchase(row: Mapping[str, Any] | sa.RowMapping) -> Purchase:
-    return Purchase(**{**row, "feature": Feature(row["feature"])})
+    return replace(bought, replied_at_ms=transaction.at_ms, reply_transfer=reply)

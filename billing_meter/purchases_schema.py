@@ -6,6 +6,9 @@ import sqlalchemy as sa
 
 from billing_meter.database import ID_CHARS, METADATA
 
+REFUNDED = sa.text("refunded_at_ms IS NOT NULL")
+"""Few are, and every purchase would pay for an index of all."""
+
 purchases = sa.Table(
     "feature_purchases",
     METADATA,
@@ -27,6 +30,8 @@ purchases = sa.Table(
     sa.Column("refunded_by", sa.String(ID_CHARS)),
     sa.Column("reply_transfer", sa.BigInteger),
     sa.Column("replied_at_ms", sa.BigInteger),
+    sa.Column("refunded_units", sa.BigInteger),
+    sa.Column("refund_reason", sa.String(120)),
     sa.CheckConstraint("units > 0", name="ck_feature_purchases_units"),
     sa.CheckConstraint(
         "(refund_transfer IS NULL) = (refunded_at_ms IS NULL)"
@@ -35,8 +40,15 @@ purchases = sa.Table(
     ),
     sa.Index("ix_feature_purchases_expert", "expert_id", "feature", "at_ms"),
     sa.Index("ix_feature_purchases_member", "member_id", "transfer"),
+    sa.Index(
+        "ix_feature_purchases_refunded",
+        "refunded_at_ms",
+        sqlite_where=REFUNDED,
+        postgresql_where=REFUNDED,
+    ),
 )
-"""A row for each purchase, written with its transfer; `units` is the price at which it was made.
+"""A row for each purchase, written with its transfer; `units` is the price at which it was made,
+and `refunded_units` what staff gave back of it, once. All of it has ended the access.
 `reply_transfer` gave the expert their share of a message that they answered."""
 
 access = sa.Table(

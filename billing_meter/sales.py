@@ -170,6 +170,8 @@ async def _write_purchases(
             "refunded_by": None,
             "reply_transfer": None,
             "replied_at_ms": None,
+            "refunded_units": None,
+            "refund_reason": None,
         }
         for index, sale in sold.items()
         if sale.buy is not None and till.entries[index].refusal is None

@@ -84,10 +84,7 @@ def _purchases() -> sa.Select[Any]:
             .label("reply_kind"),
             _earned(_P.transfer).label("earned_units"),
             _earned(_P.reply_transfer).label("reply_units"),
-            sa.select(sa.func.count())
-            .where(back.c.reverses == _P.reply_transfer)
-            .scalar_subquery()
-            .label("replies_back"),
+            _earned_by(back.c.reverses == _P.reply_transfer, back).label("reply_back_units"),
         )
         .select_from(
             schema.purchases.outerjoin(schema.transfers, _X.transfer == _P.transfer).outerjoin(
@@ -105,17 +102,35 @@ def _earned(transfer: sa.ColumnElement[int]) -> sa.ScalarSelect[Any]:
     return query.where(lines.transfer == transfer, lines.account.like("expert:%")).scalar_subquery()
 
 
+def _earned_by(which: sa.ColumnElement[bool], heads: sa.FromClause) -> sa.ScalarSelect[Any]:
+    """What some transfers gave to experts."""
+    lines = schema.postings.alias("lines")
+    mine = lines.c.transfer == heads.c.transfer
+    query = sa.select(sa.func.coalesce(sa.func.sum(lines.c.units), 0)).select_from(
+        heads.join(lines, mine)
+    )
+    return query.where(which, lines.c.account.like("expert:%")).scalar_subquery()
+
+
 def reply_problems(row: sa.RowMapping) -> Iterator[str]:
     """Where what an expert has of a message is not what their answer gave them."""
-    replied, refunded = row["reply_transfer"] is not None, row["refund_transfer"] is not None
-    if replied and row["reply_kind"] != features.REPLY:
+    reply, refund = row["reply_transfer"], row["refund_transfer"]
+    refunded_units = row["refunded_units"] or 0
+    if reply is not None and row["reply_kind"] != features.REPLY:
         yield "its reply's transfer is missing or another's"
     if row["earned_units"]:
         yield f"{row['earned_units']} units were earned before any reply"
-    if not 0 <= row["reply_units"] <= row["units"]:
-        yield f"its reply earned {row['reply_units']} of {row['units']}"
-    if row["replies_back"] != (replied and refunded):
-        yield "its refund and its expert's share do not agree"
+    back = -row["reply_back_units"]
+    if reply is None or refund is None:
+        most, wanted = row["units"], 0
+    elif reply < refund:  # what was earned by then went back in the same part as the price
+        most, wanted = row["units"], row["reply_units"] * refunded_units // row["units"]
+    else:
+        most, wanted = row["units"] - refunded_units, 0
+    if not 0 <= row["reply_units"] <= most:
+        yield f"its reply earned {row['reply_units']} of {most}"
+    if back != wanted:
+        yield f"{back} units of what its reply earned went back, {wanted} should have"
 
 
 def purchase_problems(row: sa.RowMapping) -> Iterator[str]:
@@ -130,9 +145,10 @@ def purchase_problems(row: sa.RowMapping) -> Iterator[str]:
     paid = (row["transfer_units"], row["transfer_member"], row["transfer_expert"])
     if paid != (row["units"], row["member_id"], row["expert_id"]):
         yield f"costs {row['units']}, its transfer has {paid}"
+    refunded_units = row["refunded_units"] or 0
     refunded = row["refund_transfer"] is not None
-    if row["back_units"] != (row["units"] if refunded else 0):
-        yield f"{row['back_units']} of {row['units']} units went back, refunded: {refunded}"
+    if refunded != (0 < refunded_units <= row["units"]) or row["back_units"] != refunded_units:
+        yield f"{row['back_units']} units of {row['units']} went back, {refunded_units} granted"
     if refunded and row["back_of"] != row["transfer"]:
         yield "its refund is another's"
     if TERMS[feature].earned_by_reply:
@@ -147,5 +163,6 @@ def purchase_problems(row: sa.RowMapping) -> Iterator[str]:
         if place != (row["member_id"], feature.value, row["object_id"]):
             yield f"gives access to {place}"
         given_ms = row["until_ms"] - row["from_ms"]
-        if given_ms > lasts_ms or (given_ms != lasts_ms and not refunded):
+        whole = refunded_units < row["units"]
+        if given_ms > lasts_ms or (given_ms != lasts_ms and whole):
             yield f"gives {given_ms} ms of {lasts_ms}"

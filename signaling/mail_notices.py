@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from billing_meter.features import TERMS
 from billing_meter.outbox import Facts
 from rooms.roles import Language
 from signaling.mail_parts import (
@@ -40,6 +41,33 @@ def refund_decided(language: Language, facts: Facts, site: Site) -> Letter:
         lead=words[state].format(amount=credits_shown(granted, language)),
         rows=tuple(rows),
         closing=(words["help"].format(support=site.support), site.name),
+    )
+
+
+def purchase_refunded(language: Language, facts: Facts, site: Site) -> Letter:
+    """Staff gave back what was bought of an expert, all or a part."""
+    words, feature = PURCHASE_REFUNDED[language], text(facts, "feature")
+    units, refunded = number(facts, "units"), number(facts, "refunded_units")
+    rows = [
+        (words["what"], words[feature]),
+        (words["bought"], instant_text(number(facts, "at_ms"), language)),
+        (words["price"], credits_shown(units, language)),
+        (words["back"], credits_shown(refunded, language)),
+    ]
+    if facts["reason"]:
+        rows.append((words["reason"], text(facts, "reason")))
+    ends = refunded == units and feature in LASTING
+    return Letter(
+        language=language,
+        subject=words["subject"].format(site=site.name),
+        greeting=words["greeting"].format(name=text(facts, "username")),
+        lead=words["lead"].format(amount=credits_shown(refunded, language)),
+        rows=tuple(rows),
+        closing=(
+            *([words["ended"]] if ends else ()),
+            words["help"].format(support=site.support),
+            site.name,
+        ),
     )
 
 
@@ -138,6 +166,43 @@ REFUND_DECIDED: Mapping[Language, Mapping[str, str]] = {
         "charged": "Den kostet (kreditter)",
         "granted": "Du får tilbake (kreditter)",
         "asked": "Du spurte",
+        "help": "Spørsmål? {support}",
+    },
+}
+
+LASTING = frozenset(feature.value for feature, terms in TERMS.items() if terms.lasts_ms)
+"""What gives access for a time."""
+PURCHASE_REFUNDED: Mapping[Language, Mapping[str, str]] = {
+    "en": {
+        "subject": "{site}: you get credits back",
+        "greeting": "Hello {name},",
+        "lead": "You get {amount} credits back. They are on your account.",
+        "what": "For",
+        "surprise": "a surprise",
+        "story": "Premium Stories, 7 days",
+        "content": "premium content, 90 days",
+        "message": "a message",
+        "bought": "Bought",
+        "price": "It cost (credits)",
+        "back": "You get back (credits)",
+        "reason": "Reason",
+        "ended": "You cannot see it any more.",
+        "help": "Questions? {support}",
+    },
+    "nb": {
+        "subject": "{site}: du får kreditter tilbake",
+        "greeting": "Hei {name},",
+        "lead": "Du får {amount} kreditter tilbake. De står på kontoen din.",
+        "what": "For",
+        "surprise": "en overraskelse",
+        "story": "Premium Stories, 7 dager",
+        "content": "premium-innhold, 90 dager",
+        "message": "en melding",
+        "bought": "Kjøpt",
+        "price": "Det kostet (kreditter)",
+        "back": "Du får tilbake (kreditter)",
+        "reason": "Årsak",
+        "ended": "Du kan ikke se det lenger.",
         "help": "Spørsmål? {support}",
     },
 }

@@ -180,6 +180,7 @@ WRITERS: Mapping[str, Writer] = {
     receipts.RECEIPT: _receipt,
     receipts.FAILURE: _failure,
     notices.REFUND_DECIDED: mail_notices.refund_decided,
+    notices.PURCHASE_REFUNDED: mail_notices.purchase_refunded,
     notices.MONEY_BACK: mail_notices.money_back,
     notices.RELOAD_OFF: mail_notices.reload_off,
     notices.PAYOUT: mail_notices.payout,

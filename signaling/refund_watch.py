@@ -1,4 +1,7 @@
-"""Tells open pages what became of refunds, whoever decided: staff here, or a command elsewhere."""
+"""Tells open pages what became of refunds, whoever decided: staff here, or a command elsewhere.
+
+Of private sessions that members asked back, and of purchases that staff gave back.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import datetime as dt
 from collections.abc import Callable
 
 from billing_meter.ledger_store import utc_ms
+from billing_meter.purchases import Purchases
 from billing_meter.refunds import Refunds
 from billing_meter.wallet import Wallet
 from rooms.floor import Floor
@@ -15,7 +19,7 @@ from signaling import wire
 from signaling.hub import Hub
 
 WATCH_PERIOD_S = 2.0
-"""How soon a page hears of what another process decided; one look is one query by an index."""
+"""How soon a page hears of what another process decided; one look is two queries by an index."""
 SLACK_MS = 60_000
 """A decision's instant is of its writer's clock, before the commit: look back as far as this."""
 
@@ -31,7 +35,8 @@ class RefundWatch:
         self._hub = hub
         self._utc_now = utc_now
         self._refunds = Refunds(wallet.ledger)
-        self._told: frozenset[str] = frozenset()
+        self._purchases = Purchases(wallet)
+        self._told: frozenset[str | int] = frozenset()
         self._looking = asyncio.Lock()
 
     async def look(self) -> None:
@@ -43,9 +48,13 @@ class RefundWatch:
 
     async def _look(self) -> None:
         since_ms = utc_ms(self._utc_now()) - SLACK_MS
-        decided = await self._refunds.decided_since(since_ms)
-        new = {one.member_id for one in decided if one.session_id not in self._told}
-        self._told = frozenset(one.session_id for one in decided)
+        decided: dict[str | int, str] = {
+            one.session_id: one.member_id for one in await self._refunds.decided_since(since_ms)
+        }
+        for given in await self._purchases.refunded_since(since_ms):
+            decided[given.transfer] = given.member_id
+        new = {member_id for name, member_id in decided.items() if name not in self._told}
+        self._told = frozenset(decided)
         for member_id in new:
             if not self._floor.places_of((VisitorKind.MEMBER, member_id)):
                 continue

@@ -19,6 +19,8 @@ from billing_meter.ledger_rows import Balance
 from billing_meter.ledger_store import LedgerTransaction
 from billing_meter.limits import Span
 from billing_meter.limits_store import SpendLimits
+from billing_meter.payout_rules import Payout
+from billing_meter.payouts import Payouts
 from billing_meter.purchases import Purchase, Purchases
 from billing_meter.sales import Bought
 from billing_meter.statements import reconcile, statement, transactions, verify
@@ -273,6 +275,58 @@ async def test_a_refund_in_the_middle_moves_what_follows(house, shop) -> None:
     ]
 
 
+async def test_a_part_goes_back_and_leaves_the_access(house, shop) -> None:
+    """Once, told by one mail, bought credits first; the rest still counts as sent."""
+    await house.fund("ann", 50_000)
+    await house.wallet.grant_promo("ann", 20_000, "gift", "gift")
+    now_ms = house.wallet.ledger.now_ms()
+    one, two = await bought(shop, album()), await bought(shop, rose("2", 7_000))
+    until = await shop.until("ann", Feature.CONTENT, ["album"])
+    for wrong in (0, -1):
+        with pytest.raises(ValueError, match="gives something back"):
+            await shop.refund(one.transfer, "staff", wrong)
+    with pytest.raises(ValueError, match="a reason has"):
+        await shop.refund(one.transfer, "staff", 1, "x" * 121)
+    assert await shop.refund(one.transfer, "staff", 60_001) == Refused("exceeds_price")
+    for number in (0, -1, 2**63, 10**30):
+        assert await shop.refund(number, "staff") == Refused("unknown_purchase")
+    back = await shop.refund(one.transfer, "staff", 40_001, "one picture is missing")
+    assert isinstance(back, Purchase)
+    assert (back.refunded_units, back.standing_units) == (40_001, 19_999)
+    assert back.refund_reason == "one picture is missing"
+    assert await shop.refund(one.transfer, "staff", 1) == Refused("already_refunded", replayed=True)
+    assert await house.wallet.balance("ann") == Balance(43_000, 1, 0)
+    assert await earned(house) == 36_000 - 24_000 + 4_200
+    assert await shop.until("ann", Feature.CONTENT, ["album"]) == until
+    assert await shop.buy(album("again")) == Refused("already_entitled")
+    await shop.refund(two.transfer, "staff", 3_000)
+    assert dict(await shop.sent("eve", Feature.SURPRISE, now_ms)) == {"ann": 4_000}
+    given = await shop.refunded_since(now_ms)
+    assert sorted(one.transfer for one in given) == [one.transfer, two.transfer]
+    assert await shop.refunded_since(house.wallet.ledger.now_ms() + 1) == []
+    async with house.database.read() as connection:
+        table = schema.outbox.c
+        query = sa.select(table.kind).where(table.kind == "purchase_refunded")
+        assert len(list(await connection.scalars(query))) == 2
+
+
+@pytest.mark.parametrize("offset_ms", [-1, 0, 1])
+async def test_a_refund_at_the_end_of_the_access(house, shop, offset_ms) -> None:
+    """The window is half-open; at its end nothing is left of it to be ended."""
+    await house.fund("ann", 200_000)
+    now_ms = house.wallet.ledger.now_ms()
+    one = await bought(shop, story("1"))
+    two = await bought(shop, story("2"))
+    house.clock.advance((STORY_MS + offset_ms) / 1_000)
+    assert isinstance(await shop.refund(one.transfer, "staff"), Purchase)
+    windows = await shop.windows("ann", Feature.STORY, "eve")
+    end_ms = now_ms + STORY_MS + min(offset_ms, 0)
+    assert [(w.transfer, w.from_ms, w.until_ms) for w in windows] == [
+        (one.transfer, now_ms, end_ms),
+        (two.transfer, end_ms, end_ms + STORY_MS),
+    ]
+
+
 async def test_spend_limits_and_breaks_hold_for_purchases(house, shop) -> None:
     await house.fund("ann", 200_000)
     limits = SpendLimits(house.database, house.wallet.ledger)
@@ -404,6 +458,48 @@ async def test_a_message_that_is_given_back_takes_its_reply_along(house, shop) -
     assert await shop.replied(free.transfer) == Refused("already_replied", replayed=True)
 
 
+@pytest.mark.parametrize("replied_first", [True, False])
+async def test_a_part_of_a_message_goes_back(house, shop, replied_first) -> None:
+    """The expert has their share of what was not given back, whichever came first."""
+    await house.fund("ann", 60_000)
+    one = await bought(shop, letter("1"))
+    if replied_first:
+        await shop.replied(one.transfer)
+    await shop.refund(one.transfer, "staff", 4_000)
+    if not replied_first:
+        assert await earned(house) == 0
+        await shop.replied(one.transfer)
+    assert await balance(house) == 60_000 - 5_000
+    assert await earned(house) == 3_000
+    await shop.refund((await bought(shop, letter("2"))).transfer, "staff", 8_999)
+    assert await earned(house) == 3_000
+
+
+@pytest.mark.threads
+async def test_a_refund_races_the_payout_of_what_it_takes(house, shop, crew) -> None:
+    """Eve has 36,000 units that are final; three of staff give a purchase back, others pay her out.
+
+    Whoever is first: either the payout finds too little, or the refund makes her owe.
+    """
+    await house.fund("ann", 200_000)
+    one = await bought(shop, album("1"))
+    house.clock.advance(2 * DAY_S)
+    services = [Payouts(one._wallet.ledger, minimum_units=6_000) for one in crew]
+    await services[0].set_destination("eve", "Eve Hart", "DE89370400440532013000")
+    asked, *backs = await asyncio.gather(
+        services[0].request("eve", "p1", 36_000),
+        *(shop.refund(one.transfer, "staff") for shop in crew[1:]),
+    )
+    told = [back for back in backs if isinstance(back, Purchase)]
+    assert len(told) == 1
+    assert await balance(house) == 200_000
+    left = {True: -36_000, False: 0}[isinstance(asked, Payout)]
+    assert await earned(house) == left
+    if isinstance(asked, Payout):
+        decided = await services[1].approve(asked.payout_id, "staff", manual=True)
+        assert getattr(decided, "code", None) == "not_covered"
+
+
 TAMPERED = {
     "purchase_wrong": [
         sa.update(schema.purchases).values(units=1),
@@ -417,8 +513,12 @@ TAMPERED = {
         .where(schema.purchases.c.feature == "story")
         .values(reply_transfer=1),
         sa.update(schema.purchases).values(
-            refund_transfer=schema.purchases.c.transfer, refunded_at_ms=1, refunded_by="x"
+            refund_transfer=schema.purchases.c.transfer,
+            refunded_units=1,
+            refunded_at_ms=1,
+            refunded_by="x",
         ),
+        sa.update(schema.purchases).values(refunded_units=1),
     ],
     "purchase_missing": [sa.update(schema.purchases).values(reply_transfer=None)],
     "access_wrong": [

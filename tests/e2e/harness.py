@@ -39,7 +39,7 @@ STATE_OF_A_PAGE = """() => ({
     connections: (window.parlourDebug?.pcs() ?? []).map(
         (pc) => `${pc.connectionState} ${pc.iceConnectionState} ${pc.signalingState}`),
 })"""
-"""What a failed test says of each visitor's page: most such failures come once in a hundred runs."""
+"""What a failed test says of each visitor's page: most such failures come once in a hundred."""
 PASSWORD = "correct-horse-9"
 
 

@@ -25,12 +25,15 @@ import typer
 from argon2 import PasswordHasher
 
 from billing_meter.database import Database
+from billing_meter.features import Buy, Feature
 from billing_meter.ledger import Debit
 from billing_meter.ledger_store import LedgerStore
 from billing_meter.orders import Orders
 from billing_meter.payout_rules import Payout
 from billing_meter.payouts import Payouts
 from billing_meter.providers import FakeProvider
+from billing_meter.purchases import Purchases
+from billing_meter.sales import Bought
 from billing_meter.wallet import Wallet
 from signaling import cli
 from signaling.config import load
@@ -237,6 +240,49 @@ def test_a_purchase_is_given_back_on_the_command_line(parlour, tmp_path, monkeyp
         code, _, err = parlour("order", "refund", order, "--price", wrong)
         assert (code, err.count("\n")) == (2, 1), wrong
     assert parlour("order", "show", "nope")[0] == parlour("order", "list", "nobody")[0] == 2
+    assert parlour("ledger", "verify")[0] == parlour("ledger", "reconcile")[0] == 0
+
+
+def test_what_was_bought_of_an_expert_is_given_back_on_the_command_line(parlour, tmp_path) -> None:
+    member = json.loads(parlour("member", "add", "mia", "--json")[1])["member_id"]
+
+    async def buy(key: str) -> int:
+        async with opened_store(load(None, {}, {"server": {"data": f"{tmp_path}/data"}})) as store:
+            wallet = Wallet(store, utc_now=utc_now)
+            await wallet.open_expert("eve", share_percent=60)
+            await wallet.grant_promo(member, 60_000, f"gift:{key}", "test")
+            album = Buy(key, member, "eve", Feature.CONTENT, f"album-{key}", 30_000, 30_000)
+            sold = await Purchases(wallet).buy(album)
+            assert isinstance(sold, Bought)
+            return sold.transfer
+
+    first, second = asyncio.run(buy("1")), asyncio.run(buy("2"))
+    listed = json.loads(parlour("refund", "purchases", "mia", "--json")[1])["purchases"]
+    assert [(one["number"], one["given_back"]) for one in listed] == [
+        (second, "0.00"),
+        (first, "0.00"),
+    ]
+    older = parlour("refund", "purchases", "mia", "--before", str(second), "--json")[1]
+    assert [one["number"] for one in json.loads(older)["purchases"]] == [first]
+    words = ["refund", "purchase", str(first), "--credits", "1.50", "--reason", "dark", "--by", "x"]
+    given = json.loads(parlour(*words, "--json")[1])
+    assert (given["price"], given["given_back"], given["by"]) == ("5.00", "1.50", "x")
+    assert given["reason"] == "dark"
+    for wrong in (
+        [str(first)],
+        ["4711"],
+        ["0"],
+        [str(10**30)],
+        [str(second), "--credits", "5.01"],
+        [str(second), "--credits", "0"],
+        [str(second), "--credits", "NaN"],
+        [str(second), "--reason", "x" * 121],
+    ):
+        code, _, err = parlour("refund", "purchase", *wrong)
+        assert (code, err.count("\n")) == (2, 1), wrong
+    whole = json.loads(parlour("refund", "purchase", str(second), "--json")[1])
+    assert whole["given_back"] == "5.00"
+    assert parlour("refund", "purchases", "nobody")[0] == 2
     assert parlour("ledger", "verify")[0] == parlour("ledger", "reconcile")[0] == 0
 
 

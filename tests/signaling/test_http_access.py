@@ -16,6 +16,7 @@ FILLED = {
     "{order}": "no-such-order",
     "{session}": "no-such-session",
     "{payout}": "no-such-payout",
+    "{purchase}": "4711",
     "{file:.+}": "js/main.js",
 }
 ALLOWED = {

@@ -8,10 +8,13 @@ import pytest
 import sqlalchemy as sa
 
 from billing_meter import notices, order_reversals, order_store, outbox, schema
+from billing_meter.features import Buy, Feature
 from billing_meter.ledger import Debit
 from billing_meter.payout_rules import TOLD, Payout, PayoutState
 from billing_meter.providers import DeclineReason, Disputed, DisputeState
+from billing_meter.purchases import Purchases
 from billing_meter.refunds import Refunds
+from billing_meter.sales import Bought
 
 PRICE_MINOR = 2_799
 CREDITS_UNITS = 167_940
@@ -93,6 +96,37 @@ async def test_a_decision_about_a_refund_is_one_mail(post, language, granted, su
     assert subject in told
     assert says in text
     assert "2,00" in text.replace("2.00", "2,00")  # what it had cost
+
+
+@pytest.mark.parametrize(
+    ("language", "feature", "units", "says", "not_said"),
+    [
+        ("en", Feature.STORY, None, "You cannot see it any more.", "Reason"),
+        ("en", Feature.CONTENT, 3_000, "Reason: No sound.", "any more"),
+        ("en", Feature.MESSAGE, None, "a message", "any more"),
+        ("nb", Feature.STORY, None, "Du kan ikke se det lenger.", "Årsak"),
+        ("nb", Feature.SURPRISE, 3_000, "Årsak: No sound.", "lenger"),
+    ],
+)
+async def test_a_purchase_given_back_is_one_mail(
+    post, language, feature, units, says, not_said
+) -> None:
+    member_id = await post.member("mia", language)
+    await post.buy(member_id)
+    await texts(post)  # the receipt
+    expert, _ = await post.door.expert("luna")
+    purchases, thing = Purchases(post.door.services.wallet), expert.account_id
+    sold = await purchases.buy(
+        Buy("k", member_id, expert.account_id, feature, thing, 12_000, 12_000)
+    )
+    assert isinstance(sold, Bought)
+    for _ in range(2):
+        await purchases.refund(sold.transfer, "staff", units, "No sound." if units else "")
+    [(subject, text)] = await texts(post)
+    assert {"en": "credits back", "nb": "kreditter tilbake"}[language] in subject
+    assert says in text
+    assert not_said not in text
+    assert {None: "2,00", 3_000: "0,50"}[units] in text.replace(".", ",")
 
 
 @pytest.mark.parametrize("language", ["en", "nb"])

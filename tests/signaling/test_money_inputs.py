@@ -56,6 +56,7 @@ RIGHT: dict[str, tuple[dict[str, object], dict[str, object]]] = {
     "RefundRequest": ({"complaint": "No sound."}, {"complaint": "No picture."}),
     "RefundDecision": ({"granted_units": 1}, {"granted_units": 2}),
     "OrderRefundRequest": ({"price_minor": 100}, {"price_minor": 200}),
+    "PurchaseRefund": ({"granted_units": 100, "reason": "No."}, {}),
     "NewPayout": ({"units": 600_000}, {"units": 606_000}),
     "DestinationBody": (
         {"holder": "Luna Hart", "iban": "DE89370400440532013000"},
@@ -74,12 +75,15 @@ UNLIKE = ([], "unlike", 2.5, 10**9)
 """For fields of other types: no value of these is right anywhere."""
 WHOLE = (b"", b"{", b"[]", b'"x"', b"7", b"null", b"\xff", b"[" * 2_000, b'{"a":1,"a":2}')
 STRANGE_IDS = ("no-such", "x" * 300, "%00", "..%2F..", "'%20or%201=1--", "%F0%9F%92%B0", "-1")
+STRANGE_IDS += ("0", "9" * 18, "9" * 30, "%D9%A1", "1e3")
 STRANGE_QUERIES = ("x", "-1", "9" * 40, "%00", "1e9", "%F0%9F%92%B0", "")
 DENIED = {"not_signed_in", "members_only", "experts_only", "staff_only"}
 EVERYWHERE = {"invalid", "bad_json", "wrong_content_type", "not_found", "too_large"}
 MOVING = {"meter_owners", "meter_marks", "ledger_seals"}
 """Tables that the clock moves, whatever anybody sends."""
 NOBODYS = "nobodys"
+NAMES = ("order", "session", "payout", "purchase", "span")
+"""What stands in a path."""
 
 
 def first_word(route: Route) -> str:
@@ -159,7 +163,7 @@ class House:
         return whole.hexdigest()
 
     def path(self, route: Route, **other: str) -> str:
-        names = {"order": NOBODYS, "session": NOBODYS, "payout": NOBODYS, "span": "day"}
+        names = {name: NOBODYS for name in NAMES} | {"span": "day"}
         path = route.path
         for name, value in (names | self.ids | other).items():
             path = path.replace(f"{{{name}}}", value)
@@ -267,9 +271,7 @@ async def _tried(house: House, who: str, route: Route) -> None:
                     house.fault(who, route, bad, f"taken: {status} {code}")
     if who == "owner":
         return
-    strange = [
-        name for name in ("order", "session", "payout", "span") if f"{{{name}}}" in route.path
-    ]
+    strange = [name for name in NAMES if f"{{{name}}}" in route.path]
     for name in strange:
         theirs = [house.ids[name]] if name in house.ids and route.access is not Access.STAFF else []
         for value in (*STRANGE_IDS, *theirs):

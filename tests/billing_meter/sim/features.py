@@ -97,14 +97,17 @@ class FeatureMoves:
             self.judge.sent[answer.transfer] = asked
 
     async def undo(self) -> None:
-        """Staff give a purchase back; somebody else tries, too."""
+        """Staff give a purchase or a part of it back; somebody else tries, too."""
         judge = self.judge
         if not judge.bought:
             return
         transfer = self.chance.choice(list(judge.bought))
-        member, units = judge.bought.pop(transfer)
+        member, price = judge.bought.pop(transfer)
+        units = price if self.chance.random() < 0.6 else self.chance.randint(1, price)
+        judge.undone[transfer] = units
+        before = transfer in judge.replied
         backs = await self._at_once(
-            [lambda: self.ask(lambda p: p.purchases.refund(transfer, "staff"))] * 2
+            [lambda: self.ask(lambda p: p.purchases.refund(transfer, "staff", units))] * 2
         )
         told = [back for back in backs if isinstance(back, Purchase)]
         codes = {back.code for back in backs if isinstance(back, Refused)}
@@ -112,6 +115,8 @@ class FeatureMoves:
         assert len(told) <= 1, f"{transfer} was given back twice"
         assert codes <= {"already_refunded"}, codes
         judge.book.back[member] += units
+        if before:
+            judge.taken_back += judge.share(transfer) * units // price
 
     async def reply(self) -> None:
         """An expert answers a message that they can still answer, or one that they cannot."""
@@ -121,10 +126,10 @@ class FeatureMoves:
         transfer = self.chance.choice(list(judge.sent))
         answer = await self.ask(lambda p: p.purchases.replied(transfer))
         if isinstance(answer, Purchase) or answer.code == "already_replied":
-            judge.replied[transfer] = judge.sent[transfer]
+            judge.replied.setdefault(transfer, judge.sent[transfer] - judge.undone.get(transfer, 0))
         else:
             assert answer.code == "already_refunded"
-            assert transfer not in judge.bought
+            assert judge.undone[transfer] == judge.sent[transfer]
 
     # --- groups -----------------------------------------------------------------------------
 

@@ -119,7 +119,11 @@ class Judge:
     sent: dict[int, int] = field(default_factory=dict)
     """Transfer → units of every message that was sent."""
     replied: dict[int, int] = field(default_factory=dict)
-    """Those of them that were answered, whatever became of them."""
+    """Those of them that were answered: what they cost at that time."""
+    undone: dict[int, int] = field(default_factory=dict)
+    """Transfer → units that staff gave back of a purchase."""
+    taken_back: int = 0
+    """What experts had of replies, and what went back of it."""
     day: int = 0
     """The latest calendar day that was reached."""
     spent_before: Counter[str] = field(default_factory=Counter)
@@ -323,9 +327,9 @@ class Judge:
             by_replies = int(await connection.scalar(BY_REPLIES) or 0)
             by_messages = int(await connection.scalar(BY_MESSAGES) or 0)
         assert letters == self.letters, "a message was stored unpaid, or paid and lost"
-        kept = [units for one, units in self.replied.items() if one in self.bought]
+        by_them = sum(self.share(one) for one in self.replied) - self.taken_back
         assert by_messages == 0, "a message was earned before its reply"
-        assert by_replies == sum(units * 60 // 100 for units in kept), "replies earned otherwise"
+        assert by_replies == by_them, "replies earned otherwise"
         wanted = replay(rows)
         assert given == wanted, "somebody has other days than were paid"
         standing = {row.transfer for row in rows if row.refund_transfer is None}
@@ -340,6 +344,10 @@ class Judge:
                 and wanted[row.transfer][0] <= now_ms < wanted[row.transfer][1]
             }
             assert set(told) == mine, f"{member} may see stories of {set(told)}, paid for {mine}"
+
+    def share(self, transfer: int) -> int:
+        """What an expert earned by answering this message."""
+        return self.replied[transfer] * 60 // 100
 
     def _reloads(self, orders: Any) -> None:
         reloads = [order for order in orders if order.origin == "auto_reload"]

@@ -11,7 +11,8 @@ import sqlalchemy as sa
 DAY_MS = 24 * 60 * 60 * 1_000
 DAYS = {"story": 7, "content": 90}
 PURCHASES = sa.text(
-    "SELECT transfer, member_id, feature, object_id, at_ms, refund_transfer, refunded_at_ms"
+    "SELECT transfer, member_id, feature, object_id, at_ms, refund_transfer, refunded_at_ms,"
+    " refunded_units = units AS whole"
     " FROM feature_purchases ORDER BY transfer"
 )
 ACCESS = sa.text("SELECT transfer, from_ms, until_ms FROM feature_access")
@@ -29,7 +30,8 @@ class Stay:
 def replay(purchases: list[Any]) -> dict[int, tuple[int, int]]:
     """Transfer → (from, until), from the purchases and refunds in the journal's order."""
     events = [(row.transfer, row, False) for row in purchases]
-    events += [(row.refund_transfer, row, True) for row in purchases if row.refund_transfer]
+    # A part that went back takes no day.
+    events += [(row.refund_transfer, row, True) for row in purchases if row.whole]
     stays: defaultdict[tuple[str, str, str], list[Stay]] = defaultdict(list)
     for _, row, refunded in sorted(events, key=lambda event: event[0]):
         if row.feature not in DAYS:

@@ -1,4 +1,4 @@
-// Purchases on the staff page: a member's orders, and giving the money of one back.
+// Orders of credits on the staff page: a member's, and giving the money of one back.
 
 import { html, useRef, useState } from "../../vendor/preact-htm.js";
 import { errorText, get, newKey, post } from "../api.js";
@@ -7,6 +7,7 @@ import { askFirst } from "../ui/confirm.js";
 import { credits, dateTime, minorFromText, money } from "../ui/format.js";
 import { Badge, EmptyState, Notice, Spinner } from "../ui/parts.js";
 import { toast } from "../ui/toast.js";
+import { StaffSearch } from "./staff-search.js";
 import { WrittenStep } from "./staff-step.js";
 
 /**
@@ -20,42 +21,14 @@ import { WrittenStep } from "./staff-step.js";
 const PAID = ["settled", "refunded", "charged_back"];
 
 export function StaffOrders() {
-  const [name, setName] = useState("");
   const [found, setFound] = useState(/** @type {{ member: string, orders: Order[] } | null} */ (null));
-  const [problem, setProblem] = useState("");
-  const [busy, setBusy] = useState(false);
-  const look = async (/** @type {Event} */ event) => {
-    event.preventDefault();
-    const member = name.trim();
-    if (!member) return;
-    setBusy(true);
-    setProblem("");
-    try {
-      const { orders } = await get(`/staff/orders?member=${encodeURIComponent(member)}`);
-      setFound({ member, orders });
-    } catch (error) {
-      setFound(null);
-      setProblem(errorText(error));
-    }
-    setBusy(false);
+  const look = async (/** @type {string} */ member) => {
+    const { orders } = await get(`/staff/orders?member=${encodeURIComponent(member)}`);
+    setFound({ member, orders });
   };
   return html`<section class="staff-section" aria-labelledby="staff-orders-title">
     <h2 id="staff-orders-title">${t("staff.orders.title")}</h2>
-    <form class="staff-search" onSubmit=${look} role="search">
-      <label for="staff-member">${t("staff.orders.member")}</label>
-      <input
-        id="staff-member"
-        class="input"
-        autocomplete="off"
-        autocapitalize="none"
-        spellcheck="false"
-        value=${name}
-        onInput=${(/** @type {any} */ event) => setName(event.currentTarget.value)}
-        data-testid="staff-member"
-      />
-      <button class="button" disabled=${busy} data-testid="staff-member-look">${t("staff.orders.look")}</button>
-    </form>
-    ${problem && html`<${Notice} kind="bad" alert testid="staff-orders-problem">${problem}<//>`}
+    <${StaffSearch} name="orders" look=${look} onGone=${() => setFound(null)} />
     ${found?.orders.length === 0 &&
     html`<div class="panel"><${EmptyState} icon="receipt" heading="h3" title=${t("staff.orders.none", { name: found.member })} /></div>`}
     ${found &&

@@ -6,11 +6,13 @@ import { useSession } from "../session.js";
 import { EmptyState } from "../ui/parts.js";
 import { StaffOrders } from "./staff-orders.js";
 import { StaffPayouts } from "./staff-payouts.js";
+import { StaffPurchases } from "./staff-purchases.js";
 import { StaffRefunds } from "./staff-refunds.js";
 
 /** `id` is the address's hash and the end of the words' key. */
 const SECTIONS = [
   { id: "refunds", View: StaffRefunds },
+  { id: "purchases", View: StaffPurchases },
   { id: "payouts", View: StaffPayouts },
   { id: "orders", View: StaffOrders },
 ];

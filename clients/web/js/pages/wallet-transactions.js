@@ -3,9 +3,10 @@
 
 import { Fragment, html, useEffect, useRef, useState } from "../../vendor/preact-htm.js";
 import { errorText, get } from "../api.js";
-import { has, t } from "../i18n.js";
+import { t } from "../i18n.js";
 import { clock, dateTime, perMinuteText, signedCredits } from "../ui/format.js";
 import { Icon } from "../ui/icons.js";
+import { titleOf } from "../ui/movement-title.js";
 import { EmptyState, ErrorState, Spinner } from "../ui/parts.js";
 import { SessionLines } from "../ui/session-lines.js";
 import { withNewest, withOlder } from "./wallet-lines.js";
@@ -83,12 +84,6 @@ function Table({ shown, onAsked }) {
       </tbody>
     </table>
   </div>`;
-}
-
-/** @param {Movement} item */
-function titleOf({ kind, expert }) {
-  if (expert && has(`tx.kind_with.${kind}`)) return t(`tx.kind_with.${kind}`, { expert });
-  return t(`tx.kind.${has(`tx.kind.${kind}`) ? kind : "other"}`);
 }
 
 /** @param {PrivateLine} session "12:34 · 2.99/min · Cam2Cam 02:10" */
