@@ -10,7 +10,7 @@ import math
 import struct
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -27,10 +27,14 @@ AUDIO_BYTES = 120
 SAMPLE_VIEWERS = 5
 """Probes whose packets are decrypted for the delay, spread over the order in which they joined."""
 DRAIN_S = 0.02
-DRAIN_ROUNDS = 8
-"""A probe is read in every eighth round: its socket holds two seconds, and the kernel stamps what
-arrives, so that reading late costs nothing but a fuller system call is cheaper."""
+"""After the last packet was sent: what is on its way arrives within this."""
+READ_EVERY_S = 0.16
+"""How often a probe is read: its socket holds two seconds, and the kernel stamps what arrives, so
+that reading late costs nothing but a fuller system call is cheaper."""
+TURN_S = 0.002
+"""At most so often somebody's turn is looked for, so that a few have theirs together."""
 REPORT_S = 1.0
+"""How often a viewer reports. Thousands of browsers do not do so at the same instant."""
 ESTIMATE_BPS = 3_000_000
 CONSENT_S = 5.0
 CPUCLOCK_SCHED = 2
@@ -191,7 +195,6 @@ class Viewers:
         self._heads = Heads()
         self._samples: set[int] = set()
         self._stamped = stamped
-        self._round = 0
 
     def restart(self) -> None:
         """Count from now on."""
@@ -203,11 +206,9 @@ class Viewers:
                 (2 * n + 1) * count // (2 * SAMPLE_VIEWERS) for n in range(SAMPLE_VIEWERS)
             }
 
-    def drain(self, *, everybody: bool = True) -> None:
-        """Take what arrived, at everybody's or at the next share of them."""
-        first, step = (0, 1) if everybody else (self._round, DRAIN_ROUNDS)
-        self._round = (self._round + 1) % DRAIN_ROUNDS
-        for index in range(first, len(self.probes), step):
+    def drain(self, indices: Iterable[int] | None = None) -> None:
+        """Take what arrived, at everybody's or at some."""
+        for index in range(len(self.probes)) if indices is None else indices:
             if index in self._samples:
                 self._drain_sample(self.probes[index], self.tallies[index])
             else:
@@ -252,26 +253,51 @@ class Usage:
         return int(status.partition("VmRSS:")[2].split()[0])
 
 
+class Turns:
+    """Everybody has a turn once in a period, one after the other."""
+
+    def __init__(self, period_s: float, count: int, start_s: float) -> None:
+        self._period_s = period_s
+        self._count = count
+        self._start_s = start_s
+        self._had = 0
+
+    def due(self, now_s: float) -> list[int]:
+        """Whose turn came since; nobody's twice, however late it is."""
+        came = int((now_s - self._start_s) / self._period_s * self._count)
+        late, self._had = range(max(self._had, came - self._count), came), came
+        return [turn % self._count for turn in late]
+
+    @property
+    def next_s(self) -> float:
+        """When the next one's turn comes; never, when there is nobody."""
+        if not self._count:
+            return math.inf
+        return self._start_s + (self._had + 1) * self._period_s / self._count
+
+
 def run_for(seconds: float, publisher: Publisher, viewers: Viewers) -> None:
     """Publish and count for this long."""
     start_s = time.monotonic()
     end_s = start_s + seconds
-    drain_s = report_s = start_s
-    consent_s = start_s
+    listen_s = consent_s = start_s
+    probes = viewers.probes
+    reads, reports, consents = turns = [
+        Turns(period_s, len(probes), start_s) for period_s in (READ_EVERY_S, REPORT_S, CONSENT_S)
+    ]
     while (now_s := time.monotonic()) < end_s:
         publisher.send_due(now_s)
-        if now_s >= drain_s:
-            drain_s = now_s + DRAIN_S
-            viewers.drain(everybody=False)
+        viewers.drain(reads.due(now_s))
+        for index in reports.due(now_s):
+            probes[index].report(ESTIMATE_BPS)
+        for index in consents.due(now_s):
+            probes[index].keep_alive()
+        if now_s >= listen_s:
+            listen_s = now_s + DRAIN_S
             publisher.listen()
-        if now_s >= report_s:
-            report_s = now_s + REPORT_S
-            for probe in viewers.probes:
-                probe.report(ESTIMATE_BPS)
         if now_s >= consent_s:
             consent_s = now_s + CONSENT_S
-            for probe in viewers.probes:
-                probe.keep_alive()
             publisher.keep_alive()
-        now_s = time.monotonic()
-        time.sleep(max(min(publisher.next_due_s(), drain_s, report_s, end_s) - now_s, 0))
+        turn_s = max(min(one.next_s for one in turns), now_s + TURN_S)
+        wake_s = min(publisher.next_due_s(), turn_s, listen_s, end_s)
+        time.sleep(max(wake_s - time.monotonic(), 0))

@@ -129,6 +129,8 @@ def place(
     if url is not None:
         yield Place(store, directory or Path(tempfile.gettempdir()), url)
         return
+    if directory is not None:
+        directory.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="parlour-bench-", dir=directory) as folder:
         path = Path(folder)
         if store == "sqlite":

@@ -33,6 +33,10 @@ LOSS_MAX = 0.001
 KNOCK_WINDOWS = 5
 KNOCKS_PER_WINDOW = 10
 SETTLE_S = 1.0
+READERS = 16
+"""Between two joins one of so many viewers is read."""
+LOAD = {"worked_ratio": "worked", "lag_seconds": "lag_s"}
+"""What the server says of itself, and its name here."""
 
 
 class Ramp:
@@ -61,12 +65,12 @@ class Ramp:
                 if not await self._join(publisher):
                     full = True
                     break
-            windows.append(self._window(publisher, "joined"))
+            windows.append(await self._window(publisher, "joined"))
         refused = 0
         for _ in range(KNOCK_WINDOWS if full else 0):
             for _ in range(KNOCKS_PER_WINDOW):
                 refused += not await self._join(publisher)
-            windows.append(self._window(publisher, "knocked at"))
+            windows.append(await self._window(publisher, "knocked at"))
         for one in self._viewers.probes:
             one.close()
         return {
@@ -88,13 +92,15 @@ class Ramp:
             self._asked += 1
             publisher.send_due(time.monotonic())
             publisher.listen()
-            self._viewers.drain()
+            # A join takes some 10 ms: a part of them each time is often enough.
+            part = range(self._asked % READERS, len(self._viewers.probes), READERS)
+            self._viewers.drain(part)
         viewer.report(ESTIMATE_BPS)
         self._viewers.probes.append(viewer)
         self._viewers.restart()
         return True
 
-    def _window(self, publisher: Publisher, what: str) -> dict[str, Any]:
+    async def _window(self, publisher: Publisher, what: str) -> dict[str, Any]:
         viewers = self._viewers
         run_for(SETTLE_S, publisher, viewers)
         viewers.drain()
@@ -103,6 +109,7 @@ class Ramp:
         cpu_s, start_s = self._usage.cpu_s(), time.monotonic()
         run_for(self._seconds, publisher, viewers)
         wall_s, cpu_s = time.monotonic() - start_s, self._usage.cpu_s() - cpu_s
+        load = await self._load()
         run_for(DRAIN_S, publisher, viewers)
         viewers.drain()
         received = sum(sum(tally.received.values()) for tally in viewers.tallies)
@@ -111,6 +118,7 @@ class Ramp:
             "viewers": len(viewers.probes),
             "what": what,
             "cpu_share": round(cpu_s / wall_s, 2),
+            **load,
             "loss": round(1 - received / max(expected, 1), 6),
             "delay_p99_ms": round(float(np.percentile(viewers.delays_ms or [0.0], 99)), 1),
             "generator_late_p99_ms": round(float(np.percentile(publisher.late_ms or [0], 99)), 1),
@@ -118,12 +126,23 @@ class Ramp:
         print("  ".join(f"{name} {value}" for name, value in window.items()), flush=True)
         return window
 
+    async def _load(self) -> dict[str, float]:
+        _, text = await self._get("/metrics")
+        found = {}
+        for line in text.splitlines():
+            name, _, value = line.removeprefix("parlour_load_").partition(" ")
+            if name in LOAD and line != name:
+                found[LOAD[name]] = round(float(value), 3)
+        return found
+
     async def _readiness(self) -> str:
-        async with (
-            aiohttp.ClientSession() as http,
-            http.get(f"{self._server.url}/readyz") as response,
-        ):
-            return f"{response.status} {(await response.text())[:300]}"
+        status, text = await self._get("/readyz")
+        return f"{status} {text[:300]}"
+
+    async def _get(self, path: str) -> tuple[int, str]:
+        url = f"{self._server.url}{path}"
+        async with aiohttp.ClientSession() as http, http.get(url) as response:
+            return response.status, await response.text()
 
 
 async def measure(step: int, seconds: float, most: int) -> dict[str, Any]:

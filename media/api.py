@@ -287,13 +287,13 @@ class BusyReason(enum.StrEnum):
 class Load:
     """What the process measured of itself in the last second; `busy` while it has no more room.
 
-    `cpu_share` of one core, by the event loop; `lag_ns` is the timer's mean lateness;
+    `worked_share` of the time the event loop was at work; `lag_ns` is the timer's mean lateness;
     `dropped_share` of the datagrams that the kernel dropped because a buffer was full;
     `peers_share` of `peers_max`.
     """
 
     busy: BusyReason | None = None
-    cpu_share: float = 0.0
+    worked_share: float = 0.0
     lag_ns: int = 0
     dropped_share: float = 0.0
     peers_share: float = 0.0

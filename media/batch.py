@@ -10,7 +10,8 @@ import ipaddress
 import mmap
 import socket
 import struct
-from concurrent.futures import ThreadPoolExecutor
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -200,6 +201,8 @@ class BatchSender:
         self.refused: list[int] = []
         """Positions of the messages that the last `flush` could not send."""
         self._beside: ThreadPoolExecutor | None = None
+        self.waited_ns = 0
+        """How long its users waited for `beside`: time at work, and no time of a processor."""
         self.slabs = [Slab()]
         """More than one once sending goes on beside encryption (`media.fanout`)."""
         self.slot, self.length = self.slabs[0].pointers[0], self.slabs[0].length_pointers[0]
@@ -221,6 +224,15 @@ class BatchSender:
         if self._beside is None:
             self._beside = ThreadPoolExecutor(1, "media-send")
         return self._beside
+
+    def outcome(self, work: Future[None]) -> BaseException | None:
+        """Waits for work given to `beside`: what it failed with, None when all went well."""
+        if work.done():
+            return work.exception()
+        began_ns = time.monotonic_ns()
+        error = work.exception()
+        self.waited_ns += time.monotonic_ns() - began_ns
+        return error
 
     def close(self) -> None:
         """Ends the thread; the socket is somebody else's."""

@@ -170,15 +170,16 @@ class FanOut:
         """
         sender = self._sender
         under_way: deque[Future[None]] = deque()
+        errors: list[BaseException | None] = []
         try:
             for number, (chunk, rendered) in enumerate(work):
                 if len(under_way) == OVERLAP_SLABS:
-                    under_way.popleft().result()
+                    errors.append(sender.outcome(under_way.popleft()))
                 chunk.encrypt(sender.slab(number % OVERLAP_SLABS), queue, rendered)
                 under_way.append(sender.beside.submit(chunk.transmit))
         finally:
             # Whatever broke: a slab that is being sent must not be written to, in clear at first.
-            errors = [future.exception() for future in under_way]
+            errors += map(sender.outcome, under_way)
         for error in errors:
             if error is not None:
                 raise error

@@ -452,8 +452,9 @@ class MediaPlane:
 
     def _totals(self) -> Totals:
         forwarder = self._forwarder
+        waited_ns = 0 if self._sender is None else self._sender.waited_ns
         return Totals(
-            cpu_ns=self._cpu_ns(),
+            worked_ns=self._cpu_ns() + waited_ns,
             sent=0 if forwarder is None else forwarder.counters.packets_forwarded,
             send_dropped=0 if forwarder is None else forwarder.counters.dropped_full,
             received=self._port.counters.datagrams,
@@ -545,7 +546,7 @@ class MediaPlane:
             log.warning(
                 "room_again" if load.busy is None else "overloaded",
                 reason=load.busy,
-                cpu_share=round(load.cpu_share, 2),
+                worked_share=round(load.worked_share, 2),
                 lag_ms=load.lag_ns // 1_000_000,
                 dropped_share=round(load.dropped_share, 4),
                 peers_share=round(load.peers_share, 2),

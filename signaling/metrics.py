@@ -130,9 +130,9 @@ class _Collector:
         yield busy
         for name, text, value in (
             (
-                "cpu_ratio",
-                "Share of one core that the event loop used in the last second.",
-                load.cpu_share,
+                "worked_ratio",
+                "Share of the last second in which the event loop was at work.",
+                load.worked_share,
             ),
             (
                 "lag_seconds",

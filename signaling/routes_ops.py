@@ -23,7 +23,7 @@ from signaling.routing import Access, Call, Route, json_reply
 from signaling.store_watch import TROUBLE_TEXTS
 
 BUSY_TEXTS = {
-    BusyReason.CPU: "cpu: the event loop has used up its core for seconds.",
+    BusyReason.CPU: "cpu: the event loop has had next to no rest for seconds.",
     BusyReason.LAG: "lag: timers come too late; other programs may hold the processor.",
     BusyReason.DROPS: "drops: the kernel drops datagrams because a buffer is full.",
     BusyReason.PEERS: "peers: nearly as many peer connections as one process may have.",

@@ -232,6 +232,25 @@ def test_what_breaks_beside_leaves_no_memory_in_use(
     assert log.count("handed over") == log.count("waited for") >= 2
 
 
+def test_waiting_for_the_other_thread_is_time_at_work(
+    sender: BatchSender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now_ns = 0
+
+    class Late(Future[None]):
+        def exception(self, timeout: float | None = None) -> BaseException | None:
+            nonlocal now_ns
+            now_ns += 3_000
+            return None
+
+    monkeypatch.setattr("media.batch.time.monotonic_ns", lambda: now_ns)
+    assert sender.outcome(Late()) is None
+    done: Future[None] = Future()
+    done.set_exception(OSError())
+    assert isinstance(sender.outcome(done), OSError)
+    assert sender.waited_ns == 3_000
+
+
 def test_lanes_that_add_more_than_was_thought_get_whole_packets(
     sender: BatchSender, receiver: socket.socket
 ) -> None:

@@ -18,7 +18,7 @@ class Process:
     now_ns: int = 5 * WINDOW_NS
     sums: dict[str, int] = field(
         default_factory=lambda: dict.fromkeys(
-            ("cpu_ns", "sent", "send_dropped", "received", "receive_dropped"), 0
+            ("worked_ns", "sent", "send_dropped", "received", "receive_dropped"), 0
         )
     )
 
@@ -33,7 +33,7 @@ class Process:
         for lag_ms in lags_ms:
             self.overload.late(lag_ms * MS)
         self.now_ns += WINDOW_NS
-        self.sums["cpu_ns"] += int(cpu * WINDOW_NS)
+        self.sums["worked_ns"] += int(cpu * WINDOW_NS)
         for name, number in more.items():
             self.sums[name] += number
         assert self.overload.due(self.now_ns)
@@ -46,7 +46,7 @@ def test_a_quiet_process_has_room_and_knows_its_figures() -> None:
     process = Process(peers=100)
     assert process.window(cpu=0.5, lags_ms=(0, 2), sent=10_000, received=200) is None
     load = process.overload.load
-    assert load.cpu_share == pytest.approx(0.5)
+    assert load.worked_share == pytest.approx(0.5)
     assert load.lag_ns == 1 * MS
     assert load.dropped_share == 0.0
     assert load.peers_share == pytest.approx(0.1)

@@ -323,7 +323,7 @@ async def test_a_plane_whose_core_is_used_up_is_busy_until_it_rested(stage: Stag
     assert [second(0.95) for _ in range(3)] == [None, None, BusyReason.CPU]
     metrics = stage.plane.metrics()
     assert metrics.load.busy is BusyReason.CPU
-    assert metrics.load.cpu_share == pytest.approx(0.95, abs=0.1)
+    assert metrics.load.worked_share == pytest.approx(0.95, abs=0.1)
     # Who may come in is for the rooms to say; an offer is answered.
     assert await stage.plane.watch("viewer", offer("recvonly"))
     assert [second(0.2) for _ in range(5)][-2:] == [BusyReason.CPU, None]

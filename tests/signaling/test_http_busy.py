@@ -48,7 +48,7 @@ async def test_a_new_player_is_told_when_to_come_again_and_metrics_count_it(door
     assert families["parlour_overloaded"] == {
         (reason.value,): float(reason is BusyReason.CPU) for reason in BusyReason
     }
-    assert families["parlour_load_cpu_ratio"] == {(): 0.97}
+    assert families["parlour_load_worked_ratio"] == {(): 0.97}
     assert families["parlour_load_lag_seconds"] == {(): 0.012}
     assert families["parlour_load_dropped_ratio"] == {(): 0.004}
     assert families["parlour_load_peers_ratio"] == {(): 0.5}
