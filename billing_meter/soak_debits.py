@@ -1,11 +1,12 @@
-"""Surprises paid at once: many members at the counter, beside one transaction for each debit.
+"""Surprises bought at once by many members, beside one transaction for each debit.
 
 `python -m bench.meter --debits` runs it and prints a table.
 
 The same clients, each of whom asks again as soon as it is answered, first over
-`billing_meter.counter` and then, as the peer of the same run, with a transaction of its own for
-every debit. Between the two, strangers come to the counter by chance, so many a second on average,
-however long others wait. All write to one real ledger; its books are judged afterwards.
+`billing_meter.purchases` and then, as the peer of the same run, with a transaction of its own for
+every debit, which is less than a purchase: no row says what was bought. Between the two, strangers
+come by chance, so many a second on average, however long others wait. All write to one real ledger;
+its books are judged afterwards.
 """
 
 from __future__ import annotations
@@ -26,7 +27,10 @@ import uvloop
 
 from billing_meter import soak_people
 from billing_meter.database import Database
-from billing_meter.ledger import Debit, Outcome, Posted
+from billing_meter.features import Buy, Feature
+from billing_meter.ledger import Debit, Outcome, Refused
+from billing_meter.purchases import Purchases
+from billing_meter.sales import Sold
 from billing_meter.verify import reconcile, verify
 from billing_meter.wallet import Wallet
 
@@ -35,7 +39,7 @@ CREDITS_UNITS = 1_000_000_000
 ROSE_UNITS = 9_000
 WARM_UP_S = 1.0
 
-Way = Callable[[Debit], Awaitable[Outcome]]
+Way = Callable[[Buy], Awaitable[Outcome | Sold]]
 
 
 class Load:
@@ -56,9 +60,10 @@ class Load:
         member, expert = f"member-{self._count % MEMBERS}", f"expert-{self._count % EXPERTS}"
         key = f"{self._name}-{self._count}"
         asked_s = time.perf_counter()
-        outcome = await self._way(Debit(key, member, expert, ROSE_UNITS, "rose", "bench"))
-        if not isinstance(outcome, Posted):
-            raise RuntimeError(f"a debit was refused: {outcome.code}")
+        rose = Buy(key, member, expert, Feature.SURPRISE, "rose", ROSE_UNITS, ROSE_UNITS)
+        outcome = await self._way(rose)
+        if isinstance(outcome, Refused):
+            raise RuntimeError(f"a surprise was refused: {outcome.code}")
         if asked_s >= self._begin_s:
             self._waits_s.append(time.perf_counter() - asked_s)
 
@@ -115,20 +120,29 @@ async def strangers(name: str, way: Way, rate: int, seconds: float) -> dict[str,
 async def measure(
     waiting: int, rate: int, seconds: float, directory: Path | None, url: str | None
 ) -> list[dict[str, Any]]:
-    """Both ways on one fresh ledger; RuntimeError when its books do not add up afterwards."""
+    """Both ways on one fresh ledger, whose members are premium.
+
+    RuntimeError when its books do not add up afterwards.
+    """
     with tempfile.TemporaryDirectory(dir=directory) as folder:
         database = await Database.open(url or f"sqlite+aiosqlite:///{folder}/debits.db")
         try:
             wallet = Wallet(database, utc_now=lambda: datetime.now(UTC))
-            counter = wallet.counter.debit
+            buy = Purchases(wallet).buy
+
+            async def debit_alone(rose: Buy) -> Outcome:
+                paid = Debit(rose.key, rose.member_id, rose.expert_id, rose.units, "rose", "bench")
+                return await wallet.ledger.execute(paid)
+
             await soak_people.fill(wallet, MEMBERS, EXPERTS, CREDITS_UNITS)
             results = [
-                await clients("counter", counter, waiting, seconds),
-                await strangers(f"counter, {rate}/s", counter, rate, seconds),
-                await clients("a transaction each", wallet.ledger.execute, waiting, seconds),
+                await clients("surprises", buy, waiting, seconds),
+                await strangers(f"surprises, {rate}/s", buy, rate, seconds),
+                await clients("a transaction each", debit_alone, waiting, seconds),
             ]
-            if not ((await verify(database)).ok and (await reconcile(database)).ok):
-                raise RuntimeError("the books do not add up")
+            for judged in (await verify(database), await reconcile(database)):
+                if not judged.ok:
+                    raise RuntimeError(f"the books do not add up: {judged.findings[:3]}")
         finally:
             await database.close()
     return results

@@ -34,7 +34,8 @@ async def _experts(transaction: LedgerTransaction, names: list[str]) -> None:
 
 
 async def _members(transaction: LedgerTransaction, names: list[str], units: int) -> None:
-    rows = [{"member_id": name, "created_at_ms": transaction.at_ms} for name in names]
+    came = {"created_at_ms": transaction.at_ms, "premium_since_ms": transaction.at_ms}
+    rows = [{"member_id": name} | came for name in names]
     await insert_rows(transaction.connection, schema.members, rows)
     kinds = (ledger.paid_account, ledger.promo_account, ledger.held_account)
     accounts = [_account(kind(name), name, False) for name in names for kind in kinds]
