@@ -98,6 +98,8 @@ class Buy:
 
 REPLY: Final = "message_reply"
 """The kind of the transfer that gives an expert their share of a message that they answered."""
+REPLY_KEY: Final = "reply:"
+"""What the key of such a transfer begins with; the number of the message follows."""
 KEY_PREFIX: Final = "buy:"
 """Transfers with such a key are purchases, and have a row as one."""
 

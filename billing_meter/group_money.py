@@ -78,16 +78,17 @@ async def end(
     group: Group,
     pledges: Sequence[Pledge],
     members: Collection[str],
+    percent: int = 0,
 ) -> int:
     """End held pledges: those of `members` are captured, the others go back; units captured.
 
-    GuardFailed when one of them is not held any more, as it is not in a transaction of its own.
+    `percent` is the expert's share of what is captured. GuardFailed when one of them is not held
+    any more, as it is not in a transaction of its own.
     """
     if not pledges:
         return 0
     connection = transaction.connection
     inside = await _inside(connection, [pledge.pledge_id for pledge in pledges])
-    percent = (await transaction.shares([group.expert_id]))[group.expert_id]
     entries: list[Entry] = []
     holds: list[dict[str, Any]] = []
     captured = 0

@@ -35,6 +35,7 @@ class Group:
     captured_units: int
     refunded_units: int
     goal_pledge: str | None
+    share_percent: int | None
     start_pledge: str | None
     created_at_ms: int
     opened_at_ms: int | None

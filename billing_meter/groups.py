@@ -326,11 +326,13 @@ async def _begin(transaction: LedgerTransaction, group: Group, start_pledge: str
     members = group_rules.taking_part(pledges, group.terms.minimum_units)
     if not members:
         return False
-    captured = await group_money.end(transaction, group, pledges, members)
+    percent = (await transaction.shares([group.expert_id]))[group.expert_id].group
+    captured = await group_money.end(transaction, group, pledges, members, percent)
     await group_rows.go(
         transaction.connection,
         group,
         GroupState.LIVE,
+        share_percent=percent,
         captured_units=captured,
         start_pledge=start_pledge,
         started_at_ms=transaction.at_ms,
@@ -397,7 +399,8 @@ async def _contribute(
     reaches = total >= group.terms.goal_units and not group.goal_reached
     values: dict[str, object] = {"goal_pledge": pledge.pledge_id} if reaches else {}
     if late:
-        captured = await group_money.end(transaction, group, [pledge], {member_id})
+        percent = group.share_percent or 0
+        captured = await group_money.end(transaction, group, [pledge], {member_id}, percent)
         values["captured_units"] = group.captured_units + captured
     await group_rows.change(connection, group, pledged_units=total, **values)
     group = await _again(transaction, group.group_id)

@@ -33,6 +33,7 @@ groups = sa.Table(
     sa.Column("opened_at_ms", sa.BigInteger),
     sa.Column("started_at_ms", sa.BigInteger),
     sa.Column("ended_at_ms", sa.BigInteger),
+    sa.Column("share_percent", sa.Integer),
     sa.CheckConstraint(
         "state IN ('scheduled', 'pre_session', 'live', 'ended', 'cancelled', 'expired')",
         name="ck_group_sessions_state",
@@ -69,7 +70,7 @@ groups = sa.Table(
 )
 """`beat` moves while the owner (`node`) lives, `played_ms` is the durable mark of what was shown;
 `goal_pledge` is the contribution that brought it to its goal, `start_pledge` the one that started
-it."""
+it. `share_percent` is the expert's share at the start, for all who take part, late comers too."""
 
 pledges = sa.Table(
     "group_pledges",

@@ -15,7 +15,7 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from billing_meter import ledger, limits_rows, schema
+from billing_meter import ledger, limits_rows, schema, share_rows
 from billing_meter.database import Database, DatabaseUnavailable
 from billing_meter.ledger import (
     Debit,
@@ -60,6 +60,7 @@ from billing_meter.limits import Limits, counted_units, spends
 from billing_meter.meter_types import FUNDS_CODES, UNLIMITED, FundsCode, Leeway
 from billing_meter.row_reads import RowReads
 from billing_meter.row_updates import ROWS_PER_STATEMENT, RowInserts
+from billing_meter.shares import Shares
 
 __all__ = [
     "ROWS_PER_STATEMENT",
@@ -84,10 +85,6 @@ _NUMBERS = (
     .returning(schema.head.c.last_transfer)
 )
 _KNOWN = RowReads(sa.select(schema.transfers), schema.transfers.c.key)
-_SHARES = RowReads(
-    sa.select(schema.experts.c.expert_id, schema.experts.c.share_percent),
-    schema.experts.c.expert_id,
-)
 BalanceListener = Callable[[str, Balance], None]
 LeewayListener = Callable[[str, Leeway], None]
 
@@ -328,7 +325,7 @@ class LedgerTransaction:
         refusal = funds.refusal(request.units)
         if drawn is None or refusal is not None:
             return refusal or "insufficient_credits"
-        return debit_entry(request, drawn, await self._share_percent(request.expert_id))
+        return debit_entry(request, drawn, await self._share_percent(request))
 
     async def _hold(self, request: Hold) -> Entry | str:
         funds = (await self.funds([request.member_id]))[request.member_id]
@@ -385,7 +382,7 @@ class LedgerTransaction:
         )
         percent = 0
         if isinstance(request, PostHold):
-            percent = await self._share_percent(request.expert_id)
+            percent = await self._share_percent(request)
         return resolve_entry(request, member_id, inside, used, percent), member_id
 
     async def _reverse(self, request: Reverse) -> tuple[Entry | str, str | None]:
@@ -480,15 +477,15 @@ class LedgerTransaction:
         promo, paid = (await self.connection.execute(query)).one()
         return Draw(int(promo), int(paid))
 
-    async def shares(self, expert_ids: Iterable[str]) -> dict[str, int]:
-        """Experts' parts in per cent; GuardFailed when one has no account."""
+    async def shares(self, expert_ids: Iterable[str]) -> dict[str, Shares]:
+        """Experts' shares as they are now; GuardFailed when one has no account."""
         wanted = sorted(set(expert_ids))
-        rows = await _SHARES.rows(self.connection, wanted)
-        found = {row.expert_id: row.share_percent for row in rows}
+        found = await share_rows.read(self.connection, wanted)
         missing = [expert_id for expert_id in wanted if expert_id not in found]
         if missing:
             raise GuardFailed(f"experts without an account: {', '.join(missing)}")
         return found
 
-    async def _share_percent(self, expert_id: str) -> int:
-        return (await self.shares([expert_id]))[expert_id]
+    async def _share_percent(self, request: Debit | PostHold) -> int:
+        shares = (await self.shares([request.expert_id]))[request.expert_id]
+        return shares.of_kind(request.kind)

@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from billing_meter.ledger import share
 from billing_meter.meter_types import (
     FUNDS_PER_GRANT,
     GRANT_MAX_S,
@@ -39,6 +38,7 @@ from billing_meter.meter_types import (
     Summary,
     Ticked,
 )
+from billing_meter.shares import PERCENT_MAX, SessionShares
 from billing_meter.tariff import Component
 
 __all__ = [
@@ -88,6 +88,8 @@ START_NEEDS_S = 60
 @dataclass(slots=True)
 class _Lane:
     rate: int
+    weight: int
+    """The expert's hundredths of a unit per second."""
     on: bool = False
     held_ns: int = 0
     end_ns: int | None = None
@@ -100,10 +102,11 @@ class _Lane:
 class SessionMeter:
     """See the module; every method is synchronous and takes `now_ns` where time matters."""
 
-    def __init__(self, order: SessionOrder, share_percent: int) -> None:
+    def __init__(self, order: SessionOrder, shares: SessionShares) -> None:
         self.order = order
-        self.share_percent = share_percent
-        self._lanes = {c: _Lane(order.tariff.rate(c)) for c in Component}
+        self.shares = shares
+        rates = {c: order.tariff.rate(c) for c in Component}
+        self._lanes = {c: _Lane(rate, rate * shares.of(c)) for c, rate in rates.items()}
         self._private = self._lanes[Component.PRIVATE]
         self._private.on = True
         self._spans: list[tuple[int, int]] = []
@@ -122,6 +125,8 @@ class SessionMeter:
         self.end: End | None = None
         self.charged_units = 0
         """Whole seconds of every component, priced."""
+        self._weighed = 0
+        """The same by the expert's percentages, in hundredths of units."""
         self.total_rate = self._private.rate
         """Units per second of everything that is on."""
         self.grant_s = 0
@@ -143,8 +148,8 @@ class SessionMeter:
 
     @property
     def earned_units(self) -> int:
-        """The expert's share of it."""
-        return share(self.charged_units, self.share_percent)
+        """The expert's share of what is charged."""
+        return self._weighed // PERCENT_MAX
 
     @property
     def free_units(self) -> int:
@@ -231,6 +236,7 @@ class SessionMeter:
         if whole == lane.seconds + 1 and self.free_units >= lane.rate:
             lane.seconds = whole
             self.charged_units += lane.rate
+            self._weighed += lane.weight
         elif whole > lane.seconds:
             self._count_seconds()
 
@@ -284,6 +290,7 @@ class SessionMeter:
             cost = (paid - lane.seconds) * lane.rate
             free -= cost
             self.charged_units += cost
+            self._weighed += (paid - lane.seconds) * lane.weight
             lane.seconds = paid
 
     # --- time out -------------------------------------------------------------------------
@@ -437,7 +444,8 @@ class SessionMeter:
         wanted = min(target, funds // rate * rate) if rate else 0
         if not shrink and not self.surplus:
             wanted = max(wanted, min(free, funds))
-        return Plan(self.charged_units, wanted, bound if wanted < target else None, grant_s)
+        end = bound if wanted < target else None
+        return Plan(self.charged_units, wanted, end, grant_s, self.earned_units)
 
     def _next_grant_s(self, funds: int, rate: int) -> int:
         """Longer for a session that lasts, as long as it strands little of what there is."""
@@ -448,7 +456,7 @@ class SessionMeter:
 
     def final_plan(self) -> Plan:
         """Post what is used, hold nothing more."""
-        return Plan(self.charged_units, 0, self.end)
+        return Plan(self.charged_units, 0, self.end, earned_units=self.earned_units)
 
     def _spendable(self, available_units: int, leeway: Leeway) -> tuple[int, End]:
         """Units that may still be used, and what they end with.
@@ -534,7 +542,7 @@ class SessionMeter:
             self.lines(),
             self.available_units + free,
             (free + self._more_units) // rate if rate else 0,
-            share(charged, self.share_percent),
+            self._weighed // PERCENT_MAX,
         )
 
     def summary(self, reason: str, started_at: datetime | None, ended_at: datetime) -> Summary:

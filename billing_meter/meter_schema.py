@@ -47,6 +47,8 @@ sessions = sa.Table(
     sa.Column("ended_at_ms", sa.BigInteger),
     sa.Column("page", sa.Integer),
     sa.Column("last_charge", sa.BigInteger),
+    sa.Column("cam2cam_share_percent", sa.Integer, nullable=False),
+    sa.Column("two_way_audio_share_percent", sa.Integer, nullable=False),
     sa.CheckConstraint("state IN ('open', 'closed')", name="ck_meter_sessions_state"),
     sa.CheckConstraint(
         "charged_units = private_s * private_units_per_s + cam2cam_s * cam2cam_units_per_s"
@@ -69,7 +71,8 @@ sessions = sa.Table(
 )
 """One row per private session, brought up to date whenever its money moves; what it used since is
 on its `page` of `meter_marks`. `charged − posted` is used already and still lies in the hold.
-`last_charge` is the number of its last transfer that charged anything."""
+`last_charge` is the number of its last transfer that charged anything. The expert's shares are
+those of its opening."""
 
 marks = sa.Table(
     "meter_marks",

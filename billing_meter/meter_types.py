@@ -199,3 +199,5 @@ class Plan:
     """Why the hold is smaller than a full grant."""
     grant_s: int = GRANT_S
     """How many seconds a full grant is."""
+    earned_units: int = 0
+    """The expert's share of what is posted then."""

@@ -20,11 +20,55 @@ experts = sa.Table(
     "billing_experts",
     METADATA,
     sa.Column("expert_id", sa.String(ID_CHARS), primary_key=True),
-    sa.Column("share_percent", sa.Integer, nullable=False),
     sa.Column("created_at_ms", sa.BigInteger, nullable=False),
     sa.Column("closed_at_ms", sa.BigInteger),
-    sa.CheckConstraint("share_percent BETWEEN 0 AND 100", name="ck_billing_experts_share"),
 )
+
+shares = sa.Table(
+    "expert_shares",
+    METADATA,
+    sa.Column(
+        "expert_id",
+        sa.String(ID_CHARS),
+        sa.ForeignKey("billing_experts.expert_id"),
+        primary_key=True,
+    ),
+    sa.Column("private_percent", sa.Integer, nullable=False),
+    sa.Column("cam2cam_percent", sa.Integer, nullable=False),
+    sa.Column("two_way_audio_percent", sa.Integer, nullable=False),
+    sa.Column("surprise_percent", sa.Integer, nullable=False),
+    sa.Column("story_percent", sa.Integer, nullable=False),
+    sa.Column("content_percent", sa.Integer, nullable=False),
+    sa.Column("message_percent", sa.Integer, nullable=False),
+    sa.Column("group_percent", sa.Integer, nullable=False),
+    sa.CheckConstraint(
+        "private_percent BETWEEN 0 AND 100 AND cam2cam_percent BETWEEN 0 AND 100"
+        " AND two_way_audio_percent BETWEEN 0 AND 100 AND surprise_percent BETWEEN 0 AND 100"
+        " AND story_percent BETWEEN 0 AND 100 AND content_percent BETWEEN 0 AND 100"
+        " AND message_percent BETWEEN 0 AND 100 AND group_percent BETWEEN 0 AND 100",
+        name="ck_expert_shares_percent",
+    ),
+)
+"""Every expert's shares as they count for what begins or is bought from now on."""
+
+share_changes = sa.Table(
+    "expert_share_changes",
+    METADATA,
+    sa.Column(
+        "expert_id",
+        sa.String(ID_CHARS),
+        sa.ForeignKey("billing_experts.expert_id"),
+        primary_key=True,
+    ),
+    sa.Column("change", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("feature", sa.String(16), nullable=False),
+    sa.Column("percent", sa.Integer, nullable=False),
+    sa.Column("was_percent", sa.Integer, nullable=False),
+    sa.Column("at_ms", sa.BigInteger, nullable=False),
+    sa.Column("changed_by", sa.String(ID_CHARS), nullable=False),
+    sa.CheckConstraint("percent BETWEEN 0 AND 100", name="ck_expert_share_changes_percent"),
+)
+"""Every change of an expert's shares, numbered from 1 for each of them; never changed again."""
 
 spend_controls = sa.Table(
     "spend_controls",

@@ -38,6 +38,7 @@ class Purchase:
     refund_reason: str | None
     reply_transfer: int | None
     replied_at_ms: int | None
+    share_percent: int
 
     @property
     def standing_units(self) -> int:

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import replace
-from typing import Final
 
 import sqlalchemy as sa
 
 from billing_meter import access_rows, ledger, purchase_refunds, purchase_rows, schema
-from billing_meter.features import REPLY, TERMS, Access, Buy, Feature
+from billing_meter.features import REPLY, REPLY_KEY, TERMS, Access, Buy, Feature
 from billing_meter.ledger import Refused
 from billing_meter.ledger_store import LedgerTransaction
 from billing_meter.purchase_refunds import REASON_CHARS_MAX
@@ -24,7 +23,6 @@ from billing_meter.wallet import Wallet
 
 __all__ = ["REASON_CHARS_MAX", "AlsoReplied", "Purchase", "Purchases"]
 
-REPLY_KEY: Final = "reply:"
 
 AlsoReplied = Callable[[LedgerTransaction], Awaitable[None]]
 """What the caller writes in the transaction of a reply that counts, as `sales.Also` does."""
@@ -136,9 +134,8 @@ async def _replied(transaction: LedgerTransaction, number: int) -> Purchase | Re
         return Refused("already_replied", replayed=True)
     if not bought.standing_units:
         return Refused("already_refunded")
-    percent = (await transaction.shares([bought.expert_id]))[bought.expert_id]
     reply = None
-    if share := ledger.share(bought.standing_units, percent):
+    if share := ledger.share(bought.standing_units, bought.share_percent):
         key = f"{REPLY_KEY}{number}"
         entry = purchase_refunds.share_entry(key, bought, share, kind=REPLY)
         reply = await transaction.write([entry])

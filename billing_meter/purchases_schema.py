@@ -32,6 +32,7 @@ purchases = sa.Table(
     sa.Column("replied_at_ms", sa.BigInteger),
     sa.Column("refunded_units", sa.BigInteger),
     sa.Column("refund_reason", sa.String(120)),
+    sa.Column("share_percent", sa.Integer, nullable=False),
     sa.CheckConstraint("units > 0", name="ck_feature_purchases_units"),
     sa.CheckConstraint(
         "(refund_transfer IS NULL) = (refunded_at_ms IS NULL)"
@@ -49,7 +50,8 @@ purchases = sa.Table(
 )
 """A row for each purchase, written with its transfer; `units` is the price at which it was made,
 and `refunded_units` what staff gave back of it, once. All of it has ended the access.
-`reply_transfer` gave the expert their share of a message that they answered."""
+`share_percent` is the expert's share at its debit, which `reply_transfer` gave them of a message
+that they answered."""
 
 access = sa.Table(
     "feature_access",

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from billing_meter import ledger, notices, schema
+from billing_meter import ledger, notices, schema, shares
 from billing_meter.ledger import Draw, Entry, Posted
 from billing_meter.ledger_store import LedgerStore, LedgerTransaction
 from billing_meter.sessions import REFUND_WINDOW_MS
@@ -251,14 +251,10 @@ async def _refund_entry(connection: AsyncConnection, refund: Refund) -> Entry:
             )
         )
     ).one()
-    percent = await connection.scalar(
-        sa.select(sessions.c.share_percent).where(sessions.c.session_id == refund.session_id)
-    )
+    query = sa.select(sessions).where(sessions.c.session_id == refund.session_id)
+    session = (await connection.execute(query)).mappings().one()
     back = ledger.unwind(refund.granted_units, Draw(int(promo), int(paid)))
-    rest_units = refund.charged_units - refund.granted_units
-    from_expert = ledger.share(refund.charged_units, percent or 0) - ledger.share(
-        rest_units, percent or 0
-    )
+    from_expert = shares.taken_back(session, refund.granted_units)
     parts = ledger.member_parts(refund.member_id, back)
     parts += ledger.earned_parts(refund.expert_id, -refund.granted_units, -from_expert)
     return Entry(

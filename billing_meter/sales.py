@@ -16,6 +16,7 @@ from billing_meter.ledger import Debit, Draw, Entry, Outcome, Posted, Refused
 from billing_meter.ledger_entries import debit_entry
 from billing_meter.ledger_store import Funds, LedgerTransaction
 from billing_meter.row_updates import RowInserts
+from billing_meter.shares import Shares
 
 _PURCHASES, _ACCESS = RowInserts(schema.purchases), RowInserts(schema.access)
 
@@ -57,7 +58,7 @@ class _Till:
     """What is true for the next sale of the transaction, after those before it."""
 
     funds: dict[str, Funds] = field(default_factory=dict)
-    shares: dict[str, int] = field(default_factory=dict)
+    shares: dict[str, Shares] = field(default_factory=dict)
     premium: set[str] = field(default_factory=set)
     until_ms: dict[Place, int] = field(default_factory=dict)
     at_ms: int = 0
@@ -80,11 +81,15 @@ class _Till:
             return index
         self.funds[request.member_id] = mine.left(mine.available - drawn)
         later = buy is not None and TERMS[buy.feature].earned_by_reply
-        percent = 0 if later else self.shares[request.expert_id]
+        percent = 0 if later else self.percent_of(sale)
         self.entries.append(debit_entry(request, drawn, percent))
         if buy is not None:
             self._give(buy, index)
         return index
+
+    def percent_of(self, sale: Sale) -> int:
+        """The expert's share of it, for good; they have that of a message when they answer."""
+        return self.shares[sale.request.expert_id].of_kind(sale.request.kind)
 
     def _not_sold(self, buy: Buy) -> str | None:
         return features.refusal(
@@ -172,6 +177,7 @@ async def _write_purchases(
             "replied_at_ms": None,
             "refunded_units": None,
             "refund_reason": None,
+            "share_percent": till.percent_of(sale),
         }
         for index, sale in sold.items()
         if sale.buy is not None and till.entries[index].refusal is None

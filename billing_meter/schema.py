@@ -31,7 +31,14 @@ from billing_meter.orders_schema import (
 )
 from billing_meter.outbox_schema import outbox
 from billing_meter.payouts_schema import payout_destinations, payouts
-from billing_meter.people_schema import experts, members, spend_controls, spend_limits
+from billing_meter.people_schema import (
+    experts,
+    members,
+    share_changes,
+    shares,
+    spend_controls,
+    spend_limits,
+)
 from billing_meter.purchases_schema import access, purchases
 from billing_meter.rewards_schema import reward_cursor, reward_months, reward_ranks
 
@@ -69,6 +76,8 @@ __all__ = [
     "reward_ranks",
     "seals",
     "sessions",
+    "share_changes",
+    "shares",
     "spend_controls",
     "spend_limits",
     "transfers",

@@ -9,7 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from billing_meter import ledger, marks_rows, schema
+from billing_meter import marks_rows, schema, shares
 from billing_meter.database import Database
 from billing_meter.ledger_store import read_balances
 from billing_meter.meter import Line, Summary
@@ -87,7 +87,7 @@ def _record(row: Mapping[str, Any], balance_units: int) -> SessionRecord:
         cost_units=row["charged_units"],
         lines=tuple(_line(row, component) for component in Component),
         balance_units=balance_units,
-        earned_units=ledger.share(row["charged_units"], row["share_percent"]),
+        earned_units=shares.of_session_row(row).earned(shares.units_of_row(row)),
         reason=row["reason"] or "",
         started_at=instant(row["started_at_ms"]),
         ended_at=instant(ended_ms or row["marked_at_ms"]) or datetime.now(UTC),

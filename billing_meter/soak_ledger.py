@@ -80,14 +80,15 @@ SELECT transfer, account, units FROM (
 """
 _SESSIONS = """
 INSERT INTO meter_sessions (session_id, node, epoch, state, reason, member_id, expert_id, hold_id,
-    share_percent, private_units_per_s, cam2cam_units_per_s, two_way_audio_units_per_s,
+    share_percent, cam2cam_share_percent, two_way_audio_share_percent,
+    private_units_per_s, cam2cam_units_per_s, two_way_audio_units_per_s,
     private_s, cam2cam_s, two_way_audio_s, held_ms, cam2cam_held_ms, two_way_audio_held_ms,
     charged_units, posted_units, expert_units, entries, opened_at_ms, started_at_ms, marked_at_ms,
     ended_at_ms, last_charge) {shape}
 SELECT session_id, 'bench', 1, 'closed', 'member_left', 'member-' || m,
-    'expert-' || (m % {experts}), session_id, 60, 299, 0, 0, charges * 10, 0, 0, charges * 10000, 0,
-    0, charges * {charge}, charges * {charge}, charges * {share}, charges, first * {step},
-    first * {step}, last * {step}, last * {step}, last FROM s
+    'expert-' || (m % {experts}), session_id, 60, 60, 60, 299, 0, 0, charges * 10, 0, 0,
+    charges * 10000, 0, 0, charges * {charge}, charges * {charge}, charges * {share}, charges,
+    first * {step}, first * {step}, last * {step}, last * {step}, last FROM s
 """
 _HOLDS = """
 INSERT INTO ledger_holds (hold_id, member_id, state, promo_units, paid_units, taken_units,
@@ -109,8 +110,11 @@ _NUMBERS = "WITH RECURSIVE n (t) AS (SELECT 0 UNION ALL SELECT t + 1 FROM n WHER
 _PEOPLE = (
     "INSERT INTO billing_members (member_id, created_at_ms) {members}"
     " SELECT 'member-' || t, 0 FROM n",
-    "INSERT INTO billing_experts (expert_id, share_percent, created_at_ms) {experts}"
-    " SELECT 'expert-' || t, 60, 0 FROM n",
+    "INSERT INTO billing_experts (expert_id, created_at_ms) {experts}"
+    " SELECT 'expert-' || t, 0 FROM n",
+    "INSERT INTO expert_shares (expert_id, private_percent, cam2cam_percent,"
+    " two_way_audio_percent, surprise_percent, story_percent, content_percent, message_percent,"
+    " group_percent) {experts} SELECT 'expert-' || t, 60, 60, 60, 60, 60, 60, 60, 60 FROM n",
     *(
         "INSERT INTO ledger_accounts (account, owner, units, may_be_negative) {members}"
         f" SELECT 'member:member-' || t || ':{bucket}', 'member-' || t, {units}, FALSE FROM n"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from billing_meter import ledger, schema
+from billing_meter import ledger, schema, share_rows
 from billing_meter.database import METADATA
 from billing_meter.ledger import Purchase
 from billing_meter.ledger_entries import credit_entry
 from billing_meter.ledger_store import LedgerTransaction, insert_rows
-from billing_meter.wallet import EXPERT_SHARE_PERCENT, Wallet, prepare_ledger
+from billing_meter.shares import DEFAULT_SHARES
+from billing_meter.wallet import Wallet, prepare_ledger
 
 TOGETHER = 500
 """A transaction stays well below the time after which a server takes a writer for stalled."""
@@ -26,9 +27,10 @@ async def fill(wallet: Wallet, members: int, experts: int, units: int) -> None:
 
 
 async def _experts(transaction: LedgerTransaction, names: list[str]) -> None:
-    made = {"share_percent": EXPERT_SHARE_PERCENT, "created_at_ms": transaction.at_ms}
-    rows = [{"expert_id": name} | made for name in names]
+    rows = [{"expert_id": name, "created_at_ms": transaction.at_ms} for name in names]
     await insert_rows(transaction.connection, schema.experts, rows)
+    shares = [share_rows.row_of(name, DEFAULT_SHARES) for name in names]
+    await insert_rows(transaction.connection, schema.shares, shares)
     accounts = [_account(ledger.payable_account(name), name, True) for name in names]
     await insert_rows(transaction.connection, schema.accounts, accounts)
 

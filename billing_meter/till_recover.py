@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from billing_meter import debts, marks_rows, schema, till_store
+from billing_meter import debts, marks_rows, schema, shares, till_store
 from billing_meter.ledger_store import LedgerTransaction
 from billing_meter.meter import Plan
 from billing_meter.till_store import NOTHING
@@ -58,11 +58,10 @@ async def settle_rows(
         await connection.execute(
             sa.update(table).where(table.c.session_id == order.session_id).values(epoch=epoch)
         )
-        plan = Plan(row["charged_units"], 0, None)
+        earned = shares.of_session_row(row).earned(shares.units_of_row(row))
+        plan = Plan(row["charged_units"], 0, None, earned_units=earned)
         number = await transaction.next_transfer()
-        settled = till_store.settle(
-            order, epoch, row["share_percent"], before, plan, NOTHING, number
-        )
+        settled = till_store.settle(order, epoch, before, plan, NOTHING, number)
         after = before if settled is None else settled.books
         mark = till_store.mark_in(row, epoch, after, reason)
         change = till_store.hold_change(before, after, True, transaction.at_ms)

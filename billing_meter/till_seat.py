@@ -203,9 +203,7 @@ def make_step(seat: Seat, plan: Plan, funds: Funds, epoch: int, at_ms: int, tran
     if plan.hold_units == meter.free_units and seat.closing is None:
         plan = Plan(meter.posted_units, meter.hold_units, plan.end, meter.grant_s)
     else:
-        settled = till_store.settle(
-            meter.order, epoch, meter.share_percent, seat.books, plan, funds.available, transfer
-        )
+        settled = till_store.settle(meter.order, epoch, seat.books, plan, funds.available, transfer)
     if settled is not None:
         leeway = funds.left(settled.available).leeway
     books = seat.books if settled is None else settled.books

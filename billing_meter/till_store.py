@@ -15,6 +15,7 @@ from billing_meter.ledger import Draw, Entry
 from billing_meter.marks import Figures
 from billing_meter.meter import Plan, SessionMeter, SessionOrder
 from billing_meter.row_updates import Given, RowUpdates, checked
+from billing_meter.shares import SESSION_COLUMNS, SessionShares
 from billing_meter.tariff import Tariff
 
 SESSION_CHARGE = "session_charge"
@@ -55,7 +56,6 @@ class Settlement:
 def settle(
     order: SessionOrder,
     epoch: int,
-    share_percent: int,
     books: Books,
     plan: Plan,
     available: Draw,
@@ -81,7 +81,7 @@ def settle(
     if not used.units and not moved.units:
         return None
     hold = rest + moved
-    expert_units = ledger.share(plan.posted_units, share_percent)
+    expert_units = plan.earned_units
     parts = ledger.member_parts(order.member_id, Draw() - moved)
     parts.append((ledger.held_account(order.member_id), hold.units - books.hold.units))
     parts += ledger.earned_parts(order.expert_id, used.units, expert_units - books.expert_units)
@@ -232,7 +232,7 @@ async def write_holds(connection: AsyncConnection, changes: Sequence[Mapping[str
 
 
 def session_row(
-    order: SessionOrder, node: str, epoch: int, page: int, share_percent: int, at_ms: int
+    order: SessionOrder, node: str, epoch: int, page: int, shares: SessionShares, at_ms: int
 ) -> dict[str, Any]:
     """A session that has just been opened; its marks will be on `page`."""
     zeros = dict.fromkeys(
@@ -257,7 +257,7 @@ def session_row(
         "member_id": order.member_id,
         "expert_id": order.expert_id,
         "hold_id": order.session_id,
-        "share_percent": share_percent,
+        **dict(zip(SESSION_COLUMNS, shares, strict=True)),
         "spend_limit_units": order.spend_limit_units,
         "private_units_per_s": order.tariff.private_units_per_s,
         "cam2cam_units_per_s": order.tariff.cam2cam_units_per_s,

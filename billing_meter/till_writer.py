@@ -25,13 +25,14 @@ from billing_meter.ledger_store import (
 )
 from billing_meter.meter import START_NEEDS_S, End, Plan, SessionMeter, SessionOrder
 from billing_meter.meter_types import FUNDS_CODES
+from billing_meter.shares import DEFAULT_SHARES
 from billing_meter.tariff import Component
 from billing_meter.till_register import Register
 from billing_meter.till_seat import Seat, Step
 from billing_meter.till_store import Books, Fenced
 from billing_meter.till_tick import STEPS_PER_TURN, Survey, slices
 from billing_meter.till_types import Refused
-from billing_meter.wallet import EXPERT_SHARE_PERCENT, ensure_expert
+from billing_meter.wallet import ensure_expert
 
 log = logging.getLogger(__name__)
 
@@ -83,8 +84,8 @@ class Writer:
         """The same in a transaction that may open others too; they come onto one page."""
         connection, at_ms = transaction.connection, transaction.at_ms
         epoch = await self._owned(transaction, order)
-        percent = await ensure_expert(connection, order.expert_id, at_ms, EXPERT_SHARE_PERCENT)
-        meter = SessionMeter(order, percent)
+        shares = await ensure_expert(connection, order.expert_id, at_ms, DEFAULT_SHARES)
+        meter = SessionMeter(order, shares.of_session)
         for component in order.wanted:
             meter.switch(component, True, self._clock_ns())
         funds = (await transaction.funds([order.member_id]))[order.member_id]
@@ -92,15 +93,13 @@ class Writer:
         refusal = funds.refusal(START_NEEDS_S * meter.total_rate)
         if refusal is not None or not plan.hold_units:
             return Refused(refusal or FUNDS_CODES[plan.end or End.FUNDS])
-        settled = till_store.settle(
-            order, epoch, percent, Books(order.session_id), plan, funds.available, 0
-        )
+        settled = till_store.settle(order, epoch, Books(order.session_id), plan, funds.available, 0)
         if settled is None:
             raise GuardFailed("a first hold moved nothing")
         hold = hold_row(order.session_id, order.member_id, settled.books.hold, at_ms)
         await insert_rows(connection, schema.holds, [hold])
         page = self._register.pages.with_room()
-        row = till_store.session_row(order, self._node, epoch, page, percent, at_ms)
+        row = till_store.session_row(order, self._node, epoch, page, meter.shares, at_ms)
         await insert_rows(connection, schema.sessions, [row])
         await transaction.write([settled.entry])
         meter.granted(plan, settled.available.units, funds.left(settled.available).leeway)

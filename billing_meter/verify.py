@@ -23,6 +23,8 @@ from billing_meter import (
     reversal_rows,
     schema,
     seals,
+    share_rows,
+    shares,
     verify_groups,
     verify_payouts,
     verify_purchases,
@@ -221,8 +223,9 @@ async def reconcile(database: Database) -> Report:
         payouts, unlike = await verify_payouts.problems(connection)
         purchases, unpaid = await verify_purchases.problems(connection)
         groups, astray = await verify_groups.problems(connection)
+        experts, unshared = await share_rows.problems(connection)
         windows, wrong = await limits_rows.wrong_windows(connection)
-    findings += [Finding(*problem) for problem in (*unlike, *unpaid, *astray)]
+    findings += [Finding(*problem) for problem in (*unlike, *unpaid, *astray, *unshared)]
     findings += [
         Finding("spend_window", f"member:{member}", f"the {span} counts {counted}, not {told}")
         for member, span, counted, told in wrong
@@ -234,6 +237,7 @@ async def reconcile(database: Database) -> Report:
         "orders": orders,
         "purchases": purchases,
         "groups": groups,
+        "experts": experts,
         "spend_windows": windows,
     }
     return Report(checked, tuple(findings[:FINDINGS_MAX]))
@@ -246,13 +250,19 @@ async def _check_refunds(connection: AsyncConnection, findings: list[Finding]) -
         table.c.kind == "session_refund"
     )
     given = {row[0]: int(row[1]) for row in await connection.execute(query.group_by("subject"))}
+    from_experts = await _earned_by_subject(connection, "session_refund")
     count = 0
-    for row in await connection.execute(sa.select(refunds.c.session_id, refunds.c.granted_units)):
+    asked = sa.select(schema.sessions, refunds.c.granted_units).join(refunds)
+    for row in (await connection.execute(asked)).mappings():
         count += 1
-        subject = f"refund:{row.session_id}"
+        subject, granted = f"refund:{row['session_id']}", row["granted_units"]
         units = given.pop(subject, 0)
-        if units != row.granted_units:
-            detail = f"{row.granted_units} units were granted and {units} given back"
+        if units != granted:
+            detail = f"{granted} units were granted and {units} given back"
+            findings.append(Finding("refund_wrong", subject, detail))
+        taken, due = -from_experts.get(subject, 0), shares.taken_back(row, granted)
+        if taken != due:
+            detail = f"the expert gave {taken} units back, of their share that is {due}"
             findings.append(Finding("refund_wrong", subject, detail))
     findings += [
         Finding("refund_missing", subject or "refund", f"{units} units went back for no request")
@@ -296,23 +306,28 @@ async def _journal_by_session(
     connection: AsyncConnection,
 ) -> tuple[dict[str, int], dict[str, int], dict[str, int]]:
     """Per session: what was charged, what of it the expert earned, the last charge's number."""
-    table, lines = schema.transfers, schema.postings
+    table = schema.transfers
     units = (
         sa.select(table.c.subject, sa.func.sum(table.c.units), sa.func.max(table.c.transfer))
         .where(table.c.kind == SESSION_CHARGE)
         .group_by(table.c.subject)
     )
-    shares = (
-        sa.select(table.c.subject, sa.func.sum(lines.c.units))
-        .select_from(table.join(lines))
-        .where(table.c.kind == SESSION_CHARGE, lines.c.account.like("expert:%"))
-        .group_by(table.c.subject)
-    )
     charged, last = dict[str, int](), dict[str, int]()
     for subject, total, number in await connection.execute(units):
         charged[subject], last[subject] = int(total), number
-    earned = {subject: int(total) for subject, total in await connection.execute(shares)}
-    return charged, earned, last
+    return charged, await _earned_by_subject(connection, SESSION_CHARGE), last
+
+
+async def _earned_by_subject(connection: AsyncConnection, kind: str) -> dict[str, int]:
+    """What transfers of a kind gave to experts, by what they are about."""
+    table, lines = schema.transfers, schema.postings
+    query = (
+        sa.select(table.c.subject, sa.func.sum(lines.c.units))
+        .select_from(table.join(lines))
+        .where(table.c.kind == kind, lines.c.account.like("expert:%"))
+        .group_by(table.c.subject)
+    )
+    return {subject: int(total) for subject, total in await connection.execute(query)}
 
 
 def session_problems(row: sa.RowMapping, posted: int, earned: int) -> Iterator[str]:
@@ -327,7 +342,7 @@ def session_problems(row: sa.RowMapping, posted: int, earned: int) -> Iterator[s
         yield f"seconds cost {due}, charged {row['charged_units']}"
     if posted != row["posted_units"]:
         yield f"transfers post {posted}, the row {row['posted_units']}"
-    share = ledger.share(row["posted_units"], row["share_percent"])
+    share = shares.of_session_row(row).earned(shares.posted_of_row(row))
     if not earned == row["expert_units"] == share:
         yield f"expert earned {earned}, the row says {row['expert_units']}, the share is {share}"
     if row["hold_state"] is None or row["hold_posted"] != row["posted_units"]:

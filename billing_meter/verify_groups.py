@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from billing_meter import group_rows, group_rules, schema
+from billing_meter import group_rows, group_rules, ledger, schema
 from billing_meter.group_money import END_KEY
 from billing_meter.group_rows import Group, Pledge
 from billing_meter.group_rules import GROUP_KIND, OVER, GroupState
@@ -45,7 +45,7 @@ async def problems(connection: AsyncConnection) -> tuple[int, list[Problem]]:
 
 
 def _pledges() -> sa.Select[Any]:
-    back = schema.transfers.alias("back")
+    back, lines = schema.transfers.alias("back"), schema.postings.c
     return sa.select(
         schema.pledges,
         _H.state.label("hold_state"),
@@ -62,6 +62,10 @@ def _pledges() -> sa.Select[Any]:
         .where(back.c.reverses == _P.transfer, back.c.outcome == "posted")
         .scalar_subquery()
         .label("back_units"),
+        sa.select(sa.func.coalesce(sa.func.sum(lines.units), 0))
+        .where(lines.transfer == _P.transfer, lines.account.like("expert:%"))
+        .scalar_subquery()
+        .label("earned_units"),
     ).select_from(
         schema.pledges.outerjoin(schema.holds, _H.hold_id == _P.pledge_id).outerjoin(
             schema.transfers, _X.transfer == _P.transfer
@@ -85,6 +89,9 @@ def pledge_problems(group: Group, pledge: Pledge, row: sa.RowMapping) -> Iterato
     released = ("hold_void", 0, group.subject, None)
     if ended != (wanted if captured else released):
         yield f"{pledge.state}, its transfer has {ended}"
+    share = ledger.share(pledge.units, group.share_percent or 0) if captured else 0
+    if row["earned_units"] != share:
+        yield f"its expert earned {row['earned_units']}, the share is {share}"
     due = 0
     if captured and group.state is GroupState.ENDED:
         due = group_rules.unplayed_units(

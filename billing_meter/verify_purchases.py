@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from billing_meter import features, schema
+from billing_meter import features, ledger, schema
 from billing_meter.access_rows import Place
 from billing_meter.features import TERMS, Feature
 
@@ -118,8 +118,6 @@ def reply_problems(row: sa.RowMapping) -> Iterator[str]:
     refunded_units = row["refunded_units"] or 0
     if reply is not None and row["reply_kind"] != features.REPLY:
         yield "its reply's transfer is missing or another's"
-    if row["earned_units"]:
-        yield f"{row['earned_units']} units were earned before any reply"
     back = -row["reply_back_units"]
     if reply is None or refund is None:
         most, wanted = row["units"], 0
@@ -127,10 +125,21 @@ def reply_problems(row: sa.RowMapping) -> Iterator[str]:
         most, wanted = row["units"], row["reply_units"] * refunded_units // row["units"]
     else:
         most, wanted = row["units"] - refunded_units, 0
-    if not 0 <= row["reply_units"] <= most:
-        yield f"its reply earned {row['reply_units']} of {most}"
+    if reply is None:  # nothing was earned, since there was no reply or next to nothing left
+        most = row["units"] - refunded_units if row["replied_at_ms"] else 0
+    due = ledger.share(most, row["share_percent"])
+    if row["reply_units"] != due:
+        yield f"its reply earned {row['reply_units']} of {most}, the share is {due}"
     if back != wanted:
         yield f"{back} units of what its reply earned went back, {wanted} should have"
+
+
+def share_problems(row: sa.RowMapping) -> Iterator[str]:
+    """Where its expert had not the share that it was made with; that of a message comes later."""
+    later = TERMS[Feature(row["feature"])].earned_by_reply
+    due = 0 if later else ledger.share(row["units"], row["share_percent"])
+    if row["earned_units"] != due:
+        yield f"its expert earned {row['earned_units']} at once, the share is {due}"
 
 
 def purchase_problems(row: sa.RowMapping) -> Iterator[str]:
@@ -155,6 +164,7 @@ def purchase_problems(row: sa.RowMapping) -> Iterator[str]:
         yield from reply_problems(row)
     elif row["reply_transfer"] is not None:
         yield "has a reply"
+    yield from share_problems(row)
     lasts_ms = TERMS[feature].lasts_ms
     if (lasts_ms is None) != (row["from_ms"] is None):
         yield "gives access that it should not, or none"

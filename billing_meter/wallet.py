@@ -10,16 +10,15 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from billing_meter import ledger, limits_rows, schema
+from billing_meter import ledger, limits_rows, schema, share_rows
 from billing_meter.counter import Counter
 from billing_meter.database import Database
 from billing_meter.ledger import Outcome, PayDebt, Posted, PromoGrant, Purchase
 from billing_meter.ledger_rows import insert_missing, open_account, read_debt
 from billing_meter.ledger_store import Balance, LedgerStore, LedgerTransaction, read_balances
 from billing_meter.meter_types import UNLIMITED, Leeway
+from billing_meter.shares import DEFAULT_SHARES, Shares
 
-EXPERT_SHARE_PERCENT = 60
-"""What an expert earns of each debit unless their row says otherwise."""
 ACTIVE_WINDOW_MS = 30 * 24 * 60 * 60 * 1_000
 """Without a settled purchase for this long, a premium member loses the four extras."""
 
@@ -91,12 +90,10 @@ class Wallet:
         async with self.database.write() as connection:
             await ensure_member(connection, member_id, self.ledger.now_ms())
 
-    async def open_expert(
-        self, expert_id: str, *, share_percent: int = EXPERT_SHARE_PERCENT
-    ) -> None:
-        """Make an expert's account; again is harmless and keeps the first share."""
+    async def open_expert(self, expert_id: str, shares: Shares = DEFAULT_SHARES) -> None:
+        """Make an expert's account; again is harmless and keeps the first shares."""
         async with self.database.write() as connection:
-            await ensure_expert(connection, expert_id, self.ledger.now_ms(), share_percent)
+            await ensure_expert(connection, expert_id, self.ledger.now_ms(), shares)
 
     async def balance(self, member_id: str) -> Balance:
         """Up to the last durable second of running sessions; zero for the unknown."""
@@ -226,15 +223,15 @@ async def ensure_member(connection: AsyncConnection, member_id: str, at_ms: int)
 
 
 async def ensure_expert(
-    connection: AsyncConnection, expert_id: str, at_ms: int, share_percent: int
-) -> int:
-    """The expert's row and account, if they are missing; returns the share that is in force."""
-    row = {"expert_id": expert_id, "share_percent": share_percent, "created_at_ms": at_ms}
+    connection: AsyncConnection, expert_id: str, at_ms: int, shares: Shares
+) -> Shares:
+    """The expert's rows and account, if they are missing; returns the shares that are in force."""
+    row = {"expert_id": expert_id, "created_at_ms": at_ms}
     if await insert_missing(connection, schema.experts, "expert_id", row):
+        await connection.execute(sa.insert(schema.shares), [share_rows.row_of(expert_id, shares)])
         name = ledger.payable_account(expert_id)
         await open_account(connection, name, expert_id, may_be_negative=True)
-    query = sa.select(schema.experts.c.share_percent).where(schema.experts.c.expert_id == expert_id)
-    return int(await connection.scalar(query) or 0)
+    return (await share_rows.read(connection, [expert_id]))[expert_id]
 
 
 async def prepare_ledger(database: Database) -> None:

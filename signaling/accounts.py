@@ -17,7 +17,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from billing_meter.database import Database
 from billing_meter.ledger_store import utc_ms
 from billing_meter.schema import members
-from billing_meter.wallet import EXPERT_SHARE_PERCENT, ensure_expert, ensure_member
+from billing_meter.shares import DEFAULT_SHARES, Shares
+from billing_meter.wallet import ensure_expert, ensure_member
 from signaling.mail_address import is_address
 from signaling.passwords import Passwords
 from signaling.schema import accounts, staff_roles
@@ -92,10 +93,10 @@ class Accounts:
         passwords: Passwords,
         utc_now: Callable[[], dt.datetime],
         *,
-        expert_share_percent: int = EXPERT_SHARE_PERCENT,
+        shares: Shares = DEFAULT_SHARES,
     ) -> None:
         self._database = database
-        self._expert_share_percent = expert_share_percent
+        self._shares = shares
         self._passwords = passwords
         self._utc_now = utc_now
 
@@ -143,9 +144,7 @@ class Accounts:
         if new.kind == "member":
             await ensure_member(connection, account.account_id, account.created_at_ms)
         else:
-            await ensure_expert(
-                connection, account.account_id, account.created_at_ms, self._expert_share_percent
-            )
+            await ensure_expert(connection, account.account_id, account.created_at_ms, self._shares)
         return account
 
     async def check_login(self, username: str, password: str) -> Account | None:

@@ -25,6 +25,7 @@ from signaling.cli_orders import order_cli
 from signaling.cli_payouts import payout_cli
 from signaling.cli_promotions import promotion_cli
 from signaling.cli_refunds import refund_cli
+from signaling.cli_shares import expert_share
 from signaling.cli_staff import staff_cli
 from signaling.config import ConfigError, load, shown
 
@@ -41,6 +42,7 @@ cli = typer.Typer(
     help="Parlour: live expert advice, billed by the second of held media.",
 )
 config_cli = typer.Typer(no_args_is_help=True, help="Show or check the configuration.")
+expert_cli.command("share")(expert_share)
 cli.add_typer(expert_cli, name="expert")
 cli.add_typer(member_cli, name="member")
 cli.add_typer(ledger_cli, name="ledger")

@@ -45,9 +45,9 @@ def settings(config: Path | None, data: Path | None) -> Config:
 @contextlib.contextmanager
 def accounts_of(config: Config, database: Database) -> Iterator[Accounts]:
     """The accounts in the store."""
-    share = config.money.expert_share_percent
+    shares = config.shares.of_new_experts
     with store.passwords() as hasher:
-        yield Accounts(database, hasher, store.utc_now, expert_share_percent=share)
+        yield Accounts(database, hasher, store.utc_now, shares=shares)
 
 
 async def account_named(config: Config, database: Database, name: str) -> Account:
@@ -59,13 +59,13 @@ async def account_named(config: Config, database: Database, name: str) -> Accoun
     return account
 
 
-def state_named(text: str, known: Sequence[State], *more: str) -> State:
+def state_named(text: str, known: Sequence[State], *more: str, what: str = "state") -> State:
     """The state that is called so; CommandError that names all, with `more` that may be said."""
     for state in known:
         if state == text:
             return state
     names = ", ".join([*more, *known])
-    raise CommandError("bad_state", f"no state {text!r}: {names}")
+    raise CommandError(f"bad_{what}", f"no {what} {text!r}: {names}")
 
 
 def show(result: Mapping[str, object], as_json: bool) -> None:

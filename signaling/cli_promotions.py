@@ -14,7 +14,7 @@ from billing_meter import promotion_store
 from billing_meter.ledger_store import utc_ms
 from billing_meter.packages import PACKAGES
 from billing_meter.promotions import PERCENT_MAX, Promotion, fault
-from billing_meter.wallet import EXPERT_SHARE_PERCENT
+from billing_meter.shares import Source
 from signaling.cli_common import (
     CommandError,
     ConfigOption,
@@ -73,11 +73,14 @@ def promotion_add(
         raise CommandError(
             "unknown_package", f"no package {unknown[0]!r}; known are {', '.join(PACKAGES)}"
         )
-    asyncio.run(_add(settings(config, data), promotion))
+    chosen = settings(config, data)
+    asyncio.run(_add(chosen, promotion))
     show(_shown(promotion), as_json)
-    if percent > 100 - EXPERT_SHARE_PERCENT:
+    shares = chosen.shares.of_new_experts
+    most = max(shares.of(source) for source in Source)
+    if percent > 100 - most:
         typer.echo(
-            f"Careful: an expert gets {EXPERT_SHARE_PERCENT} % of each credit's list price. With"
+            f"Careful: an expert gets {most} % of each credit's list price. With"
             f" {percent} % off, what a member buys can be paid out for more than it cost: look"
             " closely at payouts to experts whom few others pay.",
             err=True,

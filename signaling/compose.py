@@ -70,9 +70,7 @@ log = structlog.get_logger(__name__)
 def build(config: Config, database: Database, hasher: Passwords) -> tuple[Services, Till]:
     """Make every part and tell each whom to call; nothing runs yet."""
     clock_ns = time.monotonic_ns
-    accounts = Accounts(
-        database, hasher, utc_now, expert_share_percent=config.money.expert_share_percent
-    )
+    accounts = Accounts(database, hasher, utc_now, shares=config.shares.of_new_experts)
     experts = Experts(database, accounts, utc_now)
     sessions = Sessions(database, utc_now, config.auth.session_days)
     tokens = Tokens(secret_of(config.auth.secret, config.data_dir), utc_now)

@@ -20,6 +20,7 @@ from yarl import URL
 from billing_meter.database import DatabaseRefused, parsed_address, shown_address
 from billing_meter.descriptor import descriptor_fault
 from signaling.settings_mail import MailSection
+from signaling.settings_shares import SharesSection
 from signaling.settings_stripe import StripeSection
 
 ENV_PREFIX = "PARLOUR__"
@@ -35,6 +36,9 @@ SECRET_KEYS = frozenset(
         "stripe.webhook_secret",
     }
 )
+
+GONE = {"money.expert_share_percent": "there is a share for each feature now, in [shares]"}
+"""Keys of earlier versions, and what became of them."""
 
 CATEGORIES = (
     "astrology",
@@ -110,7 +114,6 @@ class MoneySection(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     provider: Literal["none", "fake", "stripe"] = "fake"
     statement_descriptor: str = "PRL SERVICES"
-    expert_share_percent: Annotated[int, Meta(ge=0, le=100)] = 60
     country: Annotated[str, Meta(pattern=r"\A([A-Z]{2})?\Z")] = ""
     method_countries: list[
         Annotated[str, Meta(pattern=r"\A[a-z][a-z0-9_]{0,31}=[A-Z]{2}( [A-Z]{2})*\Z")]
@@ -163,6 +166,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     auth: AuthSection = AuthSection()
     store: StoreSection = StoreSection()
     money: MoneySection = MoneySection()
+    shares: SharesSection = SharesSection()
     stripe: StripeSection = StripeSection()
     mail: MailSection = MailSection()
     rooms: RoomsSection = RoomsSection()
@@ -276,6 +280,8 @@ def _known_type(section: str, key: str, shown_as: str = "") -> Any:
     if section not in sections:
         raise ConfigError(f"unknown section in {name!r}{_suggest(section, sections)}")
     keys = get_type_hints(sections[section], include_extras=True)
+    if key not in keys and f"{section}.{key}" in GONE:
+        raise ConfigError(f"{name}: {GONE[f'{section}.{key}']}")
     if key not in keys:
         raise ConfigError(f"unknown key {name!r}{_suggest(key, keys)}")
     return keys[key]

@@ -9,9 +9,10 @@ from aiohttp import web
 from msgspec import Struct
 
 from billing_meter import earning_periods, earnings
+from billing_meter.earning_lines import EarningLine, LineState
 from billing_meter.earning_periods import PERIODS, Period
-from billing_meter.earnings import EarningLine, LineState
 from billing_meter.payout_rules import Earned
+from billing_meter.shares import DEFAULT_SHARES, Source
 from billing_meter.units import credits_text
 from signaling.csv_text import Cell, csv_text
 from signaling.problem import Problem
@@ -29,6 +30,7 @@ COLUMNS = (
     "seconds",
     "charged_credits",
     "charged_units",
+    "share_percent",
     "earned_credits",
     "earned_units",
     "taken_back_credits",
@@ -51,12 +53,16 @@ class EarnedNow(Struct, kw_only=True):
 
 
 class FeatureEarnings(Struct, kw_only=True):
-    """`charged_units` is what members paid, `earned_units` the expert's share of it."""
+    """`charged_units` is what members paid, `earned_units` the expert's share of it.
+
+    `pending_units` of it may still be asked back; what was taken back already is not in there.
+    """
 
     feature: str
     charged_units: int
     earned_units: int
     taken_back_units: int
+    pending_units: int
 
 
 class EarningSpan(Struct, kw_only=True):
@@ -67,13 +73,24 @@ class EarningSpan(Struct, kw_only=True):
     features: list[FeatureEarnings]
     earned_units: int
     taken_back_units: int
+    pending_units: int
+
+
+class FeatureShare(Struct, kw_only=True):
+    """What of a feature's price is the expert's."""
+
+    feature: Source
+    share_percent: int
 
 
 class EarningsReply(Struct, kw_only=True):
-    """The newest period first; without those in which nothing was earned."""
+    """The newest period first; without those in which nothing was earned.
+
+    `shares` count for what begins or is bought from now on.
+    """
 
     now: EarnedNow
-    share_percent: int
+    shares: list[FeatureShare]
     period: Period
     first: str
     last: str
@@ -81,7 +98,9 @@ class EarningsReply(Struct, kw_only=True):
 
 
 class EarningItem(Struct, kw_only=True, omit_defaults=True):
-    """A session or a debit. `in_question`: a refund is asked for, and staff decides."""
+    """A debit, or what a session was charged for. `in_question`: a refund is asked for, and staff
+    decides. `share_percent` is missing where it was not written down: a bare debit.
+    """
 
     at_ms: int
     feature: str
@@ -91,6 +110,7 @@ class EarningItem(Struct, kw_only=True, omit_defaults=True):
     taken_back_units: int
     state: LineState
     seconds: int | None = None
+    share_percent: int | None = None
     final_at_ms: int | None = None
 
 
@@ -105,11 +125,13 @@ async def summary(call: Call) -> web.Response:
     """What is there, and what was earned by period and feature."""
     expert_id, database = call.account_id, call.services.database
     period, first, last = _days(call, "day")
-    found = await earnings.spans(database, expert_id, *_instants(first, last), period)
+    now_ms = call.services.wallet.ledger.now_ms()
+    found = await earnings.spans(database, expert_id, *_instants(first, last), period, now_ms)
+    shares = await earnings.shares_of(database, expert_id) or DEFAULT_SHARES
     now = await call.services.payouts.earned(expert_id)
     reply = EarningsReply(
         now=earned_now(now),
-        share_percent=await earnings.share_percent(database, expert_id),
+        shares=[FeatureShare(feature=s, share_percent=shares.of(s)) for s in Source],
         period=period,
         first=first.isoformat(),
         last=last.isoformat(),
@@ -154,13 +176,19 @@ async def csv_file(call: Call) -> web.Response:
 
 
 def _row(line: EarningLine) -> list[Cell]:
-    amounts = (line.charged_units, line.earned_units, line.taken_back_units)
+    charged, earned, taken_back = (
+        (credits_text(units), units)
+        for units in (line.charged_units, line.earned_units, line.taken_back_units)
+    )
     return [
         _time(line.at_ms),
         line.feature,
         line.reference,
         line.seconds,
-        *(cell for units in amounts for cell in (credits_text(units), units)),
+        *charged,
+        line.share_percent,
+        *earned,
+        *taken_back,
         line.state,
         None if line.final_at_ms is None else _time(line.final_at_ms),
     ]
@@ -217,11 +245,13 @@ def _span(span: earnings.Span) -> EarningSpan:
                 charged_units=part.charged_units,
                 earned_units=part.earned_units,
                 taken_back_units=part.taken_back_units,
+                pending_units=part.pending_units,
             )
             for part in span.parts
         ],
         earned_units=sum(part.earned_units for part in span.parts),
         taken_back_units=sum(part.taken_back_units for part in span.parts),
+        pending_units=sum(part.pending_units for part in span.parts),
     )
 
 

@@ -7,6 +7,7 @@ plain tuples. What it says after each command is what the product must say, on e
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 Bucket = tuple[int, int]
@@ -59,8 +60,8 @@ class Reserve:
 class ReferenceLedger:
     """Everybody's credits."""
 
-    percent: dict[str, int]
-    """Expert → share of each debit, in per cent."""
+    percent: Mapping[str, Mapping[str, int]]
+    """Expert → shares of debits, and of what is posted of holds, in per cent."""
     accounts: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
     holds: dict[str, Reserve] = field(default_factory=dict)
     movements: dict[str, Movement] = field(default_factory=dict)
@@ -168,7 +169,7 @@ class ReferenceLedger:
     def _earn(
         self, verb: str, key: str, member: str, expert: str, units: int, taken: Bucket
     ) -> Outcome:
-        expert_units = units * self.percent[expert] // 100
+        expert_units = units * self.percent[expert][verb] // 100
         self.accounts[f"expert:{expert}:payable"] += expert_units
         self.accounts["platform:revenue"] += units - expert_units
         self.journal[member] -= units

@@ -16,6 +16,7 @@ from billing_meter.ledger import Debit, Posted, Reverse
 from billing_meter.meter import SessionOrder
 from billing_meter.payouts import Payouts
 from billing_meter.refunds import Refunds
+from billing_meter.shares import Shares
 from billing_meter.tariff import Tariff
 
 DAYS = st.dates(dt.date(1970, 1, 5), dt.date(9998, 1, 1))
@@ -93,11 +94,11 @@ async def test_periods_lines_and_the_account_agree(house) -> None:
         )
         payable = int(await connection.scalar(query) or 0)
     for period in PERIODS:
-        found = await earnings.spans(database, "eve", 0, 2**53, period)
+        found = await earnings.spans(database, "eve", 0, 2**53, period, now_ms)
         net = sum(p.earned_units - p.taken_back_units for span in found for p in span.parts)
         assert net == payable, period
         assert all(later.first > span.last for later, span in pairwise(found))
-    days = await earnings.spans(database, "eve", 0, 2**53, "day")
+    days = await earnings.spans(database, "eve", 0, 2**53, "day", now_ms)
     assert [span.first.isoformat() for span in days] == [
         "2026-01-11",
         "2026-01-07",
@@ -105,19 +106,20 @@ async def test_periods_lines_and_the_account_agree(house) -> None:
         "2026-01-01",
     ]
     assert [[part.feature for part in span.parts] for span in days] == [
-        ["private_session", "surprise"],
-        ["private_session"],
-        ["private_session", "surprise"],
-        ["private_session", "surprise"],
+        ["private", "surprise"],
+        ["private"],
+        ["private", "surprise"],
+        ["private", "surprise"],
     ]
-    weeks = await earnings.spans(database, "eve", 0, 2**53, "week")
+    weeks = await earnings.spans(database, "eve", 0, 2**53, "week", now_ms)
     assert [len(span.parts) for span in weeks] == [2, 2]
-    (month,) = await earnings.spans(database, "eve", 0, 2**53, "month")
+    (month,) = await earnings.spans(database, "eve", 0, 2**53, "month", now_ms)
     session, surprise = month.parts
     assert (session.charged_units, surprise.charged_units) == (9 * 9_999, 6 * 10_001)
     assert session.taken_back_units == ledger.share(29_997, 60) - ledger.share(19_998, 60)
     assert surprise.taken_back_units == 6_000 * 5_000 // 10_001
-    assert await earnings.share_percent(database, "eve") == 60
+    assert await earnings.shares_of(database, "eve") == Shares.alike(60)
+    assert await earnings.shares_of(database, "ida") is None
     listed = await earnings.lines(database, "eve", 0, 2**53, now_ms, limit=100)
     assert len(listed) == 9
     assert sum(line.earned_units - line.taken_back_units for line in listed) == payable
@@ -128,7 +130,7 @@ async def test_periods_lines_and_the_account_agree(house) -> None:
     assert (refunded.taken_back_units, refunded.seconds) == (6_000, 3)
     assert len(await earnings.lines(database, "eve", 0, 2**53, now_ms, limit=4)) == 4
     assert await earnings.lines(database, "ida", 0, 2**53, now_ms, limit=4) == []
-    assert await earnings.spans(database, "ida", 0, 2**53, "day") == []
+    assert await earnings.spans(database, "ida", 0, 2**53, "day", now_ms) == []
 
 
 async def test_a_lines_state_is_what_makes_it_pending(house) -> None:
@@ -144,14 +146,16 @@ async def test_a_lines_state_is_what_makes_it_pending(house) -> None:
             line.earned_units - line.taken_back_units for line in found if line.state != "final"
         )
         assert (await Payouts(house.wallet.ledger).earned("eve")).pending_units == pending
+        (span,) = await earnings.spans(house.database, "eve", 0, 2**53, "month", now_ms)
+        assert sum(part.pending_units for part in span.parts) == pending
         return {line.feature: line.state for line in found}
 
-    assert await states() == {"private_session": "running", "surprise": "pending"}
+    assert await states() == {"private": "running", "surprise": "pending"}
     await house.till.close("s1", "member_left")
-    assert await states() == {"private_session": "pending", "surprise": "pending"}
+    assert await states() == {"private": "pending", "surprise": "pending"}
     refunds = Refunds(house.wallet.ledger)
     await refunds.request("s1", "ann", "No sound.")
     house.clock.advance(24 * 3_600)
-    assert await states() == {"private_session": "in_question", "surprise": "final"}
+    assert await states() == {"private": "in_question", "surprise": "final"}
     await refunds.approve("s1", 9_999, "staff")
-    assert await states() == {"private_session": "final", "surprise": "final"}
+    assert await states() == {"private": "final", "surprise": "final"}

@@ -21,6 +21,7 @@ from billing_meter.meter import (
     SpendLimit,
     Started,
 )
+from billing_meter.shares import SessionShares
 from billing_meter.tariff import Component, Tariff
 
 MS = 1_000_000
@@ -37,7 +38,7 @@ def meter_with(
     tariff: Tariff | None = None,
 ) -> SessionMeter:
     order = SessionOrder("s", "ann", "eve", tariff or Tariff(299, 100, 50), limit)
-    meter = SessionMeter(order, 60)
+    meter = SessionMeter(order, SessionShares(60, 60, 60))
     for component in on:
         meter.switch(component, True, 0)
     grant(meter, available)

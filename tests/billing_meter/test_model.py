@@ -20,6 +20,7 @@ from billing_meter import ledger, schema
 from billing_meter.database import Database, DatabaseUnavailable
 from billing_meter.ledger_store import LedgerStore
 from billing_meter.seals import seal
+from billing_meter.shares import Shares
 from billing_meter.statements import reconcile, statement, verify
 from tests.billing_meter.reference_ledger import Command, Outcome, ReferenceLedger
 from tests.stores import Store
@@ -30,7 +31,8 @@ FAST_RUNS = {"sqlite": 2, "postgresql": 2}
 SLOW_RUNS = {"sqlite": 60, "postgresql": 40}
 STEPS = 60
 MEMBERS = ("ann", "bob", "cid")
-EXPERTS = {"eve": 60, "fay": 33}
+EXPERTS = {"eve": {"debit": 61, "post": 37}, "fay": {"debit": 33, "post": 97}}
+"""Expert → shares of debits, and of what is posted of holds, in per cent."""
 VERBS = {
     "purchase": 2,
     "promo": 2,
@@ -59,7 +61,7 @@ def request_of(command: Command, transfers: dict[str, int]) -> ledger.Request:
             assert expires is None or isinstance(expires, int)
             return ledger.Hold(key, member, name, units, "group", expires)
         case ("post", str(key), str(name), str(expert), int(units)):
-            return ledger.PostHold(key, name, expert, units, "group", "group")
+            return ledger.PostHold(key, name, expert, units, "group_session", "group")
         case ("void", str(key), str(name)):
             return ledger.VoidHold(key, name, "group")
         case ("reverse", str(key), str(of), int(units)):
@@ -86,7 +88,7 @@ class Model:
         self.house = house
         self.other = other
         self.chance = random.Random(seed)
-        self.reference = ReferenceLedger(dict(EXPERTS))
+        self.reference = ReferenceLedger(EXPERTS)
         self.transfers: dict[str, int] = {}
         """Key → the product's number of what it posted."""
         self.commands: list[Command] = []
@@ -99,7 +101,8 @@ class Model:
         for member in MEMBERS:
             await self.house.wallet.open_member(member)
         for expert, percent in EXPERTS.items():
-            await self.house.wallet.open_expert(expert, share_percent=percent)
+            shares = Shares(surprise=percent["debit"], group=percent["post"])
+            await self.house.wallet.open_expert(expert, shares)
         moves: list[Callable[[], object]] = [
             *[self.single] * 8,
             *[self.again] * 3,

@@ -241,6 +241,6 @@ async def test_random_lives_of_earnings(house, walk) -> None:
             assert (await verify(house.database)).findings == ()
             assert (await reconcile(house.database)).findings == ()
     for expert in EXPERTS:
-        spans = await earnings.spans(house.database, expert, 0, 2**53, "week")
+        spans = await earnings.spans(house.database, expert, 0, 2**53, "week", 0)
         net = sum(p.earned_units - p.taken_back_units for span in spans for p in span.parts)
         assert net == sum(one.net for one in life.things.values() if one.expert == expert)

@@ -23,6 +23,7 @@ from billing_meter.payout_rules import Payout
 from billing_meter.payouts import Payouts
 from billing_meter.purchases import Purchase, Purchases
 from billing_meter.sales import Bought
+from billing_meter.shares import Shares
 from billing_meter.statements import reconcile, statement, transactions, verify
 from billing_meter.wallet import Wallet
 
@@ -421,7 +422,7 @@ async def test_an_expert_earns_by_a_message_when_they_answer_it_once(house, shop
     for wrong in (tip.transfer, 4_711):
         assert await shop.replied(wrong, also) == Refused("unknown_purchase")
     now_ms = house.wallet.ledger.now_ms()
-    [span] = await spans(house.database, "eve", 0, now_ms + 1, "month")
+    [span] = await spans(house.database, "eve", 0, now_ms + 1, "month", now_ms)
     assert {part.feature: (part.charged_units, part.earned_units) for part in span.parts} == {
         "message": (18_001, 10_800),
         "surprise": (6_000, 3_600),
@@ -449,10 +450,10 @@ async def test_a_message_that_is_given_back_takes_its_reply_along(house, shop) -
     assert await shop.replied(silent.transfer) == Refused("already_refunded")
     assert await shop.replied(answered.transfer) == Refused("already_replied", replayed=True)
     now_ms = house.wallet.ledger.now_ms()
-    [span] = await spans(house.database, "eve", 0, now_ms + 1, "day")
+    [span] = await spans(house.database, "eve", 0, now_ms + 1, "day", now_ms)
     [part] = span.parts
     assert (part.charged_units, part.earned_units, part.taken_back_units) == (18_000, 5_400, 5_400)
-    await house.wallet.open_expert("gus", share_percent=0)
+    await house.wallet.open_expert("gus", Shares.alike(0))
     free = await bought(shop, replace(letter("3"), expert_id="gus"))
     assert isinstance(await shop.replied(free.transfer), Purchase)
     assert await shop.replied(free.transfer) == Refused("already_replied", replayed=True)

@@ -68,6 +68,7 @@ async def test_clean_books_are_clean(books) -> None:
         "payouts": 0,
         "purchases": 0,
         "groups": 0,
+        "experts": 1,
         "orders": 1,
         "spend_windows": 0,
     }
@@ -108,6 +109,7 @@ MONEY_COLUMNS = [
     (schema.sessions, "charged_units"),
     (schema.sessions, "posted_units"),
     (schema.sessions, "expert_units"),
+    (schema.sessions, "share_percent"),
     (schema.sessions, "held_ms"),
     (schema.orders, "credits_units"),
     (schema.seals, "last_transfer"),

@@ -8,6 +8,11 @@ from pathlib import Path
 from billing_meter.database import Database
 from billing_meter.ledger import Debit, Posted, Reverse
 from billing_meter.ledger_store import LedgerStore
+from billing_meter.meter import SessionOrder
+from billing_meter.tariff import Component, Tariff
+from billing_meter.till import Opened, Switched, Till
+from billing_meter.wallet import Wallet
+from tests.billing_meter.conftest import Clock, FakeGate
 from tests.e2e.harness import Server, chromium, person, running_server
 from tests.e2e.people import units
 from tests.e2e.pictures import picture
@@ -39,6 +44,41 @@ async def surprises(server: Server) -> None:
         await database.close()
 
 
+async def a_session(server: Server) -> None:
+    """A minute of mia and luna just now, in no time: half of it with Cam2Cam."""
+    names = {
+        name: str(ids) for name, ids in server.sql("select username, account_id from accounts")
+    }
+    clock = Clock()
+    clock.epoch = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=1_064)
+    database = await Database.open(f"sqlite+aiosqlite:///{server.data / 'parlour.db'}")
+    try:
+        wallet = Wallet(database, utc_now=clock.utc)
+        till = Till(
+            database,
+            wallet,
+            node="elsewhere",
+            clock_ns=clock.ns,
+            utc_now=clock.utc,
+            on_event=lambda _session, _event: None,
+        )
+        order = SessionOrder("e2e", names["mia"], names["luna"], Tariff())
+        assert isinstance(await till.open(order), Opened)
+        for component in (Component.PRIVATE, Component.CAM2CAM):
+            gate = FakeGate(clock)
+            gate.start()
+            till.attach("e2e", component, gate)
+            if component is not Component.PRIVATE:
+                assert isinstance(await till.switch("e2e", component, True), Switched)
+            for _ in range(31):
+                clock.advance(1)
+                till.beat()
+                await till.tick()
+        await till.close("e2e", "member_left")
+    finally:
+        await database.close()
+
+
 async def test_an_expert_is_paid_what_is_final(tmp_path: Path) -> None:
     async with running_server(tmp_path) as server, chromium() as browser:
         server.expert("luna")
@@ -46,12 +86,16 @@ async def test_an_expert_is_paid_what_is_final(tmp_path: Path) -> None:
         server.member("sam", "0")
         server.cli("staff", "add", "sam")
         await surprises(server)
+        server.cli("expert", "share", "luna", "cam2cam", "45")
+        await a_session(server)
         final = (40 - 10 + 200 + 30 + 90) * CREDIT * 60 // 100
         async with person(browser, server) as luna, person(browser, server) as sam:
             await luna.sign_in("luna")
             await luna.open("/earnings")
             assert await units(luna, "earned-available") == final
-            assert await units(luna, "earned-pending") == 25 * CREDIT * 60 // 100
+            session = (61 * 299 * 60 + 30 * 100 * 45) // 100
+            assert await units(luna, "earned-pending") == 25 * CREDIT * 60 // 100 + session
+            assert "45 %" in await luna.see("earnings-shares")
             await luna.see("earnings-taken-back")
             await luna.click("period-month")
             await luna.see("earnings")
@@ -67,7 +111,9 @@ async def test_an_expert_is_paid_what_is_final(tmp_path: Path) -> None:
             assert "NO…7947" in await luna.see("payout-account")
             await luna.click("period-day")
             await luna.page.click('[aria-controls^="span-day-"]')  # a month's would vanish with it
-            assert "Pending until" in await luna.see("earnings-lines")
+            lines = await luna.see("earnings-lines")
+            assert "Pending until" in lines
+            assert "45 % of" in lines
             await picture(luna, "earnings", checked=True)
 
             await luna.click("payout-ask")

@@ -299,6 +299,31 @@ def test_staff_is_made_on_the_command_line_and_its_history_stays(parlour) -> Non
     assert parlour("staff", "list")[1].startswith("sam  20")
 
 
+def test_the_shares_of_an_expert_are_shown_and_changed(parlour, tmp_path) -> None:
+    (tmp_path / "p.toml").write_text("[shares]\nmessage = 45\ncam2cam = 0\n")
+    file = ("--config", str(tmp_path / "p.toml"))
+    parlour("expert", "add", "luna", *file)
+    parlour("member", "add", "mia")
+    code, out, _ = parlour("expert", "share", "luna", "--json")
+    first = {"expert": "luna", "private": 60, "cam2cam": 0, "two_way_audio": 60, "surprise": 60}
+    first |= {"story": 60, "content": 60, "message": 45, "group": 60}
+    assert (code, json.loads(out)) == (0, first)
+    assert parlour("expert", "share", "luna", "cam2cam", "70", "--by", "olga")[0] == 0
+    assert "cam2cam        70" in parlour("expert", "share", "LUNA", *file)[1]
+    out = parlour("expert", "share", "luna", "all", "007", "--by", "pia", "--json")[1]
+    assert set(json.loads(out).values()) == {"luna", 7}
+    changes = json.loads(parlour("expert", "share", "luna", "--changes", "--json")[1])["changes"]
+    assert len(changes) == 9
+    assert [(one["was_percent"], one["percent"], one["by"]) for one in changes[:2]] == [
+        (0, 70, "olga"),
+        (60, 7, "pia"),
+    ]
+    assert "  cam2cam  70  0  olga" in parlour("expert", "share", "luna", "--changes")[1]
+    code, _, err = parlour("expert", "share", "mia", "all", "50")
+    assert (code, err) == (2, "parlour: 'mia' is not an expert\n")
+    assert parlour("ledger", "reconcile")[0] == 0
+
+
 async def _earned_and_asked(data: Path) -> str:
     """Luna earned 120 credits two days ago and asks for them; the payout's id."""
     now = dt.datetime.now(dt.UTC)
@@ -363,6 +388,11 @@ SALE = ["promotion", "add", "sale", "--until", "2026-12-31"]
         (["expert", "add", "luna", "--price", "2.999"], "at most two decimals"),
         (["expert", "add", "luna", "--price", "cheap"], "--price"),
         (["expert", "add", "luna", "--password", "short"], "at least 8 characters"),
+        (["expert", "share", "nobody"], "there is no account 'nobody'"),
+        (["expert", "share", "x", "tips", "50"], "no feature 'tips': all, private, cam2cam"),
+        (["expert", "share", "x", "story"], "a share is 0 to 100 per cent, not ''"),
+        (["expert", "share", "x", "story", "101"], "a share is 0 to 100 per cent, not '101'"),
+        (["expert", "share", "x", "all", "59.5"], "a share is 0 to 100 per cent, not '59.5'"),
         (["member", "add", "x"], "3 to 24"),
         (["member", "add", "mia", "--credits", "-1"], "negative"),
         (["member", "add", "mia", "--credits", "nan"], "--credits"),

@@ -50,7 +50,10 @@ async def test_an_expert_sees_what_was_earned_and_nobody_elses(earned) -> None:
         "in_payout_units": 0,
         "owed_units": 0,
     }
-    assert report["share_percent"] == 60
+    assert {one["feature"]: one["share_percent"] for one in report["shares"]} == dict.fromkeys(
+        ("private", "cam2cam", "two_way_audio", "surprise", "story", "content", "message", "group"),
+        60,
+    )
     assert sum(span["earned_units"] for span in report["spans"]) == 180 * CREDIT
     assert {part["feature"] for span in report["spans"] for part in span["features"]} == {
         "surprise"
@@ -65,6 +68,8 @@ async def test_an_expert_sees_what_was_earned_and_nobody_elses(earned) -> None:
     assert [row["earned_units"] for row in rows] == [str(60 * CREDIT), str(120 * CREDIT)]
     assert [row["earned_credits"] for row in rows] == ["60.00", "120.00"]
     assert [row["state"] for row in rows] == ["pending", "final"]
+    assert {row["share_percent"] for row in rows} == {""}  # bare debits
+    assert sum(span["pending_units"] for span in report["spans"]) == 60 * CREDIT
     assert all(row["seconds"] == "" and row["time_utc"].endswith("+00:00") for row in rows)
     assert (await (await ida.get("/api/v1/earnings")).json())["spans"] == []
     assert (await (await ida.get("/api/v1/earnings/lines")).json())["lines"] == []

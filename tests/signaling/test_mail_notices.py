@@ -48,6 +48,8 @@ async def session(post, member_id: str, units: int) -> Refunds:
         "member_id": member_id,
         "expert_id": expert.account_id,
         "share_percent": 60,
+        "cam2cam_share_percent": 60,
+        "two_way_audio_share_percent": 60,
         "private_units_per_s": 100,
         "cam2cam_units_per_s": 0,
         "two_way_audio_units_per_s": 0,

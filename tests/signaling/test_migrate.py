@@ -13,6 +13,7 @@ from alembic.runtime.migration import MigrationContext
 import billing_meter.schema  # noqa: F401 - registers its tables
 import signaling.schema  # noqa: F401 - registers its tables
 from billing_meter.database import METADATA
+from billing_meter.shares import earned_of_row, of_session_row, posted_of_row
 from signaling import migrate
 
 
@@ -125,6 +126,72 @@ async def test_what_went_back_of_orders_is_known_after_the_migration(tmp_path: P
         ("b", "", "refunded", 500, 7),
     ]
     assert states == [("settled", None), ("settled", 9)]
+
+
+async def test_the_one_share_of_an_expert_is_that_of_every_feature(tmp_path: Path) -> None:
+    """Of what is open, ended and bought as well; the books are right as they were."""
+    file = tmp_path / "p.db"
+    engine = sa.create_engine(f"sqlite:///{file}", poolclass=sa.pool.NullPool)
+    config = migrate._alembic()
+    rows = {  # 7 units at 57 % and three components: one floor, of the whole
+        "billing_experts": [("eve", 57, 1, None), ("gus", 0, 1, None)],
+        "ledger_transfers": [(1, "buy:a:1", "x", "message", "posted")],
+        "group_sessions": [("g", "eve", "live", 5), ("h", "eve", "scheduled", None)],
+    }
+    columns = {
+        "billing_experts": "expert_id, share_percent, created_at_ms, closed_at_ms",
+        "ledger_transfers": "transfer, key, request_hash, kind, outcome, units, promo_units,"
+        " paid_units, at_ms",
+        "group_sessions": "group_id, expert_id, state, started_at_ms, goal_units, minimum_units,"
+        " length_ms, pre_session_ms, start_policy, allow_late, node, beat, played_ms,"
+        " pledged_units, captured_units, refunded_units, created_at_ms",
+    }
+    rest = {
+        "ledger_transfers": (9, 0, 9, 1),
+        "group_sessions": (1, 1, 1, 1, "on_goal", True, "n", 0, 0, 0, 0, 0, 1),
+    }
+    session = {
+        **{"session_id": "s", "node": "n", "epoch": 1, "state": "closed", "member_id": "ann"},
+        **{"expert_id": "eve", "share_percent": 57, "private_units_per_s": 99},
+        **{"cam2cam_units_per_s": 1, "two_way_audio_units_per_s": 1, "private_s": 1},
+        **{"cam2cam_s": 1, "two_way_audio_s": 1, "held_ms": 1_000, "cam2cam_held_ms": 1_000},
+        **{"two_way_audio_held_ms": 1_000, "charged_units": 101, "posted_units": 101},
+        **{"expert_units": 101 * 57 // 100, "entries": 1, "opened_at_ms": 1, "marked_at_ms": 1},
+    }
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        migrate.command.upgrade(config, "0019_replies")
+        for table, some in rows.items():
+            for row in some:
+                values = (*row, *rest.get(table, ()))
+                marks = ", ".join("?" for _ in values)
+                connection.exec_driver_sql(
+                    f"INSERT INTO {table} ({columns[table]}) VALUES ({marks})", values
+                )
+        connection.exec_driver_sql(
+            f"INSERT INTO meter_sessions ({', '.join(session)})"
+            f" VALUES ({', '.join('?' for _ in session)})",
+            tuple(session.values()),
+        )
+        connection.exec_driver_sql(
+            "INSERT INTO feature_purchases (transfer, member_id, expert_id, feature, object_id,"
+            " units, at_ms) VALUES (1, 'ann', 'eve', 'message', 'm', 9, 1)"
+        )
+    engine.dispose()
+    await migrate.upgrade(url_of(file))
+    with sqlite3.connect(file) as connection:
+        connection.row_factory = sqlite3.Row
+        shares = [tuple(row) for row in connection.execute("SELECT * FROM expert_shares")]
+        stored = connection.execute("SELECT * FROM meter_sessions").fetchone()
+        bought = connection.execute("SELECT share_percent FROM feature_purchases").fetchone()
+        groups = connection.execute("SELECT group_id, share_percent FROM group_sessions").fetchall()
+        kept = connection.execute("SELECT * FROM billing_experts").fetchall()
+    assert sorted(shares) == [("eve", *[57] * 8), ("gus", *[0] * 8)]
+    assert sum(earned_of_row(stored)) == stored["expert_units"] == 57
+    assert of_session_row(stored).earned(posted_of_row(stored)) == 57
+    assert bought["share_percent"] == 57
+    assert sorted(map(tuple, groups)) == [("g", 57), ("h", None)]
+    assert [tuple(row) for row in kept] == [("eve", 1, None), ("gus", 1, None)]
 
 
 @pytest.mark.parametrize(

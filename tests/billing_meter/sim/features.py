@@ -95,6 +95,7 @@ class FeatureMoves:
         if also is not None:
             self.judge.letters.add(f"{LETTER}:{name}")
             self.judge.sent[answer.transfer] = asked
+            self.judge.sent_to[answer.transfer] = expert
 
     async def undo(self) -> None:
         """Staff give a purchase or a part of it back; somebody else tries, too."""

@@ -29,6 +29,7 @@ from billing_meter.statements import reconcile, statement, verify
 from billing_meter.sweeper import Sweeper
 from billing_meter.tariff import Component
 from billing_meter.wallet import Wallet
+from tests.billing_meter.sim import percents
 from tests.billing_meter.sim.oracle import Life
 from tests.billing_meter.sim.shelf import ACCESS, PURCHASES, replay
 from tests.billing_meter.sim.shows import GROUPS, Show
@@ -49,6 +50,16 @@ BY_REPLIES = sa.text(
     "SELECT SUM(p.units) FROM ledger_postings p JOIN ledger_transfers t ON t.transfer = p.transfer"
     " LEFT JOIN ledger_transfers o ON o.transfer = t.reverses"
     " WHERE 'message_reply' IN (t.kind, o.kind) AND p.account LIKE 'expert:%'"
+)
+DEBITS = sa.text(
+    "SELECT t.kind, t.units, t.expert_id, COALESCE(p.units, 0) AS earned FROM ledger_transfers t"
+    " LEFT JOIN ledger_postings p ON p.transfer = t.transfer AND p.account LIKE 'expert:%'"
+    " WHERE t.kind IN ('surprise', 'story', 'content', 'group_session', 'group')"
+    " AND t.outcome = 'posted'"
+)
+OF_SESSION = sa.text(
+    "SELECT SUM(p.units) FROM ledger_postings p JOIN ledger_transfers t ON t.transfer = p.transfer"
+    " WHERE t.kind = 'session_charge' AND t.subject = :subject AND p.account LIKE 'expert:%'"
 )
 LETTERS = sa.text("SELECT event_id FROM outbox WHERE kind = 'letter'")
 SILENT_NS = 15_000_000_000
@@ -118,6 +129,8 @@ class Judge:
     """Messages whose senders heard that they were sent."""
     sent: dict[int, int] = field(default_factory=dict)
     """Transfer → units of every message that was sent."""
+    sent_to: dict[int, str] = field(default_factory=dict)
+    """Their experts."""
     replied: dict[int, int] = field(default_factory=dict)
     """Those of them that were answered: what they cost at that time."""
     undone: dict[int, int] = field(default_factory=dict)
@@ -249,11 +262,19 @@ class Judge:
         elif record.summary.reason != DEAD_OWNER:
             assert all(got[c] >= wanted[c] for c in Component), f"{why}: {got}, passed {wanted}"
             self.exact += wanted == most
+        by_component = {line.component: line.units for line in record.summary.lines}
+        earned = percents.of_session(life.order.expert_id, by_component)
+        assert record.summary.earned_units == earned, f"{why}: {record.summary} earned {earned}"
+        assert await self._posted_to_expert(name) == earned, f"{why}: posted otherwise"
         limit = life.order.spend_limit_units
         assert limit is None or units <= limit, f"{name} cost more than its limit"
         self.sessions += life.seated
         self.book.charged[member] += units
         self.book.ended[name] = Ended(member, units)
+
+    async def _posted_to_expert(self, name: str) -> int:
+        async with self.database.read() as connection:
+            return int(await connection.scalar(OF_SESSION, {"subject": f"session:{name}"}) or 0)
 
     def _spent(self, holds: dict[str, Any]) -> Counter[str]:
         """What each member has spent so far; nothing that came back is taken off."""
@@ -326,6 +347,10 @@ class Judge:
             letters = set(await connection.scalars(LETTERS))
             by_replies = int(await connection.scalar(BY_REPLIES) or 0)
             by_messages = int(await connection.scalar(BY_MESSAGES) or 0)
+            debits = list(await connection.execute(DEBITS))
+        for row in debits:
+            due = percents.of_debit(row.expert_id, percents.OF_KIND[row.kind], row.units)
+            assert row.earned == due, f"{row.kind} of {row.units}: earned {row.earned}, not {due}"
         assert letters == self.letters, "a message was stored unpaid, or paid and lost"
         by_them = sum(self.share(one) for one in self.replied) - self.taken_back
         assert by_messages == 0, "a message was earned before its reply"
@@ -347,7 +372,7 @@ class Judge:
 
     def share(self, transfer: int) -> int:
         """What an expert earned by answering this message."""
-        return self.replied[transfer] * 60 // 100
+        return percents.of_debit(self.sent_to[transfer], "message", self.replied[transfer])
 
     def _reloads(self, orders: Any) -> None:
         reloads = [order for order in orders if order.origin == "auto_reload"]

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from tests.billing_meter.sim.features import FeatureMoves
 from tests.billing_meter.sim.judge import Calm, Judge
 from tests.billing_meter.sim.moves import EXPERTS, MEMBERS, Move, Moves
+from tests.billing_meter.sim.percents import SHARES
 from tests.billing_meter.sim.store import SimStore
 from tests.billing_meter.sim.world import World
 
@@ -119,7 +120,7 @@ async def _settle_in(world: World, moves: Moves) -> None:
         await process.wallet.open_member(member)
         await moves.fund(member, world.chance.randrange(40_000, 120_000))
     for expert in EXPERTS:
-        await process.wallet.open_expert(expert)
+        await process.wallet.open_expert(expert, SHARES[expert])
 
 
 async def _calm_down(world: World) -> None:

@@ -10,12 +10,12 @@ import copy
 import random
 import uuid
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import sqlalchemy as sa
 
-from billing_meter import promotion_store, schema
+from billing_meter import promotion_store, schema, share_rows
 from billing_meter.features import Buy, Feature
 from billing_meter.free_credits import Claim
 from billing_meter.group_rules import GroupTerms
@@ -25,6 +25,7 @@ from billing_meter.meter import SessionOrder
 from billing_meter.payout_providers import FakePayoutProvider
 from billing_meter.promotions import Promotion
 from billing_meter.seals import seal
+from billing_meter.shares import Source
 from billing_meter.statements import reconcile, verify
 from billing_meter.tariff import Component, Tariff
 from tests.billing_meter.sim.bank import Bank, Payment
@@ -32,6 +33,7 @@ from tests.billing_meter.sim.features import letter
 from tests.billing_meter.sim.judge import Calm, Judge
 from tests.billing_meter.sim.moves import Moves, one_try
 from tests.billing_meter.sim.oracle import Life
+from tests.billing_meter.sim.percents import SHARES
 from tests.billing_meter.sim.store import Killed, Point, PointedDatabase, SimStore
 from tests.billing_meter.sim.world import Clock, Points, Process, World
 
@@ -39,6 +41,10 @@ WRITES = frozenset(Point) - {Point.READ}
 """Before anything is asked, before each statement, before the commit, before its answer."""
 COMMITS = frozenset({Point.DURABLE})
 """After each commit, before anybody has been told."""
+EARNED_BY_SESSIONS = sa.text(
+    "SELECT SUM(p.units) FROM ledger_postings p JOIN ledger_transfers t ON t.transfer = p.transfer"
+    " WHERE t.kind = 'session_charge' AND p.account LIKE 'expert:%'"
+)
 IBAN = "NO93 8601 1117 947"
 Scene = Callable[["Play"], Awaitable[None]]
 
@@ -132,7 +138,15 @@ class Play:
 async def arrive(play: Play) -> None:
     """Members and experts get their accounts."""
     await play.ask(lambda p: p.wallet.open_member("ann"))
-    await play.ask(lambda p: p.wallet.open_expert("eve"))
+    wanted = SHARES["eve"]
+    await play.ask(lambda p: p.wallet.open_expert("eve", replace(wanted, cam2cam=60)))
+    now = ("eve", (Source.CAM2CAM,), wanted.cam2cam, 0, "staff")
+
+    async def change(process: Process) -> None:
+        async with process.database.write() as connection:
+            assert await share_rows.change(connection, *now) == wanted
+
+    await play.ask(change)
     await play.ask(lambda p: p.wallet.credit_purchase("ann", 60_000, "import", "import"))
 
 
@@ -405,6 +419,8 @@ async def _rows(database: PointedDatabase) -> dict[str, list[tuple[Any, ...]]]:
         "payouts": (schema.payouts, "expert_id state units failure"),
         "claims": (schema.free_claims, "member_id state"),
         "mails": (schema.outbox, "kind"),
+        "shares": (schema.shares, " ".join(share_rows.COLUMNS.values())),
+        "share changes": (schema.share_changes, "expert_id change feature percent was_percent"),
         "members": (schema.members, "member_id"),
         "purchases": (schema.purchases, "member_id feature object_id units refunded_by"),
         "access": (schema.access, "member_id feature object_id"),
@@ -421,4 +437,6 @@ async def _rows(database: PointedDatabase) -> dict[str, list[tuple[Any, ...]]]:
             query = sa.select(*(table.c[column] for column in columns.split()))
             found = [tuple(row) for row in await connection.execute(query)]
             rows[name] = sorted(found, key=repr)
+        earned = int(await connection.scalar(EARNED_BY_SESSIONS) or 0)
+    rows["earned by sessions"] = [(earned,)]
     return rows

@@ -12,11 +12,12 @@ import { EarnedPanel, PayoutsPanel, usePayouts } from "./earnings-payouts.js";
 const PERIODS = ["day", "week", "month"];
 
 /**
- * @typedef {{ feature: string, charged_units: number, earned_units: number, taken_back_units: number }} Part
- * @typedef {{ first: string, last: string, features: Part[], earned_units: number, taken_back_units: number }} Span
- * @typedef {{ share_percent: number, period: string, first: string, last: string, spans: Span[] }} Report
+ * @typedef {{ feature: string, charged_units: number, earned_units: number, taken_back_units: number, pending_units: number }} Part
+ * @typedef {{ first: string, last: string, features: Part[], earned_units: number, taken_back_units: number, pending_units: number }} Span
+ * @typedef {{ feature: string, share_percent: number }} Share
+ * @typedef {{ shares: Share[], period: string, first: string, last: string, spans: Span[] }} Report
  * @typedef {{ at_ms: number, feature: string, reference: string, charged_units: number, earned_units: number,
- *   taken_back_units: number, state: string, seconds?: number, final_at_ms?: number }} Line
+ *   taken_back_units: number, state: string, seconds?: number, share_percent?: number, final_at_ms?: number }} Line
  */
 
 /** @param {string} feature what a word of ours stands for it, also for those that come later */
@@ -75,16 +76,36 @@ function Periods({ version }) {
   </section>`;
 }
 
+/** @param {{ shares: Share[] }} props what counts from now on; one sentence while all are the same */
+function Shares({ shares }) {
+  const percents = new Set(shares.map((share) => share.share_percent));
+  if (percents.size === 1) {
+    return html`<p class="muted small" data-testid="earnings-shares">${t("earnings.share", { percent: shares[0].share_percent })}</p>`;
+  }
+  return html`<section class="panel earnings-shares" aria-labelledby="shares-title" data-testid="earnings-shares">
+    <h3 id="shares-title">${t("earnings.shares")}</h3>
+    <dl>
+      ${shares.map(
+        (share) => html`<div key=${share.feature} data-testid="earnings-share" data-feature=${share.feature}>
+          <dt>${featureName(share.feature)}</dt>
+          <dd class="numbers">${t("earnings.percent", { percent: share.share_percent })}</dd>
+        </div>`,
+      )}
+    </dl>
+    <p class="faint small">${t("earnings.shares_note")}</p>
+  </section>`;
+}
+
 /** @param {{ report: Report }} props */
 function Report({ report }) {
   const { spans, period, first, last } = report;
   if (spans.length === 0) {
     return html`<div class="panel" data-testid="earnings-empty">
-      <${EmptyState} icon="receipt" heading="h3" title=${t("earnings.empty_title")} text=${t("earnings.empty_text")} />
-    </div>`;
+        <${EmptyState} icon="receipt" heading="h3" title=${t("earnings.empty_title")} text=${t("earnings.empty_text")} />
+      </div>
+      <${Shares} shares=${report.shares} />`;
   }
-  return html`<p class="muted small">${t("earnings.share", { percent: report.share_percent })}</p>
-    <div class="panel tx-panel">
+  return html`<div class="panel tx-panel">
       <table class="tx-table earnings-table" data-testid="earnings">
         <thead>
           <tr>
@@ -101,8 +122,15 @@ function Report({ report }) {
         ${t("earnings.csv")}
       </a>
       <span class="faint small">${t("earnings.utc")}</span>
-    </p>`;
+    </p>
+    <${Shares} shares=${report.shares} />`;
 }
+
+/** @param {{ units: number }} props */
+const PendingUnits = ({ units }) =>
+  html`<span class="earnings-pending faint small" data-testid="earnings-part-pending" data-units=${units}>
+    ${t("earnings.pending_of", { amount: credits(units) })}
+  </span>`;
 
 /** @param {{ span: Span, period: string }} props */
 function SpanRows({ span, period }) {
@@ -126,14 +154,20 @@ function SpanRows({ span, period }) {
         </button>
       </th>
       <td class="tx-number numbers earnings-wide">${credits(charged)}</td>
-      <td class="tx-number numbers"><strong>${credits(span.earned_units - span.taken_back_units)}</strong></td>
+      <td class="tx-number numbers">
+        <strong>${credits(span.earned_units - span.taken_back_units)}</strong>
+        ${span.pending_units > 0 && html`<${PendingUnits} units=${span.pending_units} />`}
+      </td>
     </tr>
     ${span.features.map(
       (part) => html`<${Fragment} key=${part.feature}>
         <tr class="earnings-part" data-testid="earnings-part" data-feature=${part.feature}>
           <td>${featureName(part.feature)}</td>
           <td class="tx-number numbers earnings-wide">${credits(part.charged_units)}</td>
-          <td class="tx-number numbers">${credits(part.earned_units)}</td>
+          <td class="tx-number numbers">
+            ${credits(part.earned_units)}
+            ${part.pending_units > 0 && html`<${PendingUnits} units=${part.pending_units} />`}
+          </td>
         </tr>
         ${part.taken_back_units > 0 &&
         html`<tr class="earnings-part" data-testid="earnings-taken-back">
@@ -179,7 +213,11 @@ function OneLine({ line }) {
     </span>
     <span class="numbers earnings-amount">
       ${credits(line.earned_units)}
-      <span class="faint small">${t("earnings.of", { amount: credits(line.charged_units) })}</span>
+      <span class="faint small">
+        ${line.share_percent === undefined
+          ? t("earnings.of", { amount: credits(line.charged_units) })
+          : t("earnings.percent_of", { percent: line.share_percent, amount: credits(line.charged_units) })}
+      </span>
       ${line.taken_back_units > 0 &&
       html`<span class="small">${t("earnings.taken_back", { amount: credits(line.taken_back_units) })}</span>`}
     </span>
