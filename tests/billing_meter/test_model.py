@@ -31,7 +31,7 @@ FAST_RUNS = {"sqlite": 2, "postgresql": 2}
 SLOW_RUNS = {"sqlite": 60, "postgresql": 40}
 STEPS = 60
 MEMBERS = ("ann", "bob", "cid")
-EXPERTS = {"eve": {"debit": 61, "post": 37}, "fay": {"debit": 33, "post": 97}}
+EXPERTS = {"eve": {"debit": 60, "post": 60}, "fay": {"debit": 33, "post": 97}}
 """Expert → shares of debits, and of what is posted of holds, in per cent."""
 VERBS = {
     "purchase": 2,
