@@ -249,7 +249,7 @@ def test_what_was_bought_of_an_expert_is_given_back_on_the_command_line(parlour,
     async def buy(key: str) -> int:
         async with opened_store(load(None, {}, {"server": {"data": f"{tmp_path}/data"}})) as store:
             wallet = Wallet(store, utc_now=utc_now)
-            await wallet.open_expert("eve", share_percent=60)
+            await wallet.open_expert("eve")
             await wallet.grant_promo(member, 60_000, f"gift:{key}", "test")
             album = Buy(key, member, "eve", Feature.CONTENT, f"album-{key}", 30_000, 30_000)
             sold = await Purchases(wallet).buy(album)
