@@ -126,10 +126,10 @@ function Report({ report }) {
     <${Shares} shares=${report.shares} />`;
 }
 
-/** @param {{ units: number }} props */
-const PendingUnits = ({ units }) =>
+/** @param {{ units: number, all?: boolean }} props the figure is not said twice when it is all of it */
+const PendingUnits = ({ units, all = false }) =>
   html`<span class="earnings-pending faint small" data-testid="earnings-part-pending" data-units=${units}>
-    ${t("earnings.pending_of", { amount: credits(units) })}
+    ${all ? t("earnings.state.pending") : t("earnings.pending_of", { amount: credits(units) })}
   </span>`;
 
 /** @param {{ span: Span, period: string }} props */
@@ -166,7 +166,7 @@ function SpanRows({ span, period }) {
           <td class="tx-number numbers earnings-wide">${credits(part.charged_units)}</td>
           <td class="tx-number numbers">
             ${credits(part.earned_units)}
-            ${part.pending_units > 0 && html`<${PendingUnits} units=${part.pending_units} />`}
+            ${part.pending_units > 0 && html`<${PendingUnits} units=${part.pending_units} all=${part.pending_units === part.earned_units} />`}
           </td>
         </tr>
         ${part.taken_back_units > 0 &&
