@@ -4,6 +4,8 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
+import { qualityTexts } from "../../clients/web/js/figures/quality-button.js";
+import { addCatalog, setLanguage } from "../../clients/web/js/i18n.js";
 
 const WEB = fileURLToPath(new URL("../../clients/web/", import.meta.url));
 const catalog = (area, lang) => JSON.parse(readFileSync(`${WEB}i18n/${area}.${lang}.json`, "utf8"));
@@ -21,4 +23,22 @@ test("every end, problem and check has words", () => {
     ...[...checks].map((match) => `studio.check.${match[1]}.${match[2]}`),
   ];
   assert.deepEqual(wanted.filter((key) => !(key in words)), []);
+});
+
+test("what stands beside the bars begins the button's name", () => {
+  for (const lang of ["en", "nb"]) {
+    setLanguage(lang);
+    addCatalog(lang, catalog("room", lang));
+    for (const whose of ["own", "other"]) {
+      for (const reason of ["loss", "bandwidth:down", "no_report"]) {
+        for (const level of ["good", "fair", "poor", "unknown"]) {
+          const { word, label, sentence } = qualityTexts({ level, reason, whose }, "mia");
+          assert.equal(word !== "", level === "fair" || level === "poor");
+          assert.ok(label.startsWith(word || sentence), label);
+          assert.ok(sentence.length > word.length && !/[{}]|^quality\./.test(label + sentence), label);
+        }
+      }
+    }
+  }
+  setLanguage("en");
 });

@@ -11,30 +11,40 @@ const BARS = [1, 2, 3, 4];
 const FILLED = { good: 4, fair: 2, poor: 1, unknown: 0 };
 
 /**
+ * A sentence that says it all; the word beside the bars, if any; and what the button is called, which
+ * contains that word as it stands: people who speak to their machine say what they read.
  * @param {import("./quality.js").Quality} quality
  * @param {string} name of the other person
  */
-export function qualityText({ level, reason, whose }, name) {
-  const word = t(`quality.${whose}.${level}`, { name });
-  const why = `quality.reason.${reason.split(":")[0]}`;
-  return level === "fair" || level === "poor" ? (has(why) ? `${word}: ${t(why)}` : word) : word;
+export function qualityTexts({ level, reason, whose }, name) {
+  const sentence = t(`quality.${whose}.${level}`, { name });
+  if (level !== "fair" && level !== "poor") {
+    return { sentence, word: "", label: t("quality.button", { quality: sentence }) };
+  }
+  const short = t(`figures.level.${level}`);
+  const word = whose === "other" ? `${name}: ${short}` : short;
+  const key = `quality.reason.${reason.split(":")[0]}`;
+  const why = has(key) ? t(key) : "";
+  return {
+    sentence: why ? `${sentence}: ${why}` : sentence,
+    word,
+    label: t("quality.button", { quality: why ? `${word}, ${why}` : word }),
+  };
 }
 
 /** @param {{ server: import("../state.js").State, name: string, open: boolean, onToggle: () => void }} props */
 export function QualityButton({ server, name, open, onToggle }) {
   const quality = qualityOf(server);
   const { level, reason, whose } = quality;
-  const text = qualityText(quality, name);
+  const { sentence, word, label } = qualityTexts(quality, name);
   const undecodable = reason.startsWith("codec_unsupported");
-  const troubled = level === "fair" || level === "poor";
-  const short = t(`figures.level.${level}`);
   return html`${undecodable && html`<span class="badge" role="status" data-testid="undecodable">${t("room.quality.undecodable")}</span>`}
     <button
       type="button"
       class="quality-button"
       id=${BUTTON_ID}
-      aria-label=${t("quality.button", { quality: text })}
-      title=${text}
+      aria-label=${label}
+      title=${sentence}
       aria-expanded=${open ? "true" : "false"}
       aria-controls=${open ? PANEL_ID : undefined}
       onClick=${onToggle}
@@ -46,10 +56,10 @@ export function QualityButton({ server, name, open, onToggle }) {
         <span class="quality-bars" aria-hidden="true">
           ${BARS.map((bar) => html`<span key=${bar} class=${bar <= FILLED[level] ? "on" : ""}></span>`)}
         </span>
-        ${troubled && html`<span class="quality-word" aria-hidden="true">${whose === "other" ? `${name}: ${short}` : short}</span>`}
+        ${word && html`<span class="quality-word" aria-hidden="true">${word}</span>`}
       </span>
     </button>
-    <${Announced} text=${undecodable ? "" : text} troubled=${troubled} />`;
+    <${Announced} text=${undecodable ? "" : sentence} troubled=${word !== ""} />`;
 }
 
 /** Says trouble, and its end, to those who do not see the bars; nothing while all is well. */

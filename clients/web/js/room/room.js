@@ -171,7 +171,7 @@ function Room({ controller, server, local, onClosed }) {
             <button type="button" class="button button-bad button-large end-button" onClick=${() => void controller.end()} data-testid="end-session">
               <${Icon} name="end-call" />${t("room.end_session")}
             </button>`
-        : html`<${Identity} room=${room} /><${StartButton} controller=${controller} server=${server} />`}
+        : html`<${Identity} room=${room} known=${controller.expert} /><${StartButton} controller=${controller} server=${server} />`}
     </div>
     <${Side} controller=${controller} server=${server} onHide=${() => setChatHidden(true)} />
     <${Dialogs} controller=${controller} server=${server} local=${local} />
@@ -223,8 +223,13 @@ function StageBadges({ controller, server, local, active }) {
   </div>`;
 }
 
-function Identity({ room }) {
-  if (room === null) return html`<div class="identity"><h1><span class="skeleton-text"></span></h1></div>`;
+/** Until the room is there its heading says what the address says, to those who cannot see that it waits. */
+function Identity({ room, known }) {
+  if (room === null) {
+    return html`<div class="identity">
+      <h1><span class="visually-hidden">${known}</span><span class="skeleton-text" aria-hidden="true"></span></h1>
+    </div>`;
+  }
   const { expert } = room;
   return html`<div class="identity">
     <h1>${expert.display_name}</h1>
