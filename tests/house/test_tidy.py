@@ -26,7 +26,6 @@ SLEEPS_ALLOWED = {
     "tests/billing_meter/kill_nine_victim.py": (1, "a victim that lives in real time to be killed"),
     "tests/billing_meter/test_kill_nine.py": (1, "the instant of death is the point"),
     "tests/media/test_seam.py": (1, "OpenSSL repeats a flight by its own clock"),
-    "tests/signaling/test_serve.py": (1, "the event is in another process"),
     "tests/turns.py": (1, "of no length: a turn of the loop"),
 }
 """How many sleeps a file may have, and why. End-to-end tests are about real time."""

@@ -12,6 +12,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -20,6 +21,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
 PASSWORD = "correct-horse-9"
 COMMAND = [sys.executable, "-m", "signaling.cli"]
+LIVE = dict.fromkeys(("luna", "orion", "sunniva"), "live_free")
+WebSocket = aiohttp.ClientWebSocketResponse
 READY = re.compile(r"READY (https?://\S+) media udp (\S+)")
 
 
@@ -79,17 +82,62 @@ async def parlour(*words: str) -> dict[str, object]:
     return answer
 
 
-async def states(http: aiohttp.ClientSession, url: str) -> dict[str, str]:
-    async with http.get(f"{url}/api/v1/experts") as reply:
-        experts = (await reply.json())["experts"]
-    return {expert["name"]: expert["state"] for expert in experts}
+@asynccontextmanager
+async def welcomed(http: aiohttp.ClientSession, url: str) -> AsyncIterator[WebSocket]:
+    """A guest's WebSocket, as the pages open it."""
+    async with http.post(f"{url}/api/v1/ws-ticket") as reply:
+        ticket = (await reply.json())["ticket"]
+    async with http.ws_connect(f"{url}/ws", headers={"Origin": url}) as socket:
+        await socket.send_json({"type": "hello", "ticket": ticket})
+        assert (await socket.receive_json())["type"] == "welcome"
+        yield socket
 
 
-async def until(condition, seconds: float = 30.0) -> None:
-    """Ask again and again; the condition is in another process."""
-    async with asyncio.timeout(seconds):
-        while not await condition():
-            await asyncio.sleep(0.1)
+class States:
+    """What the home page knows of the experts, by the server's pushes alone."""
+
+    def __init__(self, socket: WebSocket) -> None:
+        self._socket = socket
+        self._states: dict[str, str] | None = None
+
+    async def become(self, wanted: dict[str, str], seconds: float = 60) -> None:
+        """Wait until they are exactly these."""
+        async with asyncio.timeout(seconds):
+            while self._states != wanted:
+                self._take(await self._socket.receive_json())
+
+    def _take(self, message: dict[str, Any]) -> None:
+        match message["type"]:
+            case "presence.list":
+                self._states = {card["name"]: card["state"] for card in message["experts"]}
+            case "presence.changed":
+                assert self._states is not None
+                card = message["expert"]
+                self._states[card["name"]] = card["state"]
+
+
+@asynccontextmanager
+async def states(http: aiohttp.ClientSession, url: str) -> AsyncIterator[States]:
+    """Follow the experts' states from now on."""
+    async with welcomed(http, url) as socket:
+        await socket.send_json({"type": "presence.subscribe"})
+        yield States(socket)
+
+
+async def ended(pid: int, seconds: float = 30) -> None:
+    """Wait until another process is no more."""
+    try:
+        handle = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    loop, gone = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(handle, gone.set)
+    try:
+        async with asyncio.timeout(seconds):
+            await gone.wait()
+    finally:
+        loop.remove_reader(handle)
+        os.close(handle)
 
 
 async def test_sigterm_ends_cleanly(tmp_path: Path) -> None:
@@ -102,23 +150,19 @@ async def test_sigterm_ends_cleanly(tmp_path: Path) -> None:
 
 
 async def test_an_expert_added_while_serving_appears(tmp_path: Path) -> None:
-    async with serving(tmp_path) as server, aiohttp.ClientSession() as http:
+    async with (
+        serving(tmp_path) as server,
+        aiohttp.ClientSession() as http,
+        states(http, server.url) as experts,
+    ):
+        await experts.become({})
         await parlour("expert", "add", "luna", "--data", str(tmp_path))
-
-        async def there() -> bool:
-            return (await states(http, server.url)) == {"luna": "offline"}
-
-        await until(there)
+        await experts.become({"luna": "offline"})
 
 
 async def test_drain_tells_clients_and_closes_their_sockets(tmp_path: Path) -> None:
     async with serving(tmp_path) as server, aiohttp.ClientSession() as http:
-        async with http.post(f"{server.url}/api/v1/ws-ticket") as reply:
-            ticket = (await reply.json())["ticket"]
-        origin = {"Origin": server.url}
-        async with http.ws_connect(f"{server.url}/ws", headers=origin) as socket:
-            await socket.send_json({"type": "hello", "ticket": ticket})
-            assert (await socket.receive_json())["type"] == "welcome"
+        async with welcomed(http, server.url) as socket:
             server.process.send_signal(signal.SIGTERM)
             assert (await socket.receive_json(timeout=10))["type"] == "server.draining"
             assert (await socket.receive(timeout=10)).type is aiohttp.WSMsgType.CLOSE
@@ -140,12 +184,8 @@ async def test_killed_server_starts_again_on_its_store(tmp_path: Path) -> None:
 async def test_demo_streams_and_leaves_nothing_behind(tmp_path: Path) -> None:
     """Three experts are live through the real path; after kill -9 their programs end, too."""
     async with serving(tmp_path, "--demo") as server, aiohttp.ClientSession() as http:
-
-        async def all_live() -> bool:
-            return set((await states(http, server.url)).values()) == {"live_free"}
-
-        await until(all_live, 60)
-        assert len(await states(http, server.url)) == 3
+        async with states(http, server.url) as experts:
+            await experts.become(LIVE)
         report = await parlour("watch", f"{server.url}/whep/luna", "--seconds", "3")
         assert report["tracks"]["video"]["packets"] > 10
         assert report["tracks"]["audio"]["packets"] > 50
@@ -156,17 +196,11 @@ async def test_demo_streams_and_leaves_nothing_behind(tmp_path: Path) -> None:
             assert (await reply.json())["you"]["premium"] is True
         server.process.kill()
         await server.process.wait()
-
-        async def gone() -> bool:
-            return not any(Path(f"/proc/{pid}/cmdline").exists() for pid in children)
-
-        await until(gone)
+        for pid in children:
+            await ended(pid)
     async with serving(tmp_path, "--demo") as server, aiohttp.ClientSession() as http:
-
-        async def luna_live() -> bool:
-            return (await states(http, server.url))["luna"] == "live_free"
-
-        await until(luna_live, 60)
+        async with states(http, server.url) as experts:
+            await experts.become(LIVE)
         children = programs_of(server.process.pid)
         server.process.send_signal(signal.SIGTERM)
         async with asyncio.timeout(25):
@@ -194,11 +228,8 @@ async def test_self_signed_tls_serves_the_demo_too(tmp_path: Path) -> None:
         trust = ssl.create_default_context(cafile=tmp_path / "tls" / "self-signed.pem")
         connector = aiohttp.TCPConnector(ssl=trust)
         async with aiohttp.ClientSession(connector=connector) as http:
-
-            async def luna_live() -> bool:
-                return (await states(http, server.url))["luna"] == "live_free"
-
-            await until(luna_live, 60)
+            async with states(http, server.url) as experts:
+                await experts.become(LIVE)
             body = {"username": "mia", "password": "demo-parlour"}
             async with http.post(f"{server.url}/api/v1/login", json=body) as reply:
                 cookie = reply.headers["Set-Cookie"]
