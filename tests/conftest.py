@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import tempfile
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -47,6 +49,34 @@ def compiled_once() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("billing_meter.engine.create_async_engine", engine_of_many)
         yield
+
+
+UDP_SOCKETS: weakref.WeakSet[socket.socket] = weakref.WeakSet()
+"""Those that the running test has made."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def udp_sockets_are_noted() -> Iterator[None]:
+    """Whoever makes one."""
+    made = socket.socket.__init__
+
+    def note(self: socket.socket, *arguments: Any, **options: Any) -> None:
+        made(self, *arguments, **options)
+        if self.type == socket.SOCK_DGRAM:
+            UDP_SOCKETS.add(self)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket.socket, "__init__", note)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def udp_sockets_are_closed(udp_sockets_are_noted: None) -> Iterator[None]:
+    """By the test that made them: the collector would blame any other one, some day."""
+    UDP_SOCKETS.clear()
+    yield
+    left = {str(one): one.close() for one in tuple(UDP_SOCKETS) if one.fileno() >= 0}
+    assert left == {}, "left open"
 
 
 @pytest.fixture

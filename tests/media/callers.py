@@ -6,6 +6,8 @@ import re
 import secrets
 import socket
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar, TypeVar
 
@@ -104,6 +106,18 @@ class Stage:
         """Lets that much time pass for the plane, and everything that is due happen."""
         self.shift_ns += int(seconds * 1e9)
         self.plane.tick(self.clock_ns(), sweep=True)
+
+
+@asynccontextmanager
+async def staged(config: MediaConfig | None = None) -> AsyncIterator[Stage]:
+    """A media plane that runs, and ends with all its callers, whatever becomes of the test."""
+    made = Stage(config)
+    await made.plane.start()
+    try:
+        yield made
+    finally:
+        await Caller.all_vanish()
+        await made.plane.close()
 
 
 # --- a small client of our own ------------------------------------------------------------------

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 import pytest_asyncio
 
-from tests.media.callers import Caller, Stage
+from tests.media.callers import Stage, staged
 from tests.media.farends import World
 
 FINGERPRINT = ":".join(f"{byte:02X}" for byte in range(32))
@@ -164,8 +164,5 @@ def world() -> Iterator[World]:
 @pytest_asyncio.fixture
 async def stage() -> AsyncIterator[Stage]:
     """A media plane that runs on a free port of the loopback interface."""
-    made = Stage()
-    await made.plane.start()
-    yield made
-    await Caller.all_vanish()
-    await made.plane.close()
+    async with staged() as made:
+        yield made

@@ -45,6 +45,7 @@ from tests.media.callers import (
     offer,
     publisher,
     rtp,
+    staged,
     viewer,
 )
 from tests.media.farends import SECOND_NS
@@ -166,20 +167,17 @@ async def test_asking_for_restarts_is_no_consent(stage: Stage) -> None:
 
 
 async def test_a_call_over_ipv6_and_one_end_on_each_protocol() -> None:
-    stage = Stage(MediaConfig("::", 0, advertised=("::1",)))
-    await stage.plane.start()
-    sender, receiver = await publisher(stage), await viewer(stage)
-    stage.plane.forward("source", "viewer")
-    await flowing(sender, receiver, 1)
-    await receiver.move()
-    await flowing(sender, receiver, 2)
-    answer = await stage.plane.watch("old", offer("recvonly"))
-    fourth = Answer(answer.sdp.replace("::1 ", "127.0.0.1 "), answer.peer_id, answer.etag)
-    old = await Caller(fourth).connect()
-    stage.plane.forward("source", "old")
-    await flowing(sender, old, 3)
-    await Caller.all_vanish()
-    await stage.plane.close()
+    async with staged(MediaConfig("::", 0, advertised=("::1",))) as stage:
+        sender, receiver = await publisher(stage), await viewer(stage)
+        stage.plane.forward("source", "viewer")
+        await flowing(sender, receiver, 1)
+        await receiver.move()
+        await flowing(sender, receiver, 2)
+        answer = await stage.plane.watch("old", offer("recvonly"))
+        fourth = Answer(answer.sdp.replace("::1 ", "127.0.0.1 "), answer.peer_id, answer.etag)
+        old = await Caller(fourth).connect()
+        stage.plane.forward("source", "old")
+        await flowing(sender, old, 3)
 
 
 async def test_an_encoder_that_wants_to_be_the_dtls_server_is_served(stage: Stage) -> None:
@@ -300,15 +298,13 @@ async def test_a_publisher_may_be_replaced_on_request_and_the_viewer_sees_one_st
 
 async def test_more_peers_than_configured_are_refused_as_overloaded() -> None:
     config = MediaConfig("127.0.0.1", 0, peers_max=1)
-    stage = Stage(config)
-    await stage.plane.start()
-    await stage.plane.watch("one", offer("recvonly"))
-    with pytest.raises(SdpRefused) as caught:
+    async with staged(config) as stage:
+        await stage.plane.watch("one", offer("recvonly"))
+        with pytest.raises(SdpRefused) as caught:
+            await stage.plane.watch("two", offer("recvonly"))
+        assert caught.value.code is RefusalCode.OVERLOADED
+        stage.plane.close_viewer("one", "left")
         await stage.plane.watch("two", offer("recvonly"))
-    assert caught.value.code is RefusalCode.OVERLOADED
-    stage.plane.close_viewer("one", "left")
-    await stage.plane.watch("two", offer("recvonly"))
-    await stage.plane.close()
 
 
 async def test_a_plane_whose_core_is_used_up_is_busy_until_it_rested(stage: Stage) -> None:
@@ -351,12 +347,10 @@ async def test_what_is_not_started_says_so() -> None:
 
 
 async def test_the_advertised_addresses_are_in_the_answer() -> None:
-    stage = Stage(MediaConfig("127.0.0.1", 0, advertised=("203.0.113.9", "10.0.0.4")))
-    await stage.plane.start()
-    answer = await stage.plane.watch("viewer", offer("recvonly"))
-    assert f"203.0.113.9 {stage.plane.port} typ host" in answer.sdp
-    assert answer.sdp.index("203.0.113.9") < answer.sdp.index("10.0.0.4")
-    await stage.plane.close()
+    async with staged(MediaConfig("127.0.0.1", 0, advertised=("203.0.113.9", "10.0.0.4"))) as stage:
+        answer = await stage.plane.watch("viewer", offer("recvonly"))
+        assert f"203.0.113.9 {stage.plane.port} typ host" in answer.sdp
+        assert answer.sdp.index("203.0.113.9") < answer.sdp.index("10.0.0.4")
 
 
 async def test_an_advertised_name_instead_of_an_address_is_an_error() -> None:
@@ -366,13 +360,11 @@ async def test_an_advertised_name_instead_of_an_address_is_an_error() -> None:
 
 
 async def test_listening_on_all_addresses_advertises_them_loopback_last() -> None:
-    stage = Stage(MediaConfig("0.0.0.0", 0))
-    await stage.plane.start()
-    answer = await stage.plane.watch("viewer", offer("recvonly", audio=False))
-    hosts = [line.split()[4] for line in answer.sdp.split("\r\n") if "typ host" in line]
-    assert hosts[-1] == "127.0.0.1"
-    assert len(hosts) <= 8
-    await stage.plane.close()
+    async with staged(MediaConfig("0.0.0.0", 0)) as stage:
+        answer = await stage.plane.watch("viewer", offer("recvonly", audio=False))
+        hosts = [line.split()[4] for line in answer.sdp.split("\r\n") if "typ host" in line]
+        assert hosts[-1] == "127.0.0.1"
+        assert len(hosts) <= 8
 
 
 # --- endings ------------------------------------------------------------------------------------
@@ -580,14 +572,11 @@ async def test_a_listener_that_raises_does_not_stop_the_plane(stage: Stage) -> N
 
 def test_a_call_lives_on_uvloop_too() -> None:
     async def call() -> None:
-        stage = Stage()
-        await stage.plane.start()
-        sender, receiver = await publisher(stage), await viewer(stage)
-        stage.plane.forward("source", "viewer")
-        for sequence in range(1, 50):
-            await flowing(sender, receiver, sequence)
-        await Caller.all_vanish()
-        await stage.plane.close()
+        async with staged() as stage:
+            sender, receiver = await publisher(stage), await viewer(stage)
+            stage.plane.forward("source", "viewer")
+            for sequence in range(1, 50):
+                await flowing(sender, receiver, sequence)
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(call())

@@ -23,6 +23,7 @@ from tests.media.callers import (
     offer,
     publisher,
     rtp,
+    staged,
     viewer,
 )
 from tests.turns import turn
@@ -75,34 +76,30 @@ def sequences(caller: Caller) -> list[int]:
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 async def test_a_call_with_both_ends_on_tcp(host: str) -> None:
-    stage = Stage(MediaConfig(host, 0))
-    await stage.plane.start()
-    sender = await publisher(stage, caller=TcpCaller)
-    receiver = await viewer(stage, caller=TcpCaller)
-    stage.plane.forward("source", "viewer")
-    for number in range(1, 60):
-        sender.send(rtp(number))
-    await receiver.until(lambda: len(receiver.media()) == 59)
-    got = sequences(receiver)
-    assert got == list(range(got[0], got[0] + 59))
-    sender.hang_up()
-    await until(lambda: stage.plane.source_state("source") is None or not stage.plane._publishers)
-    await Caller.all_vanish()
-    await stage.plane.close()
+    async with staged(MediaConfig(host, 0)) as stage:
+        sender = await publisher(stage, caller=TcpCaller)
+        receiver = await viewer(stage, caller=TcpCaller)
+        stage.plane.forward("source", "viewer")
+        for number in range(1, 60):
+            sender.send(rtp(number))
+        await receiver.until(lambda: len(receiver.media()) == 59)
+        got = sequences(receiver)
+        assert got == list(range(got[0], got[0] + 59))
+        sender.hang_up()
+        await until(
+            lambda: stage.plane.source_state("source") is None or not stage.plane._publishers
+        )
 
 
 async def test_an_ipv4_client_of_a_dual_stack_server() -> None:
-    stage = Stage(MediaConfig("::", 0, advertised=("127.0.0.1",)))
-    await stage.plane.start()
-    sender = await publisher(stage, caller=TcpCaller)
-    receiver = await viewer(stage, caller=TcpCaller)
-    stage.plane.forward("source", "viewer")
-    await flowing(sender, receiver, 1)
-    receiver.tcp = False
-    await receiver.move()
-    await flowing(sender, receiver, 2)
-    await Caller.all_vanish()
-    await stage.plane.close()
+    async with staged(MediaConfig("::", 0, advertised=("127.0.0.1",))) as stage:
+        sender = await publisher(stage, caller=TcpCaller)
+        receiver = await viewer(stage, caller=TcpCaller)
+        stage.plane.forward("source", "viewer")
+        await flowing(sender, receiver, 1)
+        receiver.tcp = False
+        await receiver.move()
+        await flowing(sender, receiver, 2)
 
 
 async def test_a_viewer_goes_to_tcp_and_back_and_misses_nothing(stage: Stage) -> None:
@@ -398,10 +395,12 @@ async def test_any_number_means_one_that_is_free_for_both(monkeypatch: pytest.Mo
         opened(host, port)
 
     monkeypatch.setattr(stage.plane._tcp, "open", busy_at_first)
-    await stage.plane.start()
-    assert len(tries) == 3
-    assert stage.plane.port == tries[-1]
-    await stage.plane.close()
+    try:
+        await stage.plane.start()
+        assert len(tries) == 3
+        assert stage.plane.port == tries[-1]
+    finally:
+        await stage.plane.close()
 
 
 async def test_answers_name_both_ways(stage: Stage) -> None:
