@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import gc
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -36,17 +36,38 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-def fast_ns() -> int:
-    """Monotonic, twice as fast."""
-    return time.monotonic_ns() * SPEED
+class FastClock:
+    """Monotonic, twice as fast; stands still while the test breaks or mends something by hand.
+
+    A session has a second or two before it notices. How long a busy machine needs to start a
+    program, or to freeze a disk, is nobody's fault and must not use them up.
+    """
+
+    def __init__(self) -> None:
+        self._stood_ns = 0
+        self._stands_at_ns: int | None = None
+
+    def __call__(self) -> int:
+        now_ns = time.monotonic_ns() if self._stands_at_ns is None else self._stands_at_ns
+        return (now_ns - self._stood_ns) * SPEED
+
+    @contextmanager
+    def standing(self) -> Iterator[None]:
+        """No time passes for the meter meanwhile."""
+        began_ns = self._stands_at_ns = time.monotonic_ns()
+        try:
+            yield
+        finally:
+            self._stood_ns += time.monotonic_ns() - began_ns
+            self._stands_at_ns = None
 
 
-def run_delay_ns() -> int:
-    """How long the threads of this process have waited for a core, in all."""
-    waited_ns = 0
+def run_delays_ns() -> dict[str, int]:
+    """How long each thread of this process has waited for a core, since it began."""
+    waited_ns = {}
     for task in TASKS.iterdir():
         with suppress(OSError):  # a thread that has just ended
-            waited_ns += int((task / "schedstat").read_text().split()[1])
+            waited_ns[task.name] = int((task / "schedstat").read_text().split()[1])
     return waited_ns
 
 
@@ -59,31 +80,40 @@ class LoopWatch:
 
     def __init__(self) -> None:
         self.worst_ns = 0
-        self.paused = False
-        """While the test starts processes, which stops every thread for as long as it takes."""
         self._loop = asyncio.get_running_loop()
-        self._timer = self._loop.call_later(WATCH_S, self._wake)
-        self._due_ns, self._waited_ns = self._next()
+        self._begin()
 
     def close(self) -> None:
         self._timer.cancel()
 
-    def _next(self) -> tuple[int, int]:
-        return time.monotonic_ns() + round(WATCH_S * S), run_delay_ns()
+    @contextmanager
+    def resting(self) -> Iterator[None]:
+        """While the test starts processes, which stops every thread for as long as it takes."""
+        self._timer.cancel()
+        try:
+            yield
+        finally:
+            self._begin()
+
+    def _begin(self) -> None:
+        self._waited_ns = run_delays_ns()
+        self._due_ns = time.monotonic_ns() + round(WATCH_S * S)
+        self._timer = self._loop.call_later(WATCH_S, self._wake)
 
     def _wake(self) -> None:
-        now_ns, due_ns, before_ns = time.monotonic_ns(), self._due_ns, self._waited_ns
-        self._due_ns, self._waited_ns = self._next()
-        late_ns = now_ns - due_ns - (self._waited_ns - before_ns)
-        if not self.paused:
-            self.worst_ns = max(self.worst_ns, late_ns)
-        self._timer = self._loop.call_later(WATCH_S, self._wake)
+        late_ns = time.monotonic_ns() - self._due_ns
+        # By thread: what one had waited does not count backwards when it ends.
+        for task, waited_ns in run_delays_ns().items():
+            late_ns -= waited_ns - self._waited_ns.get(task, 0)
+        self.worst_ns = max(self.worst_ns, late_ns)
+        self._begin()
 
 
 class Stream:
     """A gate through which media passes without a gap whenever it is open."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock_ns: Callable[[], int]) -> None:
+        self._clock_ns = clock_ns
         self.began_ns = 0
         self.until_ns = 0
         self.granted_ns = 0
@@ -101,7 +131,7 @@ class Stream:
 
     @property
     def last_forwarded_ns(self) -> int | None:
-        return min(fast_ns(), self.until_ns) or None
+        return min(self._clock_ns(), self.until_ns) or None
 
     def take_held(self, now_ns: int) -> Sequence[tuple[int, int]]:
         self._count(now_ns)
@@ -109,7 +139,7 @@ class Stream:
         return held
 
     def open_until(self, until_ns: int) -> None:
-        now_ns = fast_ns()
+        now_ns = self._clock_ns()
         self._count(now_ns)
         self._counted_ns = now_ns
         self.began_ns = self.began_ns or now_ns
@@ -131,13 +161,14 @@ class LiveMeter:
     told_units: dict[str, int] = field(default_factory=dict)
     """What the last tick of each session said is durable."""
     watch: LoopWatch | None = None
+    clock: FastClock = field(default_factory=FastClock)
     _news: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
         self.till = Till(
             self.database,
             self.wallet,
-            clock_ns=fast_ns,
+            clock_ns=self.clock,
             utc_now=utc_now,
             on_event=self._hear,
             node=self.node,
@@ -146,7 +177,7 @@ class LiveMeter:
     def _hear(self, session_id: str, event: MeterEvent) -> None:
         self.events.append((session_id, event))
         if isinstance(event, LedgerLost):
-            self.lost_ns[session_id] = fast_ns()
+            self.lost_ns[session_id] = self.clock()
         if isinstance(event, Ticked):
             self.told_units[session_id] = event.snapshot.cost_units
         self._news.set()
@@ -155,7 +186,7 @@ class LiveMeter:
         """A session whose media flows from now on."""
         opened = await self.till.open(SessionOrder(session_id, "ann", "eve", Tariff(RATE, 100, 50)))
         assert isinstance(opened, Opened), opened
-        stream = self.streams[session_id] = Stream()
+        stream = self.streams[session_id] = Stream(self.clock)
         self.till.attach(session_id, Component.PRIVATE, stream)
         return stream
 

@@ -43,7 +43,7 @@ from tests.disks import mounted, needs_root
 from tests.postgres import Cluster, unprivileged
 from tests.stores import PostgresStore, SqliteStore
 
-pytestmark = [pytest.mark.slow, pytest.mark.alone, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.slow, pytest.mark.patient, pytest.mark.timeout(120)]
 SQLITE = "sqlite+aiosqlite:///"
 SHORT_S = 0.4
 """Real seconds: less than what is held at any time pays, which is two at least."""
@@ -56,11 +56,10 @@ HANDS = ThreadPoolExecutor(1)
 
 
 async def by_hand(live: LiveMeter, work: Callable[[], None]) -> None:
-    """Something that takes its time, beside the loop."""
+    """Something that takes its time, beside the loop, and none of the meter's."""
     assert live.watch is not None
-    live.watch.paused = True
-    await asyncio.get_running_loop().run_in_executor(HANDS, work)
-    live.watch.paused = False
+    with live.watch.resting(), live.clock.standing():
+        await asyncio.get_running_loop().run_in_executor(HANDS, work)
 
 
 @pytest.fixture

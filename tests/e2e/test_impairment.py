@@ -17,8 +17,6 @@ from tests.e2e.harness import Person
 from tests.e2e.netns import Namespace, namespace
 from tests.e2e.people import Stage, quiet, stage
 
-pytestmark = pytest.mark.alone
-
 FRAMES = 300
 LOSS_PERCENT = 5
 OUTAGE_S = 30
@@ -86,6 +84,7 @@ async def on_air(folder: Path, expert_script: str = "") -> AsyncIterator[tuple[N
         yield net, scene
 
 
+@pytest.mark.alone
 async def test_at_five_per_cent_loss_both_ways_99_of_100_frames_decode(tmp_path: Path) -> None:
     async with on_air(tmp_path, ONE_LAYER) as (net, scene):
         sent_before, decoded_before = await at_rest(scene)
@@ -101,6 +100,7 @@ async def test_at_five_per_cent_loss_both_ways_99_of_100_frames_decode(tmp_path:
         assert decoded >= 0.99 * sent
 
 
+@pytest.mark.patient
 async def test_after_half_a_minute_without_a_network_all_is_back(tmp_path: Path) -> None:
     """Page, WebSocket and media are cut for both; both come back by themselves."""
     async with on_air(tmp_path) as (net, scene):
