@@ -17,9 +17,10 @@ TALL = 3_000
 
 async def axe_findings(page: Page) -> list[str]:
     """Everything axe calls wrong on the page as it stands, whatever its impact."""
-    await page.evaluate(AXE)  # through the debugger, which the page's security policy allows
+    if not await page.evaluate("'axe' in window"):
+        await page.evaluate(AXE)  # through the debugger, which the page's security policy allows
     result: dict[str, Any] = await page.evaluate(
-        "(rules) => axe.run(document, {runOnly: rules})", RULES
+        "(rules) => axe.run(document, {runOnly: rules, resultTypes: ['violations']})", RULES
     )
     return [
         f"{found['id']} ({found['impact']}): {node['html'][:160]}"
@@ -28,15 +29,19 @@ async def axe_findings(page: Page) -> list[str]:
     ]
 
 
-async def check(visitor: Person, what: str) -> None:
-    """axe finds nothing and nothing sticks out sideways.
+async def check(visitor: Person, what: str, *widths: int) -> None:
+    """axe finds nothing and nothing sticks out sideways, in windows of these widths or as it is.
 
     The window is made tall meanwhile: what the fixed header covers while one scrolls is no fault.
     """
-    width = visitor.page.viewport_size or {"width": 0}
-    await visitor.page.set_viewport_size({"width": width["width"], "height": TALL})
-    findings = await axe_findings(visitor.page)
-    await visitor.page.set_viewport_size({"width": width["width"], "height": WINDOW_HEIGHT})
-    assert findings == [], f"{what}: " + "\n".join(findings)
-    wide, window = await visitor.page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
-    assert wide <= window, f"{what} is {wide} px wide in a window of {window} px"
+    page = visitor.page
+    own_width = (page.viewport_size or {"width": 0})["width"]
+    for width in widths or (own_width,):
+        await page.set_viewport_size({"width": width, "height": TALL})
+        findings = await axe_findings(page)
+        await page.set_viewport_size({"width": width, "height": WINDOW_HEIGHT})
+        assert findings == [], f"{what}, {width} px: " + "\n".join(findings)
+        wide, window = await page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
+        assert wide <= window, f"{what} is {wide} px wide in a window of {window} px"
+    if own_width != width:
+        await page.set_viewport_size({"width": own_width, "height": WINDOW_HEIGHT})

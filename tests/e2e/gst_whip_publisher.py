@@ -2,9 +2,9 @@
 
 Run by the system's Python (/usr/bin/python3), which has `gi`; it knows nothing of Parlour.
 
-    gst_whip_publisher.py URL KEY vp8|h264 SECONDS [trickle]
+    gst_whip_publisher.py URL KEY vp8|h264 [trickle]
 
-Sends for SECONDS once it is connected. With `trickle` the offer leaves before candidates are
+Sends until its standard input ends. With `trickle` the offer leaves before candidates are
 gathered, and they follow in one PATCH (RFC 9725 §4.3.1). Prints one line of JSON per milestone:
 `offer` (with the SDP), `answer`, `trickled`, `connected`, `deleted`.
 """
@@ -47,13 +47,12 @@ def say(what, **more):
 class Publisher:
     """One WHIP publication from offer to DELETE."""
 
-    def __init__(self, url, key, codec, seconds, trickle):
+    def __init__(self, url, key, codec, trickle):
         self.trickle = trickle
         self.candidates = []
         self.gathered = threading.Event()
         self.url = url
         self.key = key
-        self.seconds = seconds
         self.resource = None
         self.failure = None
         self.negotiating = False
@@ -153,9 +152,13 @@ class Publisher:
         say(state.value_nick)
         if state == GstWebRTC.WebRTCPeerConnectionState.CONNECTED:
             self.connected = True
-            GLib.timeout_add(int(self.seconds * 1000), self.loop.quit)
+            GLib.io_add_watch(sys.stdin, GLib.PRIORITY_DEFAULT, GLib.IO_IN | GLib.IO_HUP, self.told)
         if state == GstWebRTC.WebRTCPeerConnectionState.FAILED:
             self.end("the connection failed")
+
+    def told(self, *_):
+        self.loop.quit()
+        return GLib.SOURCE_REMOVE
 
     def give_up(self):
         if not self.connected:
@@ -177,5 +180,5 @@ class Publisher:
 
 if __name__ == "__main__":
     Gst.init(None)
-    url, key, codec, seconds, *more = sys.argv[1:]
-    sys.exit(Publisher(url, key, codec, float(seconds), "trickle" in more).run())
+    url, key, codec, *more = sys.argv[1:]
+    sys.exit(Publisher(url, key, codec, "trickle" in more).run())

@@ -6,13 +6,12 @@ import asyncio
 import io
 import json
 import logging
-import os
 import re
 import signal
 import sqlite3
 import sys
 import urllib.request
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, closing, contextmanager, redirect_stdout
 from dataclasses import dataclass, field
@@ -23,8 +22,10 @@ import structlog
 from playwright.async_api import Browser, BrowserContext, Page
 
 from bench.chromium import CHROMIUM as CHROMIUM
-from bench.chromium import chromium as chromium
 from signaling.cli import cli
+from tests.e2e.nursery import Offspring
+from tests.e2e.shared import chromium as chromium
+from tests.e2e.shared import shared
 
 REPO = Path(__file__).resolve().parents[2]
 PARLOUR = [sys.executable, "-m", "signaling.cli"]
@@ -39,7 +40,12 @@ STATE_OF_A_PAGE = """() => ({
     connections: (window.parlourDebug?.pcs() ?? []).map(
         (pc) => `${pc.connectionState} ${pc.iceConnectionState} ${pc.signalingState}`),
 })"""
-"""What a failed test says of each visitor's page: most such failures come once in a hundred."""
+"""What a failed test says of each visitor's page: most such come once in a hundred runs."""
+SIGN_IN = """async (who) => {
+    const json = {"Content-Type": "application/json"};
+    const asked = {method: "POST", headers: json, body: JSON.stringify(who)};
+    return (await fetch("/api/v1/login", asked)).status;
+}"""
 PASSWORD = "correct-horse-9"
 
 
@@ -48,7 +54,7 @@ class Server:
     """One `parlour serve` on free ports, with its own data directory."""
 
     data: Path
-    process: asyncio.subprocess.Process | None = None
+    process: Offspring | None = None
     url: str = ""
     lines: list[str] = field(default_factory=list)
     arguments: tuple[str, ...] = ()
@@ -57,35 +63,17 @@ class Server:
     prefix: tuple[str, ...] = ()
     """Words before the command: a network namespace to run in."""
 
-    async def start(self, warm: asyncio.subprocess.Process | None = None) -> None:
-        """Start and wait for the READY line; the chosen ports are kept for a restart.
-
-        `warm` is a process of `spawn` that waits for its line.
-        """
-        self.process = warm or await self.spawn(*self.prefix, *PARLOUR)
-        if warm is not None and warm.stdin is not None:
-            warm.stdin.write(b"go\n")
+    async def start(self) -> None:
+        """Start and wait for the READY line; the chosen ports are kept for a restart."""
+        addresses = ("--http", self.http, "--media", self.media, "--data", str(self.data))
+        self.process = await self.beside("serve", *addresses, *self.arguments)
         await asyncio.wait_for(self._until_ready(), READY_WAIT_S)
         self._drain = asyncio.create_task(self._read_on())
 
-    async def spawn(self, *program: str) -> asyncio.subprocess.Process:
-        """The program with this server's arguments."""
-        return await asyncio.create_subprocess_exec(
-            *program,
-            "serve",
-            "--http",
-            self.http,
-            "--media",
-            self.media,
-            "--data",
-            str(self.data),
-            *self.arguments,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            cwd=REPO,
-            env=os.environ | {"PYTHONUNBUFFERED": "1"},
-        )
+    async def beside(self, *arguments: str, **options: Any) -> Offspring:
+        """`parlour` where this server is, in its network."""
+        namespace = self.prefix[-1] if self.prefix else ""
+        return await shared().nursery().birth(*arguments, namespace=namespace, **options)
 
     @property
     def media_port(self) -> int:
@@ -94,7 +82,6 @@ class Server:
 
     async def _until_ready(self) -> None:
         assert self.process is not None
-        assert self.process.stdout is not None
         while True:
             raw = await self.process.stdout.readline()
             if not raw:
@@ -110,7 +97,6 @@ class Server:
 
     async def _read_on(self) -> None:
         assert self.process is not None
-        assert self.process.stdout is not None
         while raw := await self.process.stdout.readline():
             self.lines.append(raw.decode(errors="replace"))
 
@@ -169,20 +155,10 @@ class Server:
 
     async def watched(self, expert: str, seconds: float = 3) -> dict[str, Any]:
         """The summary of `parlour watch --json`, run where the server is."""
-        process = await asyncio.create_subprocess_exec(
-            *self.prefix,
-            *PARLOUR,
-            "watch",
-            f"{self.url}/whep/{expert}",
-            "--seconds",
-            str(seconds),
-            "--json",
-            cwd=REPO,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL,
-        )
-        printed, _ = await asyncio.wait_for(process.communicate(), 40)
-        summary: dict[str, Any] = json.loads(printed)
+        address = f"{self.url}/whep/{expert}"
+        words = ("watch", address, "--seconds", str(seconds), "--json")
+        watching = await self.beside(*words, says_errors=False)
+        summary: dict[str, Any] = json.loads(await asyncio.wait_for(watching.stdout.read(), 40))
         return summary
 
     def books_are_clean(self) -> None:
@@ -221,9 +197,12 @@ async def running_server(
     media: str = "127.0.0.1:0",
     http: str = "127.0.0.1:0",
     prefix: tuple[str, ...] = (),
+    before: Callable[[Server], object] | None = None,
 ) -> AsyncIterator[Server]:
-    """A server for the length of a test."""
+    """A server for the length of a test; whom `before` adds is known from the start."""
     server = Server(data=data, arguments=arguments, http=http, media=media, prefix=prefix)
+    if before is not None:
+        before(server)
     await server.start()
     try:
         yield server
@@ -256,6 +235,12 @@ class Person:
         await self.page.goto(self.server.url + path)
 
     async def sign_in(self, username: str) -> None:
+        """By the form's own request: loading its page, and the next, is what costs the time."""
+        await self.open("/healthz")  # of the right origin and network, and nothing to show
+        status = await self.page.evaluate(SIGN_IN, {"username": username, "password": PASSWORD})
+        assert status == 200
+
+    async def sign_in_on_the_page(self, username: str) -> None:
         """Through the sign-in page, as a person does."""
         await self.open("/sign-in")
         await self.page.fill(self.by("username"), username)
@@ -312,11 +297,21 @@ class Person:
 
     async def gets_nothing(self, seconds: float) -> None:
         """Not one media packet arrives for that long."""
+        grown = await self._grown(seconds)
+        assert all(n <= 0 for n in grown.values()), grown
+
+    async def falls_silent(self, seconds: float, within_s: float) -> None:
+        """The same, once what was on its way has arrived."""
+        async with asyncio.timeout(within_s):
+            while any(n > 0 for n in (await self._grown(seconds)).values()):
+                pass
+
+    async def _grown(self, seconds: float) -> dict[str, float]:
+        """How many packets arrive in that long, by kind."""
         before = {kind: f["packets"] for kind, f in (await self.inbound()).items()}
         await asyncio.sleep(seconds)
         after = {kind: f["packets"] for kind, f in (await self.inbound()).items()}
-        grown = {kind: n - before.get(kind, 0) for kind, n in after.items()}
-        assert all(n <= 0 for n in grown.values()), grown
+        return {kind: n - before.get(kind, 0) for kind, n in after.items()}
 
 
 @asynccontextmanager

@@ -9,10 +9,11 @@ import pytest_asyncio
 from aiohttp import web
 from playwright.async_api import Page
 
-from bench.chromium import REAL_ADDRESSES, chromium
+from bench.chromium import REAL_ADDRESSES
 from bench.impaired_line import ImpairedLine
 from media.api import BOTH_KINDS, MediaConfig, MediaEvent
 from media.server import MediaPlane
+from tests.e2e.shared import chromium
 from tests.e2e.user_nat import UserNat
 
 PAGE = """<!doctype html><meta charset=utf-8><title>media</title><script>
@@ -118,7 +119,7 @@ class Site:
         return next((event for event in self.events if isinstance(event, kind)), None)
 
 
-@pytest_asyncio.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def site() -> AsyncIterator[tuple[Site, Page]]:
     made = Site()
     await made.plane.start()

@@ -41,6 +41,25 @@ SEEN = """
     return found;
 """
 
+FREEZE_MS = 1_000
+"""Between two pictures; a change of layer takes none longer than usual, a busy machine may."""
+SMALL = (200, 112)
+
+WATCH_FRAMES = """
+    const video = document.querySelector("video[data-testid='player']")
+        ?? document.querySelector("video");
+    window.longestMs = 0;
+    let last = performance.now();
+    const next = () => {
+        const now = performance.now();
+        window.longestMs = Math.max(window.longestMs, now - last);
+        last = now;
+        video.requestVideoFrameCallback(next);
+    };
+    video.requestVideoFrameCallback(next);
+    return true;
+"""
+
 
 class Page(Protocol):
     """A page of ours, in Chromium (`harness.Person`) or Firefox (`bidi.Tab`)."""
@@ -71,3 +90,18 @@ async def shows(viewer: Page, at_least: int, at_most: int) -> dict[str, Any]:
             return seen
         await asyncio.sleep(0.1)
     raise AssertionError(f"wanted {at_least} to {at_most} pixels, got {seen}")
+
+
+async def follows_the_players_size(viewer: Page) -> None:
+    """Large, small, large again, while pictures go on."""
+    await draw_at(viewer, LARGE)
+    large = await shows(viewer, 600, 9_999)
+    await viewer.run(WATCH_FRAMES)
+    await draw_at(viewer, SMALL)
+    small = await shows(viewer, 1, large["width"] // 2)
+    await asyncio.sleep(1)
+    await draw_at(viewer, LARGE)
+    again = await shows(viewer, large["width"], 9_999)
+    print([seen["width"] for seen in (large, small, again)], "longest", again["longestMs"], "ms")
+    assert large["frames"] < small["frames"] < again["frames"]
+    assert again["longestMs"] < FREEZE_MS

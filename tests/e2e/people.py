@@ -148,15 +148,20 @@ async def stage(
 
     With `net` server and browser are inside that namespace, and media has `address` there.
     """
-    async with AsyncExitStack() as stack:
-        if net is None:
-            serving, browsing = running_server(data, *arguments), chromium()
-        else:
-            serving = running_server(data, *arguments, media=f"{address}:0", prefix=net.prefix)
-            browsing = chromium(program=net.wrap(CHROMIUM))
-        server = await stack.enter_async_context(serving)
+
+    def cast(server: Server) -> None:
         server.expert(EXPERT, *expert_options)
         server.member(MEMBER, member_credits)
+
+    async with AsyncExitStack() as stack:
+        if net is None:
+            serving, browsing = running_server(data, *arguments, before=cast), chromium()
+        else:
+            serving = running_server(
+                data, *arguments, media=f"{address}:0", prefix=net.prefix, before=cast
+            )
+            browsing = chromium(program=net.wrap(CHROMIUM))
+        server = await stack.enter_async_context(serving)
         browser = await stack.enter_async_context(browsing)
         yield await on_stage(server, browser, stack, expert_script)
 

@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from tests.e2e.harness import PARLOUR, REPO, Server
+from tests.e2e.harness import Server
+from tests.e2e.nursery import Offspring
 
 
 @asynccontextmanager
 async def publishing(
     server: Server, expert: str, key: str, *words: str
-) -> AsyncIterator[asyncio.subprocess.Process]:
+) -> AsyncIterator[Offspring]:
     """`parlour publish` at work; yields once it says that it is live."""
-    process = await asyncio.create_subprocess_exec(
-        *server.prefix,
-        *PARLOUR,
+    process = await server.beside(
         "publish",
         "--whip",
         f"{server.url}/whip/{expert}",
         *words,
-        cwd=REPO,
-        env=os.environ | {"PARLOUR_STREAM_KEY": key},
-        stderr=asyncio.subprocess.PIPE,
+        environ={"PARLOUR_STREAM_KEY": key},
     )
     try:
         await says(process, "live:")
@@ -35,11 +31,10 @@ async def publishing(
             await asyncio.wait_for(process.wait(), 15)
 
 
-async def says(process: asyncio.subprocess.Process, words: str, within_s: float = 40) -> str:
-    """The next line of the program's standard error that holds the words."""
-    assert process.stderr is not None
+async def says(process: Offspring, words: str, within_s: float = 40) -> str:
+    """The next line of the program that holds the words."""
     async with asyncio.timeout(within_s):
-        while line := (await process.stderr.readline()).decode():
+        while line := (await process.stdout.readline()).decode():
             if words in line:
                 return line
     raise AssertionError(f"the program ended without saying {words!r}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 from tests.e2e.firefox_people import (
@@ -17,10 +18,12 @@ from tests.e2e.firefox_people import (
     watch,
 )
 from tests.e2e.netns import namespace
+from tests.e2e.page_media import follows_the_players_size
 from tests.e2e.people import EXPERT, MEMBER, charged_units
 
 PRIVATE, CAM2CAM, TWO_WAY_AUDIO = 299, 100, 50
 CREDITS = 20
+RESUMED_WITHIN_S = 12
 
 
 async def test_publish_watch_and_private_in_firefox(tmp_path: Path) -> None:
@@ -66,3 +69,20 @@ async def test_publish_watch_and_private_in_firefox(tmp_path: Path) -> None:
         assert min(int(str(seconds)) for seconds, _ in lines) >= 1
         server.books_are_clean()
         await grows(guest, "frames", 10)  # the free room has its pictures back
+
+
+async def test_the_layer_follows_the_player_and_the_server_a_new_address(tmp_path: Path) -> None:
+    """A guest draws the picture large, small and large again. Then a NAT gives both ends another
+    address, which they do not know.
+    """
+    async with namespace(tmp_path) as net, beside_firefox(tmp_path, net) as (server, browser):
+        await go_live(browser, server.url)
+        guest = await watch(browser, server.url)
+        await follows_the_players_size(guest)
+
+        net.rebind(server.media_port, "10.77.9.1")
+        began = time.monotonic()
+        await grows(guest, "frames", 20)
+        await grows(guest, "audio", 25)
+        print(f"resumed after {time.monotonic() - began:.1f} s")
+        assert time.monotonic() - began < RESUMED_WITHIN_S

@@ -6,45 +6,37 @@ import subprocess
 from pathlib import Path
 
 from tests.e2e.harness import chromium, person, running_server
-from tests.e2e.people import EXPERT, MEMBER, enter_room, go_live, quiet, stage
+from tests.e2e.people import EXPERT, MEMBER, enter_room, quiet, stage
 from tests.e2e.publisher import publishing
 
 
-async def test_a_guest_sees_and_hears_a_webcam_expert(tmp_path: Path) -> None:
-    """Frames and sound are decoded, not merely received."""
-    async with running_server(tmp_path) as server, chromium() as browser:
-        server.expert(EXPERT)
-        async with person(browser, server) as expert, person(browser, server) as guest:
-            await go_live(expert)
-            await enter_room(guest)
-
-            await guest.decodes("video", 30)
-            await guest.click("tap-for-sound")
-            await guest.decodes("audio", 100)
-            heard = await guest.inbound()
-            assert heard["audio"]["energy"] > 0, "the fake microphone beeps"
-
-
-async def test_members_type_guests_choose(tmp_path: Path) -> None:
-    """The member's line reaches all with their name; the guest has no text box."""
+async def test_a_guest_sees_and_hears_members_type_and_closing_stops_all(tmp_path: Path) -> None:
+    """Frames and sound are decoded, not merely received. The member's line reaches all with their
+    name; the guest has no text box. B8: half a second after the last Close, the server forwards
+    nothing any more.
+    """
     async with stage(tmp_path) as scene:
         guest = await scene.newcomer()
         await enter_room(guest)
+        await guest.decodes("video", 30)
+        await guest.click("tap-for-sound")
+        await guest.decodes("audio", 100)
+        heard = await guest.inbound()
+        assert heard["audio"]["energy"] > 0, "the fake microphone beeps"
+
         await scene.member.page.fill(scene.member.by("chat-input"), "Good evening, Luna!")
         await scene.member.click("chat-send")
         for visitor in (scene.member, guest, scene.expert):
             line = visitor.page.locator(visitor.by("chat-line"), has_text="Good evening, Luna!")
             await line.wait_for(timeout=5_000)
             assert MEMBER in await line.inner_text()
-
         assert await guest.page.locator(guest.by("chat-input")).count() == 0
         await guest.page.locator(guest.by("chat-preset")).first.click()
         await scene.expert.page.locator(scene.expert.by("chat-line")).nth(1).wait_for()
 
-
-async def test_closing_the_room_stops_media_at_once(tmp_path: Path) -> None:
-    """B8: half a second after Close, the server forwards nothing any more."""
-    async with stage(tmp_path) as scene:
+        await guest.click("close-room")
+        await guest.page.wait_for_url("**/")
+        await scene.member.decodes("video", 5)
         forwarded = "parlour_media_packets_forwarded_total"
         assert scene.server.metric(forwarded) > 0
         await scene.member.click("close-room")

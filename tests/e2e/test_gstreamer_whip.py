@@ -18,7 +18,7 @@ from tests.e2e.netns import SERVER_ADDRESS, cable
 EXPERT = "ada"
 SYSTEM_PYTHON = "/usr/bin/python3"
 ENCODER = Path(__file__).with_name("gst_whip_publisher.py")
-PUBLISHED_S, WATCHED_S = 12, 4
+WATCHED_S = 4
 
 
 async def events_until(
@@ -71,10 +71,11 @@ async def publish_and_watch(
         f"{server.url}/whip/{EXPERT}",
         key,
         codec,
-        str(PUBLISHED_S),
         *(["trickle"] if trickle else []),
+        stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
     )
+    assert encoder.stdin is not None
     try:
         seen = await events_until(encoder, "connected")
         offer = str(seen["offer"]["sdp"])
@@ -88,6 +89,7 @@ async def publish_and_watch(
         assert video["packets"] >= 10 * WATCHED_S
         assert audio["packets"] >= 40 * WATCHED_S
         assert video["lost"] == audio["lost"] == 0
+        encoder.stdin.close()
         seen |= await events_until(encoder, "deleted")
         assert ("a=candidate" in offer) != trickle
         if trickle:

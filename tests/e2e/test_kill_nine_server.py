@@ -11,7 +11,6 @@ import asyncio
 import os
 import random
 import shutil
-import sys
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,7 +44,6 @@ CREDITS = 50_000
 SECONDS_PER_KILL = 20
 EDGE_S = 0.05
 """The server's clock is read a moment before its packet arrives, in a busy process."""
-WARM = (sys.executable, "-m", "tests.e2e.warm_server")
 PRIVATE, CAM2CAM = b"priv", b"memb"
 
 
@@ -218,14 +216,12 @@ async def test_kill_nine_of_the_server_never_bills_a_second_too_much(tmp_path: P
     lanes = [Lane(number, people) for number in range(LANES)]
     server, sessions, seconds = Server(data=data), 0, 0
     await server.start()
-    spare = await server.spawn(*WARM)
     try:
         for _ in range(KILLS):
             await one_life(server, lanes, chance)
             # No connection of this process is open now: closing a copied file would drop its locks.
             marks = await durable(data, tmp_path / "copy")
-            await server.start(spare)
-            spare = await server.spawn(*WARM)
+            await server.start()
             nothing_is_open(server)
             settled = charged(data / "parlour.db")
             for lane in lanes:
@@ -236,10 +232,8 @@ async def test_kill_nine_of_the_server_never_bills_a_second_too_much(tmp_path: P
             await books_are_clean(data)
         assert await server.stop() == 0
     finally:
-        for process in (server.process, spare):
-            if process is not None and process.returncode is None:
-                process.kill()
-                await process.wait()
+        if server.process is not None:
+            await server.kill()
     print(f"{KILLS} kills, {sessions} sessions, {seconds} s charged")
     assert sessions >= KILLS, "the kills found live sessions"
     assert seconds * 4 >= KILLS, "which had been charged"

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import pytest
+import pytest_asyncio
 from playwright.async_api import Browser
 
 from tests.e2e.axe import WINDOW_HEIGHT, axe_findings, check
@@ -17,7 +17,10 @@ from tests.e2e.people import accept, ask_private, go_live, in_private, units
 
 EXPERT = "luna"
 MEMBER = "mia"
-WIDTHS = (1280, 390, 320)
+WALKS = (("en", 320, (320, 1280)), ("nb", 390, (390,)))
+"""In which language, by how wide a window, and at which widths each page is looked at: a telephone,
+the narrowest one, and a wide window, which all other tests are walked in.
+"""
 KNOWN_WAIT_S = 20
 
 
@@ -29,27 +32,28 @@ class House:
     browser: Browser
 
 
-@pytest.fixture
+def cast(server: Server) -> None:
+    server.expert(EXPERT)
+    server.member(MEMBER, "12.40")
+
+
+@pytest_asyncio.fixture(loop_scope="session")
 async def house(tmp_path: Path) -> AsyncIterator[House]:
-    async with running_server(tmp_path / "data") as server, chromium() as browser:
-        server.expert(EXPERT)
-        server.member(MEMBER, "12.40")
-        await experts_known(browser, server, 1)
+    async with (
+        running_server(tmp_path / "data", before=cast) as server,
+        chromium() as browser,
+    ):
         yield House(server, browser)
 
 
-async def experts_known(browser: Browser, server: Server, count: int) -> None:
+async def experts_known(house: House, count: int) -> None:
     """Wait until the server has read the profiles that the command line added."""
-    context = await browser.new_context()
-    try:
-        async with asyncio.timeout(KNOWN_WAIT_S):
-            while True:
-                reply = await context.request.get(server.url + "/api/v1/experts")
-                if len((await reply.json())["experts"]) >= count:
-                    return
-                await asyncio.sleep(0.2)
-    finally:
-        await context.close()
+    async with person(house.browser, house.server) as guest, asyncio.timeout(KNOWN_WAIT_S):
+        while True:
+            reply = await guest.context.request.get(house.server.url + "/api/v1/experts")
+            if len((await reply.json())["experts"]) >= count:
+                return
+            await asyncio.sleep(0.2)
 
 
 @asynccontextmanager
@@ -70,111 +74,107 @@ async def test_axe_would_find_a_fault(house: House) -> None:
         assert any("label" in finding for finding in await axe_findings(guest.page))
 
 
-async def look_at_pages_of_a_guest(guest: Person) -> None:
+async def look_at_pages_of_a_guest(guest: Person, widths: Sequence[int]) -> None:
     """Every page and state that a guest comes by."""
     await guest.open("/")
     await guest.see("expert-card")
-    await check(guest, "home")
+    await check(guest, "home", *widths)
     await guest.click("menu")
-    await check(guest, "home with its menu")
+    await check(guest, "home with its menu", *widths)
     await guest.open("/sign-up")
     await guest.click("submit")
     await guest.see("username-error")
-    await check(guest, "sign-up with faults")
+    await check(guest, "sign-up with faults", *widths)
     await guest.open("/sign-in")
     await guest.page.fill(guest.by("username"), "nobody")
     await guest.page.fill(guest.by("password"), "not the password")
     await guest.click("submit")
     await guest.see("form-problem")
-    await check(guest, "sign-in refused")
+    await check(guest, "sign-in refused", *widths)
     await guest.open("/help/camera")
     await guest.click("device-test")
     await guest.see("device-result")
-    await check(guest, "help")
+    await check(guest, "help", *widths)
     await guest.open("/wallet")
     await guest.page.wait_for_selector("h1")
-    await check(guest, "wallet of a guest")
+    await check(guest, "wallet of a guest", *widths)
     await guest.open("/room/nobody-has-this-name")
     await guest.page.wait_for_selector("h1")
-    await check(guest, "not found")
+    await check(guest, "not found", *widths)
 
 
 async def test_pages_of_a_guest(house: House) -> None:
     """In a wide window, on a telephone, and on the narrowest one."""
-    for width in WIDTHS:
-        async with visit(house, width, "nb" if width == 390 else "en") as guest:
-            await look_at_pages_of_a_guest(guest)
+    for lang, width, widths in WALKS:
+        async with visit(house, width, lang) as guest:
+            await look_at_pages_of_a_guest(guest, widths)
 
 
-async def look_at_pages_of_a_member(member: Person) -> None:
+async def look_at_pages_of_a_member(member: Person, widths: Sequence[int]) -> None:
     """Every page and state that a member comes by."""
-    await member.sign_in(MEMBER)
+    await member.sign_in_on_the_page(MEMBER)
     await member.open("/wallet")
     await member.see("transactions")
-    await check(member, "wallet, method")
+    await check(member, "wallet, method", *widths)
     await member.click("purchase-next")
     await member.see("package-credits-27")
-    await check(member, "wallet, package")
+    await check(member, "wallet, package", *widths)
     await member.click("purchase-next")
     await member.click("card-tok_declined")
     await member.click("pay")
     await member.see("payment-problem")
-    await check(member, "wallet, declined")
+    await check(member, "wallet, declined", *widths)
     await member.click("card-tok_ok")
     await member.click("pay")
     await member.see("receipt")
-    await check(member, "wallet, receipt")
+    await check(member, "wallet, receipt", *widths)
 
 
 async def test_pages_of_a_member(house: House) -> None:
     """In a wide window, on a telephone, and on the narrowest one."""
-    for width in WIDTHS:
-        async with visit(house, width, "nb" if width == 390 else "en") as member:
-            await look_at_pages_of_a_member(member)
+    for lang, width, widths in WALKS:
+        async with visit(house, width, lang) as member:
+            await look_at_pages_of_a_member(member, widths)
 
 
-async def look_at_pages_of_an_expert(expert: Person) -> None:
+async def look_at_pages_of_an_expert(expert: Person, widths: Sequence[int]) -> None:
     """The studio before going on air and on air; the wallet that an expert does not have."""
-    await expert.sign_in(EXPERT)
+    await expert.sign_in_on_the_page(EXPERT)
     await expert.open("/studio")
     await expert.see("go-live")
-    await check(expert, "studio")
+    await check(expert, "studio", *widths)
     await expert.click("go-live")
     await expert.see("on-air")
-    await check(expert, "studio on air")
+    await check(expert, "studio on air", *widths)
     await expert.click("go-offline")
     await expert.see("go-live")
     await expert.open("/wallet")
     await expert.page.wait_for_selector("h1")
-    await check(expert, "wallet of an expert")
+    await check(expert, "wallet of an expert", *widths)
 
 
 async def test_pages_of_an_expert(house: House) -> None:
-    for width in WIDTHS:
-        async with visit(house, width, "nb" if width == 390 else "en") as expert:
-            await look_at_pages_of_an_expert(expert)
-
-
-async def look_at_the_room(house: House, width: int) -> None:
-    """The room as a member finds it: off air, live, and with the dialog that names the price."""
-    async with visit(house, width) as member:
-        await member.sign_in(MEMBER)
-        await member.open(f"/room/{EXPERT}")
-        await member.see("room")
-        await check(member, "room off air")
-        async with visit(house, 1280) as expert:
-            await go_live(expert)
-            await member.decodes("video", 5)
-            await check(member, "room")
-            await member.click("start-private")
-            await member.see("confirm-private")
-            await check(member, "start of a private session")
-            await expert.click("go-offline")
+    for lang, width, widths in WALKS:
+        async with visit(house, width, lang) as expert:
+            await look_at_pages_of_an_expert(expert, widths)
 
 
 async def test_the_room(house: House) -> None:
-    for width in WIDTHS:
-        await look_at_the_room(house, width)
+    """The room as a member finds it: off air, live, and with the dialog that names the price."""
+    widths = (320, 390, 1280)
+    async with visit(house, 320) as member:
+        await member.sign_in(MEMBER)
+        await member.open(f"/room/{EXPERT}")
+        await member.see("room")
+        await check(member, "room off air", *widths)
+        async with visit(house, 1280) as expert:
+            await go_live(expert)
+            await member.decodes("video", 5)
+            await check(member, "room", *widths)
+            await member.click("start-private")
+            await member.see("confirm-private")
+            await check(member, "start of a private session", *widths)
+            await expert.click("go-offline")
 
 
 async def test_buying_credits(house: House) -> None:
@@ -296,7 +296,7 @@ async def test_home_follows_presence_without_a_reload(house: House) -> None:
     """B1, B2: the dot comes and goes by push; under the pointer the order does not jump."""
     house.server.expert("aurora")
     house.server.expert("zelda")
-    await experts_known(house.browser, house.server, 3)
+    await experts_known(house, 3)
     names = (
         "[...document.querySelectorAll('[data-testid=\"expert-card\"]')].map(c => c.dataset.expert)"
     )

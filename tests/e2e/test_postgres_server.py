@@ -109,7 +109,7 @@ async def test_register_buy_talk_crash_and_prove(
 
 
 @pytest.mark.slow
-def test_a_server_that_cannot_be_used_is_one_line_and_exit_2(tmp_path: Path) -> None:
+async def test_a_server_that_cannot_be_used_is_one_line_and_exit_2(tmp_path: Path) -> None:
     url = "postgresql+asyncpg://parlour:swordfish@127.0.0.1:1/parlour"
     done = subprocess.run(
         [*PARLOUR, "serve", "--http", "127.0.0.1:0", "--data", str(tmp_path / "data")],

@@ -20,7 +20,6 @@ from playwright.async_api import ViewportSize
 
 from tests.e2e.harness import (
     CHROMIUM,
-    PASSWORD,
     STEP_WAIT_MS,
     Person,
     Server,
@@ -37,11 +36,6 @@ pytestmark = pytest.mark.alone
 PRICES = ("--price", "0.99", "--cam2cam-price", "30", "--two-way-audio-price", "0.50")
 CREDITS = "100"
 RECEIVER = Path(__file__).parent / "receiver.js"
-SIGN_IN = """async (who) => {
-  const json = {"Content-Type": "application/json"};
-  const asked = {method: "POST", headers: json, body: JSON.stringify(who)};
-  return (await fetch("/api/v1/login", asked)).status;
-}"""
 VIEW = ViewportSize(width=1024, height=640)
 MIDDLE_MS = 300
 """Into a second: the click takes some milliseconds more to reach the server."""
@@ -128,9 +122,7 @@ class Lane:
             ("/studio", f"/room/{self.names[0]}"),
             strict=True,
         ):
-            await side.open("/static/js/main.js")  # of the right origin, and cheap to show
-            who = {"username": name, "password": PASSWORD}
-            assert await side.page.evaluate(SIGN_IN, who) == 200
+            await side.sign_in(name)
             if side is self.member:
                 await self.expert.see("on-air")
             await side.open(path)

@@ -33,8 +33,8 @@ async def test_a_session_ends_at_the_limits_that_its_member_set(tmp_path: Path) 
     async with stage(tmp_path) as scene:
         member = scene.member
         await member.open("/wallet")
-        await set_limit(member, "session", "0,50")
-        assert await units(member, "limit-session-units") == 3_000
+        await set_limit(member, "session", "0,25")
+        assert await units(member, "limit-session-units") == 1_500
         await enter_room(member)
         await ask_private(member)
         await accept(scene.expert)
@@ -42,7 +42,7 @@ async def test_a_session_ends_at_the_limits_that_its_member_set(tmp_path: Path) 
         assert await summary(scene.expert) == "balance_empty"  # whose limit it was is not theirs
         assert "limit that you set" in await member.see("summary-reason")
         assert "credits were used up" in await scene.expert.see("summary-reason")
-        assert await units(member, "summary-total") == charged_units(scene.server) == 10 * PRIVATE
+        assert await units(member, "summary-total") == charged_units(scene.server) == 5 * PRIVATE
 
         reply = await member.page.context.request.put(
             f"{scene.server.url}/api/v1/wallet/limits/session",
@@ -52,7 +52,7 @@ async def test_a_session_ends_at_the_limits_that_its_member_set(tmp_path: Path) 
         assert reply.status == 200
         await member.open("/wallet")
         await member.see("limit-session-pending")
-        assert await units(member, "limit-day-used") == 10 * PRIVATE
+        assert await units(member, "limit-day-used") == 5 * PRIVATE
         await check(member, "wallet with limits")
         await picture(member, "limits")
         scene.server.books_are_clean()
@@ -64,17 +64,17 @@ async def test_lowering_a_limit_ends_a_running_session_and_a_break_starts_none(
     """The day's limit falls in the middle; then nothing can be started during a break."""
     async with stage(tmp_path) as scene:
         member = scene.member
-        await scene.begin_private()
-        await held_ms_reaches(member, 2_000, 15)
         second = await member.page.context.new_page()
         await second.goto(scene.server.url + "/wallet?lang=nb")
         await second.click('[data-testid="limit-day-change"]')
-        await second.fill('[data-testid="limit-day-input"]', "0.90")
+        await second.fill('[data-testid="limit-day-input"]', "0.50")
+        await scene.begin_private()
+        await held_ms_reaches(member, 2_000, 15)
         await second.click('[data-testid="limit-day-save"]')
         await second.wait_for_selector('[data-testid="limit-day-left"]')
         assert await summary(member, 30_000) == "limit_day"
         assert await summary(scene.expert) == "balance_empty"
-        assert await units(member, "summary-total") == 18 * PRIVATE
+        assert await units(member, "summary-total") == 10 * PRIVATE
 
         await second.select_option('[data-testid="break-days"]', "7")
         await second.click('[data-testid="break-take"]')
