@@ -10,6 +10,7 @@ import pytest
 import pytest_asyncio
 
 from tests.e2e.shared import sharing
+from tests.media.callers import Caller
 
 E2E_TIMEOUT_S = 180
 HERE = Path(__file__).parent
@@ -33,6 +34,13 @@ async def what_is_shared() -> AsyncIterator[None]:
     """Ends with the worker's last test."""
     async with sharing():
         yield
+
+
+@pytest_asyncio.fixture(loop_scope="session", autouse=True)
+async def callers_vanish() -> AsyncIterator[None]:
+    """With their test: the loop that listens to their sockets lives on."""
+    yield
+    await Caller.all_vanish()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

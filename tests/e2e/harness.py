@@ -41,6 +41,15 @@ STATE_OF_A_PAGE = """() => ({
         (pc) => `${pc.connectionState} ${pc.iceConnectionState} ${pc.signalingState}`),
 })"""
 """What a failed test says of each visitor's page: most such come once in a hundred runs."""
+SMALL_CAMERA = """(() => {
+    if (!window.MediaDevices) return;
+    const open = MediaDevices.prototype.getUserMedia;
+    MediaDevices.prototype.getUserMedia = function ({ video, ...more }) {
+        const size = { width: { ideal: 640 }, height: { ideal: 360 } };
+        return open.call(this, { ...more, ...(video ? { video: { ...video, ...size } } : {}) });
+    };
+})()"""
+"""Many a webcam is no better. A larger picture in three layers costs most of a core to encode."""
 SIGN_IN = """async (who) => {
     const json = {"Content-Type": "application/json"};
     const asked = {method: "POST", headers: json, body: JSON.stringify(who)};
@@ -315,7 +324,9 @@ class Person:
 
 
 @asynccontextmanager
-async def person(browser: Browser, server: Server, **options: object) -> AsyncIterator[Person]:
+async def person(
+    browser: Browser, server: Server, *, small_camera: bool = True, **options: object
+) -> AsyncIterator[Person]:
     """A visitor with their own cookies."""
     context = await browser.new_context(
         permissions=["camera", "microphone"],
@@ -323,6 +334,8 @@ async def person(browser: Browser, server: Server, **options: object) -> AsyncIt
         viewport={"width": 1280, "height": 800},
         **options,  # type: ignore[arg-type]
     )
+    if small_camera:
+        await context.add_init_script(SMALL_CAMERA)
     page = await context.new_page()
     problems: list[str] = []
     page.on("pageerror", lambda error: problems.append(str(error)))

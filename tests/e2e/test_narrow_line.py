@@ -58,7 +58,10 @@ async def test_a_viewer_on_300_kbit_gets_the_small_picture_and_the_sound(tmp_pat
             )
             for net in (at_server, at_browser)
         ]
-        expert, other = [await stack.enter_async_context(person(near, server)) for _ in range(2)]
+        expert, other = [
+            await stack.enter_async_context(person(near, server, small_camera=False))
+            for _ in range(2)
+        ]
         viewer = await stack.enter_async_context(person(far, server))
         await go_live(expert)
         for watching in (other, viewer):

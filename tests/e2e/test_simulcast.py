@@ -15,7 +15,10 @@ from tests.e2e.people import EXPERT, enter_room, go_live
 async def test_a_chromium_viewers_layer_follows_its_players_size(tmp_path: Path) -> None:
     async with running_server(tmp_path) as server, chromium() as browser:
         server.expert(EXPERT)
-        async with person(browser, server) as expert, person(browser, server) as guest:
+        async with (
+            person(browser, server, small_camera=False) as expert,
+            person(browser, server) as guest,
+        ):
             await go_live(expert)
             await enter_room(guest)
             await follows_the_players_size(guest)
