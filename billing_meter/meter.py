@@ -2,7 +2,8 @@
 
 Time is monotonic nanoseconds. A component's held time is the sum of the held intervals that its
 gate reports; whole seconds of it are charged, each once, each only out of units that are already
-held on the ledger. A surcharge counts only while the session itself holds media.
+held on the ledger. A surcharge counts only while the session itself holds media, and nothing is
+charged before people were told that the session has started: until then they are connecting.
 
 The ledger is asked in two steps: `plan(...)` says what to write, and `granted(plan)` takes effect
 after the write is durable. Between the two the meter may go on absorbing media.
@@ -138,7 +139,8 @@ class SessionMeter:
         self.revision = 0
         """Grows whenever held media was counted: a mark of an older revision is out of date."""
         self.first_media_ns: int | None = None
-        self._announced = False
+        self.started = False
+        """People were told of the first media; what ends before that costs nothing."""
         self.paused = False
         """People were told that media stopped."""
         self.over = False
@@ -165,7 +167,7 @@ class SessionMeter:
     def told_flowing(self) -> bool:
         """People were told that media flows, and of no end since: as long as it does, no beat has
         anything to say."""
-        return self._announced and not self.paused and not self.over
+        return self.started and not self.paused and not self.over
 
     def is_on(self, component: Component) -> bool:
         """Whether the component is switched on and funded."""
@@ -233,7 +235,7 @@ class SessionMeter:
         if len(self._spans) > 1:
             del self._spans[:-1]
         whole = lane.held_ns // NS_PER_S
-        if whole == lane.seconds + 1 and self.free_units >= lane.rate:
+        if whole == lane.seconds + 1 and self.free_units >= lane.rate and self.started:
             lane.seconds = whole
             self.charged_units += lane.rate
             self._weighed += lane.weight
@@ -278,6 +280,8 @@ class SessionMeter:
 
     def _count_seconds(self) -> None:
         """Whole held seconds become charged ones, but never beyond what the ledger holds."""
+        if not self.started:
+            return
         free = self.free_units
         for lane in self._lanes.values():
             whole = lane.held_ns // NS_PER_S
@@ -302,15 +306,20 @@ class SessionMeter:
         which they begin.
         """
         left = self.free_units - self.total_rate
+        if not self.started:
+            left -= sum(
+                (lane.held_ns // NS_PER_S - lane.seconds) * lane.rate
+                for lane in self._lanes.values()
+            )
         if left < 0:
             return 0
         if self.total_rate == self._private.rate:
             # Only the session itself costs: the common case, and the hot one.
             lane = self._private
-            phase_ns = (lane.seconds + 1) * NS_PER_S - lane.held_ns
+            phase_ns = NS_PER_S - lane.held_ns % NS_PER_S
             return left // lane.rate * NS_PER_S + phase_ns
         lanes = [lane for lane in self._lanes.values() if lane.on and lane.rate]
-        phases = sorted(((lane.seconds + 1) * NS_PER_S - lane.held_ns, lane.rate) for lane in lanes)
+        phases = sorted((NS_PER_S - lane.held_ns % NS_PER_S, lane.rate) for lane in lanes)
         whole_s, left = divmod(left, sum(rate for _, rate in phases))
         for phase_ns, rate in phases:
             if left < rate:
@@ -346,8 +355,8 @@ class SessionMeter:
         events: list[MeterEvent] = []
         last = self._private.end_ns
         if last is not None and self.first_media_ns is not None:
-            if not self._announced:
-                self._announced = True
+            if not self.started:
+                self._start()
                 events.append(Started(self.first_media_ns))
             flowing = self._flowing(now_ns)
             if not flowing and not self.paused:
@@ -361,6 +370,13 @@ class SessionMeter:
             self._cut(deadline)
             events.append(self._why_over())
         return events
+
+    def _start(self) -> None:
+        """People are told now: what was held since the first packet counts."""
+        self.started = True
+        self.revision += 1
+        self._count_seconds()
+        self._note_plain()
 
     def _lease_lost(self, now_ns: int) -> bool:
         """Media flowed up to the end of the lease, and nobody made its seconds durable since.
@@ -498,7 +514,7 @@ class SessionMeter:
 
     def warning(self) -> LowBalance | None:
         """The warning that is due now, if one is; several at once make one."""
-        if self.over or self.first_media_ns is None:
+        if self.over or not self.started:
             return None
         left = self.time_left_s()
         if left > WARNINGS_S[0]:
@@ -536,7 +552,7 @@ class SessionMeter:
         return MeterSnapshot(
             self.order.session_id,
             self._private.held_ns // NS_PER_MS,
-            self.paused or self.first_media_ns is None,
+            self.paused or not self.started,
             rate,
             charged,
             self.lines(),

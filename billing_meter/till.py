@@ -16,6 +16,8 @@ from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime
 
+from msgspec.structs import replace
+
 from billing_meter import seals, sessions, till_tick
 from billing_meter.database import Database, DatabaseUnavailable
 from billing_meter.ledger_store import Balance
@@ -177,7 +179,7 @@ class Till:
             old.open_until(0)
             seat.meter.absorb(component, old.take_held(now_ns))
         seat.gates[component] = gate
-        seat.refresh(now_ns, self._ledger.now_ms())
+        seat.refresh(now_ns)
 
     async def switch(self, session_id: str, component: Component, on: bool) -> Switched | Refused:
         """Switch a surcharge. On: funded first, opened then. Off: closed first, settled then."""
@@ -196,12 +198,26 @@ class Till:
         gate = seat.gates.get(component)
         if gate is not None:
             gate.open_until(0)
-        seat.absorb(now_ns, self._ledger.now_ms())
+        seat.absorb(now_ns)
         seat.meter.switch(component, False, now_ns)
         seat.open_gates(now_ns)
         # The surplus goes back at once if the ledger answers, else with the next renewal.
         await self._writer.commit([seat], give_back=True)
         return Switched(seat.meter.snapshot())
+
+    def look(self, session_id: str) -> None:
+        """See what passed by now; what there is to be told is told before this returns."""
+        seat = self._register.get(session_id)
+        if seat is not None and seat.running():
+            self._look(seat, self._clock_ns(), self._ledger.now_ms())
+
+    def cut(self, session_id: str, reason: str) -> None:
+        """End a session without waiting: media is cut, what passed is counted, nothing is told
+        of it any more. `close` posts it, or else the next tick; once it is cut the reason stands.
+        """
+        seat = self._register.get(session_id)
+        if seat is not None:
+            self._end(seat, reason)
 
     async def close(self, session_id: str, reason: str) -> Summary:
         """End a session: media is cut before this first waits, money is posted after that.
@@ -215,18 +231,21 @@ class Till:
             return kept or await sessions.stored_summary(self._database, session_id)
         self._end(seat, reason)
         await self._writer.commit([seat])
-        return self._summaries[session_id]
+        if seat.replaced or seat.summary is None:
+            self._summaries.pop(session_id, None)
+            return await sessions.stored_summary(self._database, session_id)
+        return seat.summary
 
     def _end(self, seat: Seat, reason: str) -> None:
         if seat.closing is None:
-            seat.cut(self._clock_ns(), self._ledger.now_ms())
+            seat.cut(self._clock_ns())
             self._begin_closing(seat, reason)
 
     def _begin_closing(self, seat: Seat, reason: str) -> None:
         seat.closing = reason
         started_at = sessions.instant(seat.started_at_ms)
-        summary = seat.meter.summary(reason, started_at, self._utc_now())
-        self._summaries[seat.session_id] = summary
+        seat.summary = seat.meter.summary(reason, started_at, self._utc_now())
+        self._summaries[seat.session_id] = seat.summary
         while len(self._summaries) > SUMMARIES_KEPT:
             del self._summaries[next(iter(self._summaries))]
 
@@ -243,8 +262,10 @@ class Till:
                 self._look(seat, now, at_ms)
 
     def _look(self, seat: Seat, now_ns: int, at_ms: int) -> None:
-        seat.absorb(now_ns, at_ms)
+        seat.absorb(now_ns)
         events = seat.meter.beat(now_ns)
+        if seat.started_at_ms is None and seat.meter.started:
+            seat.started_at_ms = at_ms
         if seat.meter.over:
             seat.over_since_ns = now_ns
             seat.shut()
@@ -318,15 +339,18 @@ class Till:
     async def _report(self, survey: Survey) -> None:
         """The marks are durable: media may go on for another lease, and people are told."""
         for part in slices(survey.told):
-            now_ns, at_ms = self._clock_ns(), self._ledger.now_ms()
+            now_ns = self._clock_ns()
             for seat, revision, snapshot in part:
                 seat.marked = revision
                 seat.leased(survey.now_ns)
                 if snapshot is None or not seat.running():
                     continue
-                seat.extend(now_ns, at_ms)
+                seat.extend(now_ns)
                 for listener in self._spent_listeners:
                     listener(seat.member_id, snapshot.balance_units)
+                paused = not seat.meter.told_flowing
+                if snapshot.paused != paused:  # people were told since the survey
+                    snapshot = replace(snapshot, paused=paused)
                 self._emit(seat.session_id, Ticked(snapshot))
                 if snapshot.time_left_s <= WARNINGS_S[0]:
                     warning = seat.meter.warning()

@@ -18,6 +18,7 @@ from billing_meter.meter import (
     Leeway,
     Plan,
     SessionMeter,
+    Summary,
 )
 from billing_meter.tariff import Component
 from billing_meter.till_store import Books, Mark, Settlement
@@ -51,8 +52,13 @@ class Seat:
     marked: int = -1
     """The meter's revision that is on disk."""
     started_at_ms: int | None = None
+    """When people were told that media flows."""
     over_since_ns: int | None = None
     closing: str | None = None
+    summary: Summary | None = None
+    """Of one that is closing."""
+    replaced: bool = False
+    """Somebody else settled it: what it came to is in its row."""
     session_id: str = field(init=False)
     member_id: str = field(init=False)
 
@@ -65,12 +71,10 @@ class Seat:
         """Neither closing nor cut."""
         return self.closing is None and not self.meter.over
 
-    def absorb(self, now_ns: int, at_ms: int) -> None:
+    def absorb(self, now_ns: int) -> None:
         """Count what the gates forwarded since."""
         for component, gate in self.gates.items():
             self.meter.absorb(component, gate.take_held(now_ns))
-        if self.started_at_ms is None and self.meter.first_media_ns is not None:
-            self.started_at_ms = at_ms
 
     def flows(self, now_ns: int) -> bool:
         """Media passed lately and is funded: nothing is to be told, and nothing to be cut.
@@ -93,10 +97,10 @@ class Seat:
         if lease_ns > self.meter.lease_ns:
             self.meter.lease_ns = lease_ns
 
-    def extend(self, now_ns: int, at_ms: int) -> None:
+    def extend(self, now_ns: int) -> None:
         """Open the gates as far as the lease goes now; nothing else has changed."""
         if not self.until_ns:
-            self.refresh(now_ns, at_ms)
+            self.refresh(now_ns)
             return
         meter = self.meter
         until_ns = min(self.until_ns, meter.lease_ns)
@@ -104,13 +108,13 @@ class Seat:
             if component is Component.PRIVATE or meter.is_on(component):
                 gate.open_until(until_ns)
 
-    def refresh(self, now_ns: int, at_ms: int) -> None:
+    def refresh(self, now_ns: int) -> None:
         """Count what passed meanwhile, then open the gates for exactly what is held, and leased.
 
         What passed while a commit was slow is paid out of the hold too: counted as before it, the
         gates would be open for that much longer than the hold pays.
         """
-        self.absorb(now_ns, at_ms)
+        self.absorb(now_ns)
         self.open_gates(now_ns)
 
     def open_gates(self, now_ns: int) -> None:
@@ -133,10 +137,10 @@ class Seat:
         for gate in self.gates.values():
             gate.open_until(0)
 
-    def cut(self, now_ns: int, at_ms: int) -> None:
+    def cut(self, now_ns: int) -> None:
         """Close every gate, count what passed before, count nothing after."""
         self.shut()
-        self.absorb(now_ns, at_ms)
+        self.absorb(now_ns)
         self.meter.stop()
 
     def figures(self, at_ms: int) -> Figures:

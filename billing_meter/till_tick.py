@@ -95,7 +95,7 @@ def _survey_page(
         if meter.over or seat.closing is not None or not seat.flows(now_ns):
             look(seat)
         else:
-            seat.absorb(now_ns, at_ms)
+            seat.absorb(now_ns)
         changed = changed or meter.revision != seat.marked
         if seat.closing is not None or seat.doubtful:
             found.due.append(seat)

@@ -142,7 +142,7 @@ class Writer:
         funds = (await transaction.funds([seat.member_id]))[seat.member_id]
         if not seat.running():
             return Refused("not_open")
-        seat.absorb(self._clock_ns(), transaction.at_ms)
+        seat.absorb(self._clock_ns())
         meter = seat.meter
         extra = meter.order.tariff.rate(component)
         plan = meter.plan(funds.available.units, funds.leeway, extra_rate=extra)
@@ -158,7 +158,7 @@ class Writer:
             self._apply(step)
             now_ns = self._clock_ns()
             if seat.running():
-                seat.absorb(now_ns, transaction.at_ms)
+                seat.absorb(now_ns)
                 meter.switch(component, True, now_ns)
                 seat.open_gates(now_ns)
 
@@ -242,7 +242,7 @@ class Writer:
         if step.closes:
             self._register.remove(step.seat.session_id)
         elif step.seat.running():
-            step.seat.refresh(self._clock_ns(), self._ledger.now_ms())
+            step.seat.refresh(self._clock_ns())
 
     # --- when writes fail -----------------------------------------------------------------
 
@@ -266,7 +266,7 @@ class Writer:
             meter.granted(plan, meter.available_units, meter.leeway)
             seat.books, seat.doubtful = books, False
             if seat.running():  # less may be held than the gates were opened for
-                seat.refresh(self._clock_ns(), self._ledger.now_ms())
+                seat.refresh(self._clock_ns())
 
     def _drop_fenced(self, fenced: Fenced) -> None:
         """Somebody else settled these sessions (or our own close did): cut and forget them."""
@@ -274,8 +274,8 @@ class Writer:
             seat = self._register.remove(session_id)
             if seat is None:
                 continue
-            running = seat.running()
-            seat.cut(self._clock_ns(), self._ledger.now_ms())
+            running, seat.replaced = seat.running(), True
+            seat.cut(self._clock_ns())
             if running:
                 self._on_lost(seat)
 

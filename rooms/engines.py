@@ -117,6 +117,14 @@ class MeterEngine(Protocol):
         """Switch a surcharge; its hold is durable before this returns."""
         ...
 
+    def look(self, session_id: str) -> None:
+        """See what passed by now; what there is to be told is told before this returns."""
+        ...
+
+    def cut(self, session_id: str, reason: str) -> None:
+        """Gates shut and the count at its end, without waiting; `close` is still to come."""
+        ...
+
     async def close(self, session_id: str, reason: str) -> Summary:
         """Gates shut first, then the final post. Idempotent."""
         ...

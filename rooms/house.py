@@ -312,7 +312,7 @@ class House:
     def _do(self, key: Key) -> None:
         match key.due:
             case Due.SESSION:
-                self.desk.cue_session(key.of, Cue.TIME_OUT)
+                self.desk.time_out(key.of)
             case Due.PLACE:
                 self.lobby.depart(key.of)
             case Due.NOTICE | Due.CARD:

@@ -155,6 +155,8 @@ class MemberFeed:
         result = await self._till.switch(session.session_id, component, True)
         if isinstance(result, Refused):
             session.wanted.discard(component)
+            if session.phase not in SWITCHABLE:
+                return Refusal(Code.NOT_ACTIVE)
             poor = result.code in FUNDS_CODES.values()
             return Refusal(Code(result.code) if poor else Code.LEDGER_UNAVAILABLE)
         if session.phase not in SWITCHABLE:

@@ -151,6 +151,16 @@ class PrivateDesk:
         if live is not None:
             self._cue(live, cue)
 
+    def time_out(self, session_id: str) -> None:
+        """A phase took too long, unless packets ended it that nobody was told of yet."""
+        live = self.sessions.get(session_id)
+        if live is None:
+            return
+        due_ns = live.session.deadline_ns
+        self._till.look(session_id)
+        if live.session.deadline_ns == due_ns:
+            self._cue(live, Cue.TIME_OUT)
+
     def cue_all(self, cue: Cue) -> None:
         """Something happened to every session."""
         for live in list(self.sessions.values()):
@@ -257,9 +267,14 @@ class PrivateDesk:
         self._changed.set()
 
     def _cut(self, live: Live) -> None:
-        """Every private row goes, in both directions; nothing is awaited before this is done."""
+        """Every private row goes, in both directions; nothing is awaited before this is done.
+
+        The count ends with them: what people are told from here on is what it came to.
+        """
         self._airing.clear_rows(live.session.expert_id)
         self._feed.cut(live)
+        if live.opened:
+            self._till.cut(live.session.session_id, _reason(live.session))
 
     # --- money --------------------------------------------------------------------------------
 
@@ -291,16 +306,14 @@ class PrivateDesk:
     async def _settle(self, live: Live) -> None:
         """The rows are gone already; write the final post, free the room, tell what it came to.
 
-        A session in which no packet ever passed has no bill: its reason says it all.
+        A session that never became active has no bill: its reason says it all.
         """
         session, summary = live.session, None
         if live.opening is not None:
             await asyncio.wait({live.opening})
         if live.opened:
             try:
-                summary = await self._till.close(
-                    session.session_id, (session.reason or EndReason.MEDIA_LOST).value
-                )
+                summary = await self._till.close(session.session_id, _reason(session))
             except Exception:
                 log.exception("a session's final post waits for the next start")
         self._cue(live, Cue.SETTLED)
@@ -355,3 +368,7 @@ class PrivateDesk:
             stream_source(session.expert_id), watcher.viewer_id, BOTH_KINDS
         )
         self._till.attach(session.session_id, Component.PRIVATE, gate)
+
+
+def _reason(session: PrivateSession) -> str:
+    return (session.reason or EndReason.MEDIA_LOST).value

@@ -36,9 +36,12 @@ def meter_with(
     on: tuple[Component, ...] = (),
     limit: int | None = None,
     tariff: Tariff | None = None,
+    started: bool = True,
 ) -> SessionMeter:
+    """By default people were told already that media flows."""
     order = SessionOrder("s", "ann", "eve", tariff or Tariff(299, 100, 50), limit)
     meter = SessionMeter(order, SessionShares(60, 60, 60))
+    meter.started = started
     for component in on:
         meter.switch(component, True, 0)
     grant(meter, available)
@@ -91,7 +94,7 @@ def test_30_seconds_with_10_of_cam2cam() -> None:
 
 
 def test_ten_cents_pay_two_seconds_and_two_units_stay() -> None:
-    meter = meter_with(600)
+    meter = meter_with(600, started=False)
     assert (meter.hold_units, meter.available_units) == (598, 2)
     assert meter.deadline_ns(0) == 2 * S
     meter.absorb(PRIVATE, [(0, 1_990 * MS)])
@@ -128,7 +131,7 @@ def test_media_that_is_reported_twice_is_counted_once() -> None:
 
 
 def test_pause_is_retroactive_to_the_last_packet_and_resumes() -> None:
-    meter = meter_with()
+    meter = meter_with(started=False)
     meter.absorb(PRIVATE, [(0, 2_500 * MS)])
     assert meter.beat(2_500 * MS + 1_499 * MS) == [Started(0)]
     assert meter.beat(2_500 * MS + 1_500 * MS) == [Paused(2_500 * MS)]
@@ -142,7 +145,7 @@ def test_pause_is_retroactive_to_the_last_packet_and_resumes() -> None:
 
 
 def test_nothing_is_charged_before_the_first_packet_and_the_gate_moves_along() -> None:
-    meter = meter_with()
+    meter = meter_with(started=False)
     assert meter.beat(60 * S) == []
     assert meter.deadline_ns(60 * S) == 68 * S
     assert meter.snapshot().paused
@@ -222,7 +225,7 @@ def test_a_spend_limit_ends_the_session_by_its_name() -> None:
 
 
 def test_without_a_new_grant_the_session_ends_as_ledger_lost() -> None:
-    meter = meter_with()
+    meter = meter_with(started=False)
     meter.absorb(PRIVATE, [(0, 8 * S)])
     assert meter.beat(8 * S) == [Started(0), LedgerLost()]
     assert meter.charged_units == 8 * 299
@@ -368,3 +371,45 @@ def test_switching_changes_the_rate_at_once(component: Component) -> None:
     assert meter.gate_until_ns(component, 0) == meter.deadline_ns(0)
     meter.switch(component, False, 0)
     assert (meter.total_rate, meter.gate_until_ns(component, 0)) == (299, 0)
+
+
+def test_nothing_is_charged_before_people_are_told() -> None:
+    """They are connecting, which is free; the beat that tells them counts what was held."""
+    meter = meter_with(started=False)
+    meter.absorb(PRIVATE, [(0, 2_300 * MS)])
+    grant(meter, meter.available_units)
+    assert (meter.charged_units, meter.posted_units, meter.snapshot().cost_units) == (0, 0, 0)
+    assert meter.snapshot().paused
+    assert meter.used()[0] == (0, 2_300)
+    assert meter.warning() is None
+    before = meter.revision
+    assert meter.beat(2_400 * MS) == [Started(0)]
+    assert meter.charged_units == 2 * 299
+    assert meter.used()[0] == (2, 2_300)
+    assert meter.revision > before
+    ended = meter_with(started=False)
+    ended.absorb(PRIVATE, [(0, 5 * S)])
+    ended.stop()
+    assert ended.final_plan().posted_units == 0
+
+
+@given(
+    st.integers(0, 40_000),
+    st.integers(0, 40_000),
+    st.integers(449 * 2, 449 * 70),
+)
+def test_the_deadline_before_it_is_told_is_the_one_after(private_ms, cam_ms, funds) -> None:
+    """What is held and not counted yet takes its part of the grant."""
+    spans = [(PRIVATE, private_ms * MS), (CAM, min(cam_ms, private_ms) * MS)]
+    untold, told = [
+        meter_with(funds, on=(CAM,), tariff=Tariff(299, 150, 0), started=started)
+        for started in (False, True)
+    ]
+    for meter in (untold, told):
+        for component, length in spans:
+            meter.absorb(component, [(0, length)])
+    assert untold.funded_ns() == told.funded_ns() or untold.funded_ns() == 0
+    now = private_ms * MS
+    until = untold.funded_until_ns(now)
+    untold.beat(now)
+    assert untold.over or until <= untold.funded_until_ns(now)

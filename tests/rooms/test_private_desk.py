@@ -11,9 +11,11 @@ from billing_meter.meter import (
     LedgerLost,
     Leeway,
     LowBalance,
+    MeterEvent,
     Paused,
     Resumed,
     SpendLimit,
+    Started,
 )
 from billing_meter.tariff import Component, Tariff
 from billing_meter.till import Refused
@@ -228,6 +230,44 @@ async def test_connecting_without_a_picture_fails_after_fifteen_free_seconds(wor
     await world.pass_s(15)
     assert world.heard(member, SessionChanged)[-1].session.reason is EndReason.CONNECT_FAILED
     assert world.till.closed[view.session_id] == "connect_failed"
+
+
+@pytest.mark.parametrize(
+    ("seen", "after"),
+    [
+        ((), Phase.ENDED),
+        ((Started(0),), Phase.ACTIVE),
+        ((Started(0), Paused(0)), Phase.PAUSED),
+        ((Started(0), Exhausted()), Phase.ENDED),
+    ],
+)
+async def test_packets_that_nobody_was_told_of_keep_a_deadline_from_ending_it(
+    world: World, seen: tuple[MeterEvent, ...], after: Phase
+) -> None:
+    """The first packet at 14.9 s, the deadline at 15 s, the next beat later than both."""
+    expert, member = await world.live_expert(), world.member()
+    view = await world.request(member)
+    world.house.accept(expert, view.session_id)
+
+    def look(session_id: str) -> None:
+        for event in seen if session_id in world.till.orders else ():
+            world.house.on_meter(session_id, event)
+
+    world.till.on_look = look
+    await world.pass_s(15)
+    assert phases(world, member)[-1] is after
+    reason = world.heard(member, SessionChanged)[-1].session.reason
+    assert (reason is EndReason.CONNECT_FAILED) is (seen == ())
+
+
+async def test_the_count_ends_with_the_rows_and_before_anything_is_awaited(world: World) -> None:
+    expert, member = await world.live_expert(), world.member()
+    await world.watch(member)
+    session_id = await world.active(member, expert)
+    assert world.house.end(member) is None
+    assert world.till.cuts == {session_id: "member_left"}
+    await world.settle()
+    assert world.till.closed == {session_id: "member_left"}
 
 
 @pytest.mark.parametrize(

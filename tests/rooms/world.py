@@ -205,6 +205,8 @@ class FakeTill:
         self.on: dict[str, set[Component]] = {}
         self.gates: dict[tuple[str, Component], FakeGate] = {}
         self.closed: dict[str, str] = {}
+        self.cuts: dict[str, str] = {}
+        self.on_look: Callable[[str], None] = lambda session_id: None
         self.refuse: Refused | None = None
         self.broken = False
         self.media_seen = True
@@ -251,7 +253,19 @@ class FakeTill:
             self.on[session_id].add(component)
         return Switched(SNAPSHOT)
 
+    def look(self, session_id: str) -> None:
+        self.on_look(session_id)
+
+    def cut(self, session_id: str, reason: str) -> None:
+        assert session_id in self.orders
+        assert session_id not in self.cuts, "cut twice"
+        self.cuts[session_id] = reason
+        for (owner, _), gate in self.gates.items():
+            if owner == session_id:
+                gate.open_until(0)
+
     async def close(self, session_id: str, reason: str) -> Summary:
+        assert self.cuts.get(session_id, reason) == reason
         for (owner, _), gate in self.gates.items():
             if owner == session_id:
                 gate.open_until(0)

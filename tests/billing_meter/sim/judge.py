@@ -16,7 +16,17 @@ from billing_meter.features import Feature
 from billing_meter.group_watch import GroupWatch
 from billing_meter.groups import Groups
 from billing_meter.ledger_store import LedgerStore
-from billing_meter.meter import Exhausted, LedgerLost, SpendLimit, Started, Ticked
+from billing_meter.meter import (
+    HELD_WINDOW_NS,
+    Exhausted,
+    LedgerLost,
+    LowBalance,
+    Paused,
+    Resumed,
+    SpendLimit,
+    Started,
+    Ticked,
+)
 from billing_meter.order_store import OrderState
 from billing_meter.orders import Orders
 from billing_meter.payout_rules import PayoutState
@@ -34,7 +44,7 @@ from tests.billing_meter.sim.oracle import Life
 from tests.billing_meter.sim.shelf import ACCESS, PURCHASES, replay
 from tests.billing_meter.sim.shows import GROUPS, Show
 from tests.billing_meter.sim.store import Point, PointedDatabase
-from tests.billing_meter.sim.world import World
+from tests.billing_meter.sim.world import Process, World
 
 ACCOUNTS = sa.text("SELECT account, units FROM ledger_accounts")
 OPEN_HOLDS = sa.text(
@@ -206,21 +216,46 @@ class Judge:
             life = self.world.lives.get(session_id)
             if life is None:
                 continue
+            assert not life.told_end, f"{session_id} had ended, then {event}"
             match event:
                 case Exhausted() | SpendLimit() | LedgerLost():
-                    life.cut_by_meter = True
+                    life.cut_by_meter = life.told_end = True
                 case Started():
+                    assert not life.told_started, "started twice"
                     life.told_started = True
+                case Paused():
+                    assert life.told_started, "paused before it began"
+                    assert not life.told_paused, "paused twice"
+                    life.told_paused = True
+                case Resumed():
+                    assert life.told_paused, "resumed while it ran"
+                    life.told_paused = False
+                case LowBalance():
+                    assert life.told_started, "low on credits, and not begun"
                 case Ticked(snapshot):
                     assert life.told_started or not snapshot.cost_units, "charged, and not begun"
+                    still = life.told_paused or not life.told_started
+                    assert snapshot.paused is still, "told two things at once"
                     assert snapshot.cost_units >= life.told_units, "a told cost went down"
                     passed = life.cost_units(rounded=True)
                     assert snapshot.cost_units <= passed, "told more than passed"
                     assert snapshot.balance_units >= 0
                     life.told_units = snapshot.cost_units
-                case _:
-                    pass
         self.world.events.clear()
+
+    def told_true(self, process: Process) -> None:
+        """Right after a beat people know of every session whether media flows."""
+        self.hear()
+        now_ns = self.world.clock.now_ns
+        for name, life in self.world.lives.items():
+            seat = process.till._register.get(name)
+            if seat is None or not seat.running():
+                continue
+            spans = life.spans(Component.PRIVATE)
+            assert life.told_started is bool(spans), f"{name}: started is {life.told_started}"
+            flows = bool(spans) and now_ns - spans[-1][1] < HELD_WINDOW_NS
+            assert flows or life.told_paused or not spans, f"{name} is silent, and runs"
+            assert not (flows and life.told_paused), f"{name} runs, and is told to be paused"
 
     def _covered(self, life: Life, hold: Any) -> None:
         """Every second that passed, or still may, is paid out of what is durably set aside."""
@@ -233,6 +268,7 @@ class Judge:
         until_ns = life.open_until_ns
         most = life.cost_units(until_ns) if until_ns > self.world.clock.now_ns else cost
         passed = life.cost_units(rounded=True) if life.cut_by_meter else cost
+        assert life.told_started or not hold.posted_units, f"{name}: charged, and not begun"
         assert hold.posted_units <= passed, f"{name}: {hold.posted_units} posted, {passed} passed"
         paid = granted + life.hindsight_units
         assert cost <= paid, f"{name}: media for {cost} units passed, {granted} were set aside"
@@ -259,13 +295,15 @@ class Judge:
         if life.short:
             least_units = life.cost_units() - life.hindsight_units
             assert record.summary.reason == DEAD_OWNER or units >= least_units, f"{why}: {got}"
-        elif record.summary.reason != DEAD_OWNER:
+        elif record.summary.reason != DEAD_OWNER and life.told_started:
             assert all(got[c] >= wanted[c] for c in Component), f"{why}: {got}, passed {wanted}"
             self.exact += wanted == most
         by_component = {line.component: line.units for line in record.summary.lines}
         earned = percents.of_session(life.order.expert_id, by_component)
         assert record.summary.earned_units == earned, f"{why}: {record.summary} earned {earned}"
         assert await self._posted_to_expert(name) == earned, f"{why}: posted otherwise"
+        if not life.told_started:
+            assert units == 0, f"{why}: {units} units for a session that nobody was told to run"
         limit = life.order.spend_limit_units
         assert limit is None or units <= limit, f"{name} cost more than its limit"
         self.sessions += life.seated

@@ -152,6 +152,7 @@ class Moves:
             self.world.clock.advance(self.chance.choice((0.1, 0.25, 0.25, 0.5, 1.0)))
             process = await self.world.alive()
             process.till.beat()
+            self.judge.told_true(process)
             if self.chance.random() < 0.4:
                 await one_try(process, process.till.tick())
 

@@ -45,6 +45,9 @@ class Life:
     seated: bool = False
     """Somebody was told that it is open."""
     told_started: bool = False
+    told_paused: bool = False
+    """Of media that had started; before that nothing is charged either."""
+    told_end: bool = False
     told_units: int = 0
     cut_by_meter: bool = False
     short: bool = False
