@@ -94,6 +94,7 @@ async def test_a_cut_is_the_end_of_the_count_and_of_all_news(house) -> None:
     assert len(house.events) == news
 
 
+@pytest.mark.threads
 async def test_more_sessions_end_at_once_than_summaries_are_kept(house, monkeypatch) -> None:
     monkeypatch.setattr(till_module, "SUMMARIES_KEPT", 2)
     await house.fund("ann", PACKAGE)
