@@ -76,7 +76,7 @@ async def test_a_debt_waits_for_what_another_session_took(house) -> None:
     _, _, owed = await stands(house)
     closing, goes_on = (house.till._register.get(name) for name in ("s1", "s2"))
     before = goes_on.books
-    closing.cut(house.clock.ns(), house.wallet.ledger.now_ms())
+    closing.cut(house.clock.ns())
     house.till._begin_closing(closing, "member_left")
     assert await house.till._writer.commit([closing, goes_on])
     after, available, owes = await stands(house)
