@@ -352,6 +352,23 @@ def test_media_up_to_the_deadline_is_paid_in_full_and_not_a_nanosecond_more(
         assert meter.free_units < sum(rates)
 
 
+def test_the_expert_has_the_share_of_each_component_rounded_down_once() -> None:
+    """Seconds that are counted several at once, one by one, and not at all beyond the hold."""
+    order, shares = SessionOrder("s", "ann", "eve", Tariff(299, 101, 53)), SessionShares(57, 83, 31)
+    meter = SessionMeter(order, shares)
+    for component in (Component.CAM2CAM, Component.TWO_WAY_AUDIO):
+        meter.switch(component, True, 0)
+    grant(meter, 453 * 6)
+    for begin, end in ((0, 3 * S + 1), (3 * S + 1, 4 * S + 1), (4 * S + 1, 20 * S)):
+        for component in Component:
+            meter.absorb(component, [(begin, end)])
+        counted = sum(meter.seconds(component) for component in Component)
+        assert counted == 3 * min(5, end // S)
+        earned = shares.earned([meter.seconds(c) * order.tariff.rate(c) for c in Component])
+        assert meter.earned_units == meter.snapshot().earned_units == earned
+        assert meter.plan(0).earned_units == meter.final_plan().earned_units == earned
+
+
 def test_snapshot_and_summary_say_the_same() -> None:
     meter = meter_with()
     run(meter, 10)

@@ -13,7 +13,7 @@ from billing_meter import earnings, ledger, schema, share_rows, shares
 from billing_meter.features import Buy, Feature
 from billing_meter.group_rules import GroupTerms
 from billing_meter.groups import Contributed, Groups, Moved
-from billing_meter.ledger import Debit, Posted
+from billing_meter.ledger import Debit, Posted, Reverse
 from billing_meter.meter import SessionOrder
 from billing_meter.payouts import Payouts
 from billing_meter.purchases import Purchases
@@ -270,6 +270,10 @@ async def test_a_purchase_has_the_share_of_its_debit_and_a_group_that_of_its_sta
     assert after["story"][1:] == (2_970, 2_970)
     assert after["surprise"][2] == 12_001 * 7 // 100
     assert after["group"][2] > 0
+    odd.clock.advance(25 * 3_600)
+    late = await odd.wallet.ledger.execute(Reverse("late", bare.transfer, 400, "staff"))
+    assert isinstance(late, Posted)
+    assert (await by_feature(odd))["surprise"][2] == 12_001 * 7 // 100 + 35 * 400 // 501
 
 
 async def test_every_change_is_kept_and_follows_the_one_before(odd) -> None:
