@@ -359,6 +359,7 @@ def test_the_expert_has_the_share_of_each_component_rounded_down_once() -> None:
     for component in (Component.CAM2CAM, Component.TWO_WAY_AUDIO):
         meter.switch(component, True, 0)
     grant(meter, 453 * 6)
+    meter.started = True
     for begin, end in ((0, 3 * S + 1), (3 * S + 1, 4 * S + 1), (4 * S + 1, 20 * S)):
         for component in Component:
             meter.absorb(component, [(begin, end)])
