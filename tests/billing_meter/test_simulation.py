@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import random
+from collections import Counter
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -25,6 +26,8 @@ STEPS = 400
 SESSIONS = int(os.environ.get("PARLOUR_SIM_SESSIONS", "10000"))
 SHARDS = 5
 """Side by side; each lives its part of all sessions."""
+BESIDE_SESSIONS = ("surprise", "story", "content", "message", "given back", "replies", "pledges")
+"""What has to have happened there, too."""
 ON_POSTGRESQL = 100
 """There each statement is a conversation between two processes."""
 FAST_STEPS = 120
@@ -47,6 +50,10 @@ async def live(build: Builder, sessions: int, steps: int, monkeypatch, capsys) -
             break
     print(f"{len(lived)} houses, {sum(one.sessions for one in lived)} sessions, ", end="")
     print(f"{sum(one.exact for one in lived)} exact, {sum(one.deaths for one in lived)} deaths")
+    features: Counter[str] = Counter()
+    for one in lived:
+        features.update(one.features)
+    print(", ".join(f"{count} {name}" for name, count in features.items()))
     return lived
 
 
@@ -85,4 +92,6 @@ async def test_lives_on_postgresql(cluster, monkeypatch, capsys) -> None:
     async def build(_seed: int) -> SimStore:
         return await ServerStore.new(cluster)
 
-    await live(build, ON_POSTGRESQL, STEPS // 2, monkeypatch, capsys)
+    lived = await live(build, ON_POSTGRESQL, STEPS // 2, monkeypatch, capsys)
+    for what in BESIDE_SESSIONS:
+        assert os.environ.get("PARLOUR_SIM_SEED") or any(one.features.get(what) for one in lived)

@@ -71,6 +71,16 @@ OF_SESSION = sa.text(
     "SELECT SUM(p.units) FROM ledger_postings p JOIN ledger_transfers t ON t.transfer = p.transfer"
     " WHERE t.kind = 'session_charge' AND t.subject = :subject AND p.account LIKE 'expert:%'"
 )
+FEATURES = sa.text(
+    "SELECT feature AS name, COUNT(*) AS found FROM feature_purchases GROUP BY feature"
+    " UNION ALL SELECT 'given back', COUNT(*) FROM feature_purchases"
+    " WHERE refunded_units = units"
+    " UNION ALL SELECT 'given back in part', COUNT(*) FROM feature_purchases"
+    " WHERE refunded_units < units"
+    " UNION ALL SELECT 'replies', COUNT(*) FROM feature_purchases WHERE replied_at_ms > 0"
+    " UNION ALL SELECT 'groups ' || state, COUNT(*) FROM group_sessions GROUP BY state"
+    " UNION ALL SELECT 'pledges', COUNT(*) FROM group_pledges ORDER BY name"
+)
 LETTERS = sa.text("SELECT event_id FROM outbox WHERE kind = 'letter'")
 SILENT_NS = 15_000_000_000
 """A loop that stands still for long enough has lost its groups, as it has its sessions."""
@@ -442,6 +452,11 @@ class Judge:
         assert len(sent) == len(self.world.payer.sent), "sent twice"
         accounts, _ = await self._look()
         assert accounts["platform:payout_clearing"] == sum(sent.values())
+
+    async def features(self) -> dict[str, int]:
+        """What there was beside sessions."""
+        async with self.database.read() as connection:
+            return {row[0]: int(row[1]) for row in await connection.execute(FEATURES)}
 
     async def digest(self) -> str:
         """The last seal: the hash of every transfer, with its postings."""

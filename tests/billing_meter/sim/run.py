@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import random
 import uuid
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from tests.billing_meter.sim.features import FeatureMoves
 from tests.billing_meter.sim.judge import Calm, Judge
@@ -30,6 +31,8 @@ class Lived:
     deaths: int
     digest: str
     """Of the whole journal: the same for the same seed."""
+    features: Mapping[str, int] = field(default_factory=dict)
+    """How many purchases, refunds of them, replies and groups there were, by kind."""
 
 
 async def simulate(store: SimStore, seed: int, steps: int, monkeypatch) -> Lived:
@@ -77,7 +80,7 @@ async def _live(world: World, judge: Judge, steps: int) -> Lived:
             raise
     await _leave(world, moves, features, judge)
     digest = await judge.digest()
-    return Lived(judge.sessions, judge.exact, world.deaths, digest)
+    return Lived(judge.sessions, judge.exact, world.deaths, digest, await judge.features())
 
 
 def _weighted(moves: Moves, features: FeatureMoves) -> list[Move]:
