@@ -58,7 +58,7 @@ class BoughtPage(Struct, kw_only=True):
 
 
 class PurchaseRefund(Struct, forbid_unknown_fields=True, kw_only=True):
-    """So much of the price, which leaves its access; without it all, which ends the access.
+    """So much of the price, or all without it. A part leaves its access, all of it ends that.
 
     The member reads the reason.
     """

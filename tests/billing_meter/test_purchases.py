@@ -477,6 +477,32 @@ async def test_a_part_of_a_message_goes_back(house, shop, replied_first) -> None
 
 
 @pytest.mark.threads
+async def test_refunds_race_replies_other_refunds_and_purchases(house, shop, crew) -> None:
+    """In whatever order, the expert keeps the share of what stands, and nobody loses paid days."""
+    await house.fund("ann", 200_000)
+    stands = 0
+    for n in range(3):
+        one = await bought(shop, letter(str(n)))
+        _, *backs = await asyncio.gather(
+            crew[0].replied(one.transfer),
+            crew[1].refund(one.transfer, "stan", 3_000),
+            crew[2].refund(one.transfer, "sam"),
+            crew[3].refund(one.transfer, "sue", 9_001),
+        )
+        [won] = [back for back in backs if isinstance(back, Purchase)]
+        assert backs[2] in (Refused("exceeds_price"), Refused("already_refunded", replayed=True))
+        stands += won.standing_units
+    assert await balance(house) == 200_000 - stands
+    assert await earned(house) == stands * 60 // 100
+    now_ms = house.wallet.ledger.now_ms()
+    first = await bought(shop, story("1"))
+    await asyncio.gather(
+        crew[0].refund(first.transfer, "stan"), crew[1].buy(story("2")), crew[2].buy(story("3"))
+    )
+    assert dict(await shop.until("ann", Feature.STORY, ["eve"])) == {"eve": now_ms + 2 * STORY_MS}
+
+
+@pytest.mark.threads
 async def test_a_refund_races_the_payout_of_what_it_takes(house, shop, crew) -> None:
     """Eve has 36,000 units that are final; three of staff give a purchase back, others pay her out.
 
