@@ -495,9 +495,9 @@ async def test_refunds_race_replies_other_refunds_and_purchases(house, shop, cre
     assert await balance(house) == 200_000 - stands
     assert await earned(house) == stands * 60 // 100
     now_ms = house.wallet.ledger.now_ms()
-    first = await bought(shop, story("1"))
+    first = await bought(shop, story("s1"))
     await asyncio.gather(
-        crew[0].refund(first.transfer, "stan"), crew[1].buy(story("2")), crew[2].buy(story("3"))
+        crew[0].refund(first.transfer, "stan"), crew[1].buy(story("s2")), crew[2].buy(story("s3"))
     )
     assert dict(await shop.until("ann", Feature.STORY, ["eve"])) == {"eve": now_ms + 2 * STORY_MS}
 
