@@ -196,6 +196,7 @@ async def test_credits_are_those_of_the_money_that_stayed(bank) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(180)
 async def test_many_more_lives_of_payments(bank) -> None:
     await _lives(bank, range(1_000, 1_100))
 

@@ -44,6 +44,8 @@ QUIET_S = 0.3
 HOLD_WINDOW_MS = 1_500
 CUT_GAP_MS = 250
 """A last second is whole when packets came until so shortly before the cut (docs/MONEY.md)."""
+TOLD_MS = 1_000
+"""After the cut a page is told of it, even by a busy machine."""
 SESSIONS = 20
 
 
@@ -337,13 +339,13 @@ def common_ms(some: list[Span], others: list[Span]) -> float:
     )
 
 
-def whole_s(held_ms: Sequence[float], *, cut: bool) -> tuple[int, ...]:
-    """Whole seconds of each component.
+def whole_s(held_ms: Sequence[float], gap_ms: float) -> tuple[int, ...]:
+    """Whole seconds of each component, with a cut at most `gap_ms` after the last packet.
 
     A cut comes when the next second of one of them would begin; up to there all that flow are held.
     """
-    missing_ms = min(-ms % 1_000 for ms in held_ms if ms) if cut else 0.0
-    more_ms = missing_ms if missing_ms <= CUT_GAP_MS else 0.0
+    missing_ms = min((-ms % 1_000 for ms in held_ms if ms), default=0.0)
+    more_ms = missing_ms if missing_ms <= gap_ms else 0.0
     return tuple(int(round(ms + more_ms * bool(ms), 3)) // 1_000 for ms in held_ms)
 
 
@@ -378,14 +380,19 @@ async def differences(lane: Lane, charged: dict[str, Bill]) -> list[str]:
         bill = charged[scene.session]
         if bill.cut:
             # The room is free again: its picture begins with a keyframe, its sound a bit earlier.
-            fresh = (at for _, _, at, key in theirs if key and at > scene.from_ms + 1_000)
-            scene.until_ms = min(*fresh, endings[scene.session])
+            # (One in the middle of a session is another layer's, on a busy machine.)
+            ending_ms = endings[scene.session]
+            after_ms = max(scene.from_ms + 1_000, ending_ms - TOLD_MS)
+            fresh = (at for _, _, at, key in theirs if key and at > after_ms)
+            scene.until_ms = min([*fresh, ending_ms])
         seen = spans(theirs, scene, "any")
+        # Who is told of the end so soon was cut by then: by another's second, which had just begun.
+        gap_ms = min(CUT_GAP_MS, scene.until_ms - seen[-1].end_ms) if bill.cut else 0.0
         held_ms = [
             common_ms(seen, seen),
             *(common_ms(spans(ours, scene, kind), seen) for kind in ("video", "audio")),
         ]
-        received = whole_s(held_ms, cut=bill.cut)
+        received = whole_s(held_ms, gap_ms)
         shown_ms = [round(ms) for ms in held_ms]
         line = f"{scene.what}: {received} s of {shown_ms} ms received, {bill}"
         print(line)
