@@ -244,7 +244,7 @@ def read_event(body: bytes) -> ProviderEvent | None:
     """A webhook's body; None when it is not an event."""
     try:
         event = msgspec.json.decode(body, type=_Event)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
     subject = event.data.object.id
     if not 0 < len(event.id) <= ID_CHARS_MAX or len(subject) > ID_CHARS_MAX:

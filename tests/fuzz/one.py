@@ -1,10 +1,10 @@
-"""One fuzzing process: instruments `media`, then hands the target to libFuzzer, which exits."""
+"""One fuzzing process: instruments what is fuzzed, then hands the target to libFuzzer, which exits."""
 
 import sys
 
 import atheris
 
-with atheris.instrument_imports(include=["media"]):
+with atheris.instrument_imports(include=["media", "billing_meter"]):
     from tests.fuzz.targets import TARGETS
 
 

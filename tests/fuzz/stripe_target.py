@@ -65,6 +65,6 @@ def check(data: bytes) -> None:
     for kind, meaning in MEANINGS:
         try:
             thing = msgspec.json.decode(body, type=kind)
-        except msgspec.MsgspecError:
-            continue
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            continue  # Stripe's library refuses what is no UTF-8, or is nested so deeply, before us
         assert isinstance(meaning(thing), RESULTS)
