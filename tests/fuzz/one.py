@@ -1,4 +1,4 @@
-"""One fuzzing process: instruments what is fuzzed, then hands the target to libFuzzer, which exits."""
+"""One fuzzing process: instruments what is fuzzed, then hands the target to libFuzzer."""
 
 import sys
 
