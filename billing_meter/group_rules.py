@@ -130,10 +130,14 @@ def taking_part(pledges: Iterable[Pledged], minimum_units: int) -> frozenset[str
     return frozenset(member for member, units in given.items() if units >= minimum_units)
 
 
-def pledge_refusal(state: GroupState, terms: GroupTerms, units: int, pledges: int) -> str | None:
+def pledge_refusal(
+    state: GroupState, terms: GroupTerms, units: int, pledges: int, played_ms: int = 0
+) -> str | None:
     """Why a contribution is not taken, whatever its member has; None when it is."""
     if state in OVER:
         return "group_over"
+    if state is GroupState.LIVE and terms.allow_late and played_ms >= terms.length_ms:
+        return "group_over"  # it was shown whole: there is nothing left to pay for
     if state is GroupState.SCHEDULED:
         return "group_not_open"
     if state is GroupState.LIVE and not terms.allow_late:

@@ -372,8 +372,9 @@ async def _contribute(
 ) -> Contributed | Refused:
     connection, member_id = transaction.connection, request.member_id
     count = sa.select(sa.func.count()).where(schema.pledges.c.group_id == group.group_id)
+    pledges = int(await connection.scalar(count) or 0)
     refused = group_rules.pledge_refusal(
-        group.state, group.terms, request.units, int(await connection.scalar(count) or 0)
+        group.state, group.terms, request.units, pledges, group.played_ms
     )
     if refused is not None:
         await transaction.write([ledger.refusal_entry(request, refused, member_id)])

@@ -179,6 +179,18 @@ async def test_what_was_not_shown_goes_back_to_its_buckets(house, groups) -> Non
     assert (line.kind, line.units) == ("group_session_refund", 6 * CREDIT)
 
 
+async def test_nobody_pays_for_a_group_that_was_shown_whole(house, groups) -> None:
+    """Its clock has run out, and its end is not written yet."""
+    await opened(groups, replace(TERMS, allow_late=True))
+    await gave(groups, "ann", 12)
+    assert isinstance(await groups.start("g"), Moved)
+    await groups.beat({"g": TERMS.length_ms - 1})
+    assert isinstance(await groups.contribute("g", "bob", 5 * CREDIT, "last"), Contributed)
+    await groups.beat({"g": TERMS.length_ms})
+    late = await groups.contribute("g", "cid", 5 * CREDIT, "later")
+    assert late == Refused("group_over")
+
+
 async def test_who_joins_late_pays_for_what_is_left(house, groups) -> None:
     await opened(groups, replace(TERMS, allow_late=True))
     await gave(groups, "cid", 4)
