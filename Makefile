@@ -55,11 +55,11 @@ test: install-dev ## Everything: installs what the tests need, then runs all of 
 	@$(MAKE) --no-print-directory check
 	@$(MAKE) --no-print-directory --keep-going slow e2e patient alone
 
-# What computes comes first; browsers and packets would come late beside it. Three, since a test of
-# databases waits for them now and then. Browsers use both cores, and a third one gains nothing.
-# One at a time is handed out, so that no worker sits on a queue while another has none.
+# What computes comes first; browsers and packets would come late beside it. Two, since each of these
+# stages uses both cores. One at a time is handed out, so that no worker sits on a queue while another
+# has none.
 slow:
-	$(BIN)/pytest -q -n 3 --maxschedchunk=1 -m "slow and not e2e and not patient"
+	$(BIN)/pytest -q -n 2 --maxschedchunk=1 -m "slow and not e2e and not patient"
 
 e2e:
 	$(BIN)/pytest -q -n 2 --maxschedchunk=1 -m "e2e and not patient and not alone"
