@@ -38,6 +38,9 @@ STEP_DOWN_S: Final = 3.0
 CAP_TOLERANCE: Final = 1.1
 AUDIO_LOSS_MAX_PERCENT: Final = 1.0
 OTHERS_MAX_PERCENT: Final = 5.0
+STEADY_S: Final = 5.0
+STEADY_PERCENT: Final = 2.5
+STEADY_S_MAX: Final = 60.0
 
 OUTAGE_S: Final = 30.0
 BACK_S_MAX: Final = 10.0
@@ -240,6 +243,7 @@ def _recovered_s(sent: list[Sample], seen: list[Sample], end_s: float) -> float 
 async def _cap(scene: Scene, *, fault: str, by_webcam: bool = True) -> list[Finding]:
     """A viewer whose line becomes narrow gets less, keeps the sound, and costs nobody anything."""
     slow = scene.viewers[0]
+    await _until_steady(scene.viewers[1:])
     before_s = time.time()
     await _until(before_s + CAP_S / 2)
     carrier = slow.line.down
@@ -265,6 +269,21 @@ async def _cap(scene: Scene, *, fault: str, by_webcam: bool = True) -> list[Find
             back_s is not None and back_s <= BACK_S_MAX,
         ),
     ]
+
+
+async def _until_steady(viewers: list[OnALine]) -> None:
+    """A sender climbs for a while after another fault: a rate that moves by itself says nothing."""
+    give_up_s = time.time() + STEADY_S_MAX
+    steady = False
+    while not steady and time.time() < give_up_s:
+        now_s = time.time() + STEADY_S
+        await _until(now_s)
+        rates = []
+        for viewer in viewers:
+            got = Track(await viewer.samples(), "bytes")
+            halves = (now_s - 2 * STEADY_S, now_s - STEADY_S, now_s)
+            rates.append((got.grown(*halves[:2]), got.grown(*halves[1:])))
+        steady = all(abs(_change(was, now)) < STEADY_PERCENT for was, now in rates)
 
 
 def _narrowed(
