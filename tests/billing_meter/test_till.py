@@ -497,33 +497,6 @@ async def test_what_passes_during_a_slow_commit_is_paid_out_of_the_grant(
     await house.till.close("s1", "member_left")
 
 
-async def test_media_that_begins_during_a_commit_is_told_of(house, monkeypatch) -> None:
-    """Its first packets are counted when the commit ends, and not by the beat that tells of it."""
-    await house.fund("ann", PACKAGE)
-    assert isinstance(await house.till.open(order()), Opened)
-    gate = house.gate()
-    house.till.attach("s1", Component.PRIVATE, gate)
-    write = house.database.write
-
-    @contextlib.asynccontextmanager
-    async def slow():
-        async with write() as connection:
-            yield connection
-            gate.start()
-            house.clock.advance(0.05)
-
-    monkeypatch.setattr(house.database, "write", slow)
-    house.clock.advance(0.95)
-    await house.till.tick()
-    monkeypatch.undo()
-    house.clock.advance(0.25)
-    house.till.beat()
-    assert len(house.of(Started)) == 1
-    await house.run(3)
-    assert len(house.of(Started)) == 1
-    await house.till.close("s1", "member_left")
-
-
 async def test_a_surplus_that_went_back_unheard_opens_no_gate(house) -> None:
     await house.fund("ann", PACKAGE)
     began_ns = house.clock.now_ns

@@ -23,12 +23,18 @@ async def books_stay_clean(house):
     assert (await reconcile(house.database)).findings == ()
 
 
-async def untold(house, monkeypatch, seconds: float = 3.0):
-    """A session whose media passed while commits were slow, and no beat came."""
+async def connecting(house):
+    """An open session whose media has not begun."""
     await house.fund("ann", PACKAGE)
     assert isinstance(await house.till.open(order()), Opened)
     gate = house.gate()
     house.till.attach("s1", Component.PRIVATE, gate)
+    return gate
+
+
+@contextlib.contextmanager
+def media_begins_in_commits(house, monkeypatch, gate, seconds):
+    """Each commit meanwhile takes so long, and media flows from the first one on."""
     write = house.database.write
 
     @contextlib.asynccontextmanager
@@ -40,10 +46,31 @@ async def untold(house, monkeypatch, seconds: float = 3.0):
 
     with monkeypatch.context() as patch:
         patch.setattr(house.database, "write", slow)
+        yield
+
+
+async def untold(house, monkeypatch, seconds: float = 3.0):
+    """A session whose media passed while commits were slow, and no beat came."""
+    gate = await connecting(house)
+    with media_begins_in_commits(house, monkeypatch, gate, seconds):
         assert isinstance(await house.till.switch("s1", Component.CAM2CAM, True), Switched)
     assert isinstance(await house.till.switch("s1", Component.CAM2CAM, False), Switched)
     assert house.of(Started) == []
     return gate
+
+
+async def test_media_that_begins_during_a_commit_is_told_of(house, monkeypatch) -> None:
+    """Its first packets are counted when the commit ends, and not by the beat that tells of it."""
+    gate = await connecting(house)
+    house.clock.advance(0.95)
+    with media_begins_in_commits(house, monkeypatch, gate, 0.05):
+        await house.till.tick()
+    house.clock.advance(0.25)
+    house.till.beat()
+    assert len(house.of(Started)) == 1
+    await house.run(3)
+    assert len(house.of(Started)) == 1
+    await house.till.close("s1", "member_left")
 
 
 async def test_what_ends_before_people_are_told_costs_nothing(house, monkeypatch) -> None:
